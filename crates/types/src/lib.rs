@@ -1,0 +1,11 @@
+//! The vocabulary every other crate shares: HTTP message parts, identifiers, clocks' values.
+//!
+//! Nothing here does I/O, reads a clock or draws randomness.
+
+pub mod fields;
+pub mod message;
+pub mod time;
+
+pub use fields::{FieldError, Fields, Name, name};
+pub use message::{Method, Scheme, Status, Version};
+pub use time::{Hlc, HlcClock, HlcError, UnixMillis};
