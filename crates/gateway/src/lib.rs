@@ -1,0 +1,1 @@
+//! The data plane: listeners, sites and their policies, the cache's driver, connections to origins.
