@@ -11,7 +11,7 @@ pub mod rng;
 pub mod tasks;
 
 pub use clock::Clock;
-pub use disk::{Disk, DiskFile};
+pub use disk::{Disk, DiskFile, DiskLock};
 pub use net::{Listener, Net, Stream};
 pub use rng::Rng;
 pub use tasks::{OnEnd, Tasks};
