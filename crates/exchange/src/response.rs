@@ -109,6 +109,7 @@ impl Response {
             tunnel: None,
             finish: None,
             close: false,
+            source: Source::Local,
         }
     }
 
