@@ -78,8 +78,8 @@ fn shape(pairs: &[(u8, u8)]) -> Option<()> {
 }
 
 fn day_name(text: &[u8], len: usize) -> Option<()> {
-    let is = |day: &&str| day.as_bytes()[..day.len().min(len)].eq_ignore_ascii_case(text);
-    DAYS.iter().any(|day| is(day)).then_some(())
+    let mut names = DAYS.iter().map(|day| &day.as_bytes()[..day.len().min(len)]);
+    names.any(|name| name.eq_ignore_ascii_case(text)).then_some(())
 }
 
 fn month(text: &[u8]) -> Option<i64> {
