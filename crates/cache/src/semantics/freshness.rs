@@ -275,17 +275,18 @@ fn lifetime(
     source: DirectiveSource,
     policy: &FreshnessPolicy,
 ) -> (Rule, Seconds) {
-    let by_default = is_heuristically_cacheable(status);
-    if let (Some(ttl), true) = (policy.forced_ttl, by_default) {
+    let by_default = is_heuristically_cacheable(status) || said.public;
+    let stated = stated_lifetime(fields, now, said, source);
+    if let (Some(ttl), true) = (policy.forced_ttl, by_default || stated.is_some()) {
         return (Rule::Forced, ttl);
     }
-    if let Some(stated) = stated_lifetime(fields, now, said, source) {
+    if let Some(stated) = stated {
         return stated;
     }
     if let Some(ttl) = policy.negative_ttl(status) {
         return (Rule::Negative, ttl);
     }
-    if !by_default && !said.public {
+    if !by_default {
         return (Rule::None, Seconds::ZERO);
     }
     match policy.default_ttl {
@@ -336,10 +337,11 @@ fn heuristic(fields: &Fields, now: UnixMillis, policy: &FreshnessPolicy) -> Opti
 
 #[cfg(test)]
 mod tests {
-    use super::super::policy::{Heuristic, NegativeTtl};
+    use super::super::policy::Heuristic;
     use super::super::testing::{NOW, at, judged};
     use super::*;
     use proptest::prelude::*;
+    use selvedge_types::resource::StatusRange;
 
     fn found(response: &str, policy: &FreshnessPolicy) -> (Rule, u32) {
         let facts = judged("GET", response, policy).freshness;
@@ -400,8 +402,8 @@ mod tests {
         let filling = FreshnessPolicy {
             default_ttl: ttl(7),
             negative_ttls: vec![
-                NegativeTtl { first: 404, last: 404, ttl: Seconds::new(3) },
-                NegativeTtl { first: 500, last: 599, ttl: Seconds::new(1) },
+                (StatusRange::new(404, 404).unwrap(), Seconds::new(3)),
+                (StatusRange::new(500, 599).unwrap(), Seconds::new(1)),
             ],
             ..Default::default()
         };
@@ -428,10 +430,11 @@ mod tests {
             assert_eq!(flags, (expected, raised, lowered), "{response}");
         }
         let forcing = FreshnessPolicy { forced_ttl: ttl(60), ..Default::default() };
-        let facts = judged("GET", "200 Cache-Control: no-store, no-cache, max-age=1|", &forcing);
+        let facts = judged("GET", "200 Cache-Control: no-cache, max-age=1|", &forcing);
         assert_eq!((facts.freshness.rule, facts.freshness.lifetime.get()), (Rule::Forced, 60));
         assert!(facts.is_storable() && !facts.freshness.no_cache);
-        assert_eq!(found("500", &forcing), (Rule::None, 0));
+        assert_eq!(found("302 Cache-Control: max-age=1|", &forcing), (Rule::Forced, 60));
+        assert_eq!(found("302", &forcing), (Rule::None, 0));
     }
 
     #[test]

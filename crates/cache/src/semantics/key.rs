@@ -5,52 +5,58 @@
 //! `\nc:name=value`, without `=` if it is absent. No part can hold a line feed, so keys are unambiguous.
 //! Percent-encoding is left alone: what origins see as different is kept apart.
 
-use super::query::QueryPolicy;
+use super::query::push_query;
 use super::target::Target;
 use selvedge_types::fields::trim;
+use selvedge_types::resource::CacheKey;
 use selvedge_types::{Fields, name};
 
-/// What belongs to the key of a site's or route's objects. The default is the whole URI and nothing else.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct KeyPolicy {
-    /// Which part of the query belongs to it.
-    pub query: QueryPolicy,
-    /// Names of request headers whose values do.
-    pub headers: Vec<Box<str>>,
-    /// Names of cookies whose values do.
-    pub cookies: Vec<Box<str>>,
+/// How one site's keys are made.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyRule<'a> {
+    /// What belongs to the key.
+    pub policy: &'a CacheKey,
+    /// The site's name, which stands for the host where hosts do not count.
+    pub site: &'a str,
 }
 
-impl KeyPolicy {
+impl KeyRule<'_> {
     /// Writes the key of a request into `out`, which is cleared first. Allocates nothing if `out` has
     /// room and the policy is the default one.
     pub fn write(&self, target: Target<'_>, request: &Fields, out: &mut Vec<u8>) {
         out.clear();
         self.write_uri(target, out);
-        for header in &self.headers {
-            push_label(out, b'h', header);
-            push_header(out, request, header);
+        for header in &self.policy.headers {
+            push_label(out, b'h', header.as_str());
+            push_header(out, request, header.as_str());
         }
-        for cookie in &self.cookies {
+        for cookie in &self.policy.cookies {
             push_label(out, b'c', cookie);
             push_cookie(out, request, cookie);
         }
     }
 
-    /// Appends the key's first line, the URI.
+    /// Appends the key's first line, the URI. Where the scheme does not count it is `any`; where the host does
+    /// not, the site's name follows a `*`, which no host holds.
     pub fn write_uri(&self, target: Target<'_>, out: &mut Vec<u8>) {
-        out.extend_from_slice(target.scheme.as_str().as_bytes());
+        let scheme = if self.policy.scheme { target.scheme.as_str() } else { "any" };
+        out.extend_from_slice(scheme.as_bytes());
         out.extend_from_slice(b"://");
         let host = out.len();
-        out.extend_from_slice(target.significant_authority());
-        out[host..].make_ascii_lowercase();
+        if self.policy.host {
+            out.extend_from_slice(target.significant_authority());
+            out[host..].make_ascii_lowercase();
+        } else {
+            out.push(b'*');
+            out.extend_from_slice(self.site.as_bytes());
+        }
         let mut parts = target.path_and_query.splitn(2, |b| *b == b'?');
         match parts.next() {
             Some(path) if !path.is_empty() => out.extend_from_slice(path),
             _ => out.push(b'/'),
         }
         if let Some(query) = parts.next() {
-            self.query.push(query, out);
+            push_query(&self.policy.query, query, out);
         }
     }
 }
@@ -95,23 +101,23 @@ fn push_cookie(out: &mut Vec<u8>, request: &Fields, wanted: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::semantics::query::Select;
     use selvedge_types::Scheme;
+    use selvedge_types::resource::{FieldName, QueryKey, Text};
 
     fn target(authority: &'static str, path: &'static str) -> Target<'static> {
         Target { scheme: Scheme::Https, authority: authority.as_bytes(), path_and_query: path.as_bytes() }
     }
 
-    fn key(policy: &KeyPolicy, target: Target<'_>, wire: &str) -> String {
+    fn key(policy: &CacheKey, target: Target<'_>, wire: &str) -> String {
         let mut out = b"old".to_vec();
         let request = Fields::from_wire(wire.replace('|', "\r\n").as_bytes()).unwrap();
-        policy.write(target, &request, &mut out);
+        KeyRule { policy, site: "docs" }.write(target, &request, &mut out);
         String::from_utf8(out).unwrap()
     }
 
     #[test]
     fn the_uri_is_normalized_where_that_is_safe() {
-        let policy = KeyPolicy::default();
+        let policy = CacheKey::default();
         for (authority, path, expected) in [
             ("A.Example", "/B?c=D", "https://a.example/B?c=D"),
             ("a.example:443", "/", "https://a.example/"),
@@ -126,11 +132,18 @@ mod tests {
     }
 
     #[test]
+    fn scheme_and_host_may_not_count() {
+        let policy = CacheKey { host: false, scheme: false, ..Default::default() };
+        assert_eq!(key(&policy, target("a.example", "/x?y"), ""), "any://*docs/x?y");
+    }
+
+    #[test]
     fn headers_and_cookies_follow_on_lines_of_their_own() {
-        let policy = KeyPolicy {
-            query: QueryPolicy { select: Select::Nothing, sort: false },
-            headers: vec!["X-Country".into(), "x-none".into()],
+        let policy = CacheKey {
+            query: QueryKey { keep: Some(Vec::new()), ..Default::default() },
+            headers: ["X-Country", "x-none"].map(|n| FieldName::parse_text(n).unwrap()).to_vec(),
             cookies: vec!["theme".into(), "gone".into()],
+            ..Default::default()
         };
         let found = key(
             &policy,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  request fields  --RequestFacts::parse-->  RequestFacts ---------------------------+
-//!  target + policy --KeyPolicy::write-->     key bytes --KeyHasher::hash--> KeyHash  |
+//!  target + policy --KeyRule::write-->       key bytes --KeyHasher::hash--> KeyHash  |
 //!                                                                                    v
 //!  response fields --judge-->  Judgement { verdict, Freshness, Vary, omit }        reuse(Freshness, facts, now)
 //!                                 |                                                  |  Fresh | Stale | Revalidate
@@ -24,7 +24,6 @@ pub mod conditional;
 pub mod decimal;
 pub mod etag;
 pub mod freshness;
-pub mod glob;
 pub mod hash;
 pub mod http_date;
 pub mod invalidation;
@@ -53,7 +52,7 @@ mod testing;
 pub mod vary;
 pub mod via;
 
-pub use accept_encoding::{AcceptEncoding, Coding};
+pub use accept_encoding::{AcceptEncoding, parse_coding};
 pub use age::Times;
 pub use cache_status::{CacheStatus, Forwarded};
 pub use conditional::{Precondition, evaluate_at_cache, evaluate_at_origin};
@@ -61,7 +60,7 @@ pub use conditional::{Precondition, evaluate_at_cache, evaluate_at_origin};
 pub use freshness::{Freshness, Rule};
 pub use hash::{KeyHash, KeyHasher};
 pub use invalidation::{Invalidation, invalidation};
-pub use key::KeyPolicy;
+pub use key::KeyRule;
 pub use policy::FreshnessPolicy;
 pub use proxy_status::{ProxyError, ProxyStatus};
 pub use range::{ContentRange, RangeRequest, Selected};

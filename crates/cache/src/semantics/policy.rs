@@ -2,6 +2,7 @@
 
 use super::seconds::Seconds;
 use selvedge_types::Status;
+use selvedge_types::resource::{CachePolicy, Period, StatusRange};
 
 /// How long responses are kept where the origin says nothing, and what overrides what it says.
 ///
@@ -14,12 +15,11 @@ pub struct FreshnessPolicy {
     pub min_ttl: Option<Seconds>,
     /// A longer lifetime is lowered to this.
     pub max_ttl: Option<Seconds>,
-    /// Heuristically cacheable responses are treated as though they said `max-age` with this value and
-    /// nothing else: `no-store`, `private` and `no-cache` are overridden. The rules on Authorization and
-    /// Set-Cookie still hold.
+    /// The lifetime of every storable response, whatever it says, `no-cache` and `must-revalidate` too. Does
+    /// not make responses storable that are not.
     pub forced_ttl: Option<Seconds>,
     /// Lifetimes by status, of responses that state none; the first that matches counts.
-    pub negative_ttls: Vec<NegativeTtl>,
+    pub negative_ttls: Vec<(StatusRange, Seconds)>,
     /// For how long a stale response may be served while it is revalidated, if the origin does not say.
     pub stale_while_revalidate: Seconds,
     /// For how long a stale response may be served when the origin answers 500, 502, 503 or 504, if the
@@ -55,26 +55,35 @@ impl Default for FreshnessPolicy {
 }
 
 impl FreshnessPolicy {
+    /// The policy that a manifest states. Where it sets no `stale_if_error`, a response may still be served
+    /// stale for a day when the origin cannot be reached.
+    pub fn of(stated: &CachePolicy) -> Self {
+        let seconds = |period: Option<Period>| period.map(|p| Seconds::of(p.get()));
+        let defaults = Self::default();
+        let mut negative_ttls: Vec<_> =
+            stated.status_ttl.iter().map(|(range, ttl)| (*range, Seconds::of(ttl.get()))).collect();
+        negative_ttls.sort_by_key(|(range, _)| range.width());
+        let stale_if_error = seconds(stated.stale_if_error);
+        FreshnessPolicy {
+            default_ttl: seconds(stated.default_ttl),
+            min_ttl: seconds(stated.min_ttl),
+            max_ttl: seconds(stated.max_ttl),
+            forced_ttl: seconds(stated.ttl),
+            negative_ttls,
+            stale_while_revalidate: seconds(stated.stale_while_revalidate).unwrap_or_default(),
+            stale_if_error: stale_if_error.unwrap_or_default(),
+            stale_if_unreachable: stale_if_error.unwrap_or(defaults.stale_if_unreachable),
+            client_directives: match stated.ignore_client {
+                Some(true) => ClientDirectives::Ignore,
+                _ => ClientDirectives::Honor,
+            },
+            ..defaults
+        }
+    }
+
     /// The negative lifetime set for `status`, if there is one.
     pub fn negative_ttl(&self, status: Status) -> Option<Seconds> {
-        self.negative_ttls.iter().find(|n| n.applies_to(status)).map(|n| n.ttl)
-    }
-}
-
-/// A lifetime for responses with some statuses that state none.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct NegativeTtl {
-    /// The lowest status code.
-    pub first: u16,
-    /// The highest status code.
-    pub last: u16,
-    /// The lifetime.
-    pub ttl: Seconds,
-}
-
-impl NegativeTtl {
-    fn applies_to(&self, status: Status) -> bool {
-        (self.first..=self.last).contains(&status.code())
+        self.negative_ttls.iter().find(|(range, _)| range.contains(status.code())).map(|(_, ttl)| *ttl)
     }
 }
 
@@ -102,10 +111,6 @@ pub enum SetCookie {
     IfShared,
     /// Stored as any other, as RFC 9111 section 7.3 allows.
     Store,
-    /// Never stored.
-    Pass,
-    /// The cookies are dropped from what is stored and sent, the rest is stored as any other.
-    Strip,
 }
 
 /// Whether Cache-Control in requests steers the cache.
@@ -116,4 +121,40 @@ pub enum ClientDirectives {
     Honor,
     /// They are ignored, so that no client can force work on the origin.
     Ignore,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_states_a_policy() {
+        let period = |secs| Some(Period::from_secs(secs));
+        let range = |first, last| StatusRange::new(first, last).unwrap();
+        let mut stated = CachePolicy {
+            default_ttl: period(1),
+            ttl: period(2),
+            min_ttl: period(3),
+            max_ttl: Some(Period::from_millis(3_500)),
+            stale_while_revalidate: period(5),
+            ignore_client: Some(true),
+            ..Default::default()
+        };
+        stated.status_ttl.insert(range(400, 499), Period::from_secs(6));
+        stated.status_ttl.insert(range(404, 404), Period::from_secs(7));
+        let found = FreshnessPolicy::of(&stated);
+        let secs = |s: Option<Seconds>| s.map(Seconds::get);
+        assert_eq!(secs(found.default_ttl), Some(1));
+        assert_eq!(secs(found.forced_ttl), Some(2));
+        assert_eq!((secs(found.min_ttl), secs(found.max_ttl)), (Some(3), Some(4)));
+        assert_eq!(found.stale_while_revalidate.get(), 5);
+        assert_eq!((found.stale_if_error.get(), found.stale_if_unreachable.get()), (0, 24 * 3600));
+        assert_eq!(found.client_directives, ClientDirectives::Ignore);
+        assert_eq!(secs(found.negative_ttl(Status::NOT_FOUND)), Some(7));
+        assert_eq!(secs(found.negative_ttl(Status::BAD_REQUEST)), Some(6));
+        assert_eq!(found.negative_ttl(Status::OK), None);
+        stated.stale_if_error = period(0);
+        assert_eq!(FreshnessPolicy::of(&stated).stale_if_unreachable, Seconds::ZERO);
+        assert_eq!(FreshnessPolicy::of(&CachePolicy::default()), FreshnessPolicy::default());
+    }
 }

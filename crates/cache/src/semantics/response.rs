@@ -89,8 +89,8 @@ pub struct Judgement {
     pub freshness: Freshness,
     /// What it varies on.
     pub vary: Vary,
-    /// Names of fields that must not be stored: listed in `no-cache="..."` or `private="..."`, or cookies that
-    /// the operator has stripped.
+    /// Names of fields that must not be stored: listed in `no-cache="..."` or
+    /// `private="..."`.
     pub omit: Vec<Box<[u8]>>,
     /// Where the directives were read from.
     pub source: DirectiveSource,
@@ -111,10 +111,7 @@ pub fn judge(received: Received<'_>, policy: &FreshnessPolicy) -> Judgement {
     let vary = Vary::parse(fields);
     let verdict =
         Case { received, said: &said, source, freshness: &freshness, vary: &vary, policy }.verdict();
-    let mut omit: Vec<Box<[u8]>> = [said.no_cache.fields(), said.private.fields()].concat();
-    if policy.set_cookie == SetCookie::Strip {
-        omit.push(name::SET_COOKIE.as_str().as_bytes().into());
-    }
+    let omit = [said.no_cache.fields(), said.private.fields()].concat();
     Judgement { verdict, freshness, vary, omit, source }
 }
 
@@ -139,10 +136,6 @@ impl Case<'_> {
         }
         self.usefulness()?;
         Ok(storable)
-    }
-
-    fn forced(&self) -> bool {
-        self.freshness.rule == Rule::Forced
     }
 
     fn method(&self) -> Result<(), NotStored> {
@@ -191,9 +184,6 @@ impl Case<'_> {
         if self.received.request.directives.no_store {
             return Err(NotStored::RequestNoStore);
         }
-        if self.forced() {
-            return Ok(());
-        }
         if self.said.must_understand && !is_understood(self.received.status) {
             return Err(NotStored::NotUnderstood);
         }
@@ -217,9 +207,9 @@ impl Case<'_> {
             || self.said.max_age.is_some() && self.source.is_targeted()
             || self.said.no_cache.fields().iter().chain(self.said.private.fields()).any(|f| is_set_cookie(f));
         match self.policy.set_cookie {
-            SetCookie::Store | SetCookie::Strip => Ok(()),
+            SetCookie::Store => Ok(()),
             SetCookie::IfShared if shared => Ok(()),
-            SetCookie::IfShared | SetCookie::Pass => Err(NotStored::SetCookie),
+            SetCookie::IfShared => Err(NotStored::SetCookie),
         }
     }
 
@@ -245,12 +235,12 @@ fn is_set_cookie(field: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::policy::NegativeTtl;
     use super::super::seconds::Seconds;
     use super::super::span::Span;
     use super::super::testing::judged;
     use super::*;
     use proptest::prelude::*;
+    use selvedge_types::resource::StatusRange;
 
     fn verdict(asked: &str, response: &str) -> Result<Storable, NotStored> {
         judged(asked, response, &FreshnessPolicy::default()).verdict
@@ -330,6 +320,7 @@ mod tests {
         }
         let forced = FreshnessPolicy { forced_ttl: Some(Seconds::new(60)), ..Default::default() };
         assert_eq!(judged(asked, "200", &forced).verdict, Err(NotStored::Authorization));
+        assert_eq!(judged("GET", "200 Cache-Control: no-store|", &forced).verdict, Err(NotStored::NoStore));
     }
 
     #[test]
@@ -342,15 +333,9 @@ mod tests {
             (SetCookie::IfShared, "CDN-Cache-Control: max-age=1|", true),
             (SetCookie::IfShared, "Cache-Control: max-age=1, no-cache=\"set-cookie\"|", true),
             (SetCookie::Store, "Cache-Control: max-age=1|", true),
-            (SetCookie::Pass, "Cache-Control: s-maxage=1, public|", false),
-            (SetCookie::Strip, "Cache-Control: max-age=1|", true),
         ] {
             let found = judged("GET", &format!("200 Set-Cookie: a=b|{response}"), &policy(rule));
             assert_eq!(found.is_storable(), stored, "{rule:?} {response}");
-            assert_eq!(
-                found.omit.iter().any(|o| is_set_cookie(o)),
-                rule == SetCookie::Strip || response.contains('"')
-            );
         }
     }
 
@@ -391,7 +376,7 @@ mod tests {
 
     #[test]
     fn an_operator_may_have_errors_stored_for_a_while() {
-        let negative_ttls = vec![NegativeTtl { first: 500, last: 599, ttl: Seconds::new(1) }];
+        let negative_ttls = vec![(StatusRange::new(500, 599).unwrap(), Seconds::new(1))];
         let policy = FreshnessPolicy { negative_ttls, ..Default::default() };
         assert!(judged("GET", "503", &policy).is_storable());
         assert_eq!(judged("GET", "503 Cache-Control: no-store|", &policy).verdict, Err(NotStored::NoStore));

@@ -17,9 +17,9 @@ impl Seconds {
         if secs > Self::MAX.0 as u64 { Self::MAX } else { Seconds(secs as u32) }
     }
 
-    /// The whole seconds of `duration`.
+    /// The seconds of `duration`, a part of one counting as a whole one.
     pub const fn of(duration: Duration) -> Self {
-        Self::new(duration.as_secs())
+        Self::new(duration.as_secs().saturating_add((duration.subsec_nanos() > 0) as u64))
     }
 
     /// Reads `1*DIGIT`; nothing else, not even a sign or space around it, is accepted.
