@@ -33,7 +33,7 @@ pub use rules::{CacheRules, CompressRules, Refine};
 use selvedge_cache::semantics::{
     CacheStatus, Forwarded, KeyHash, MethodClass, RequestFacts, Reuse, Target, Vary, reuse,
 };
-use selvedge_exchange::{Body, Interim, Later, Reply, Request, Response, Source};
+use selvedge_exchange::{Body, Later, Reply, Request, Response, Source};
 use selvedge_observe::Registry;
 use selvedge_rt::{Clock, OnEnd, Tasks};
 use selvedge_types::{Fields, Hlc, HlcClock, Method, Status, UnixMillis, name};
@@ -102,7 +102,11 @@ impl Cache {
     /// Answers a request, at once if it can be from memory.
     pub fn handle(&self, ask: Ask) -> Reply {
         let inner = &self.0;
-        let facts = RequestFacts::parse(&ask.request.method, &ask.request.fields, ask.rules.freshness.client_directives);
+        let facts = RequestFacts::parse(
+            &ask.request.method,
+            &ask.request.fields,
+            ask.rules.freshness.client_directives,
+        );
         match pass_reason(&ask, &facts) {
             Some(why) => inner.pass_reply(ask, facts, why),
             None => inner.answer(ask, facts),
@@ -125,9 +129,12 @@ impl Inner {
     fn answer(self: &Arc<Self>, ask: Ask, facts: RequestFacts) -> Reply {
         let now = self.clock.wall();
         let (primary, uri) = self.primary_key(&ask.rules, &ask.request);
-        let scopes = || self.memory.stamps.hasher.of_uri(&ask.rules.site, without_scheme(&uri));
+        let scopes =
+            || self.memory.stamps.hasher.of_uri(&ask.rules.site, without_scheme(&uri), ask.request.path());
         match self.memory.look_up(primary, &ask.request.fields, scopes) {
-            Lookup::Object { object, key, purged } => self.answer_stored(ask, facts, primary, key, object, purged, now),
+            Lookup::Object { object, key, purged } => {
+                self.answer_stored(ask, facts, primary, key, object, purged, now)
+            }
             Lookup::Absent { key, varies } => {
                 let why = if varies { Forwarded::VaryMiss } else { Forwarded::UriMiss };
                 self.answer_absent(ask, facts, primary, key, why)
@@ -188,14 +195,20 @@ impl Inner {
                     let how = How { status: CacheStatus::hit(ttl.unwrap_or(0)), age, source };
                     match inner.serve(&object, key, &asked, how, false) {
                         Ok(Served::Ready(response)) => response,
-                        _ => Response::text(Status::INTERNAL_SERVER_ERROR, "a stored response could not be read\n"),
+                        _ => Response::text(
+                            Status::INTERNAL_SERVER_ERROR,
+                            "a stored response could not be read\n",
+                        ),
                     }
                 })
             }
             Err(_) => {
                 // What is stored was valid when it was: it cannot be trusted any more.
                 self.forget(key);
-                Reply::Now(Response::text(Status::INTERNAL_SERVER_ERROR, "a stored response could not be read\n"))
+                Reply::Now(Response::text(
+                    Status::INTERNAL_SERVER_ERROR,
+                    "a stored response could not be read\n",
+                ))
             }
         }
     }
@@ -218,7 +231,14 @@ impl Inner {
     }
 
     /// Revalidates beside an answer that was served stale, unless that is under way.
-    fn refresh(self: &Arc<Self>, ask: &Ask, facts: RequestFacts, primary: KeyHash, key: KeyHash, object: &Arc<Object>) {
+    fn refresh(
+        self: &Arc<Self>,
+        ask: &Ask,
+        facts: RequestFacts,
+        primary: KeyHash,
+        key: KeyHash,
+        object: &Arc<Object>,
+    ) {
         let Joined::Lead(flight) = self.flights.join(key) else { return };
         let order = Order {
             request: copy_of(&ask.request),
@@ -381,13 +401,8 @@ impl Inner {
 
     /// The key of a request, and the URI in it.
     pub(crate) fn primary_key(&self, rules: &CacheRules, request: &Request) -> (KeyHash, String) {
-        let target = Target {
-            scheme: rules.key_scheme.unwrap_or(request.scheme),
-            authority: rules.key_host.as_deref().unwrap_or(&request.authority).as_bytes(),
-            path_and_query: request.target.as_bytes(),
-        };
         let mut text = Vec::with_capacity(request.target.len() + request.authority.len() + 16);
-        rules.key.write(target, &request.fields, &mut text);
+        rules.key_rule().write(target_of(request), &request.fields, &mut text);
         let key = self.memory.key(&text);
         text.truncate(selvedge_cache::semantics::key::uri_of_key(&text).len());
         // Targets and authorities are ASCII.

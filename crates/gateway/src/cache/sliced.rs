@@ -26,7 +26,15 @@ pub(crate) struct SlicedBody {
 
 impl SlicedBody {
     pub(crate) fn new(inner: Arc<Inner>, key: KeyHash, layout: Layout, span: Span) -> Self {
-        SlicedBody { inner, key, layout, at: span.start(), end: span.end(), length: span.len(), reading: None }
+        SlicedBody {
+            inner,
+            key,
+            layout,
+            at: span.start(),
+            end: span.end(),
+            length: span.len(),
+            reading: None,
+        }
     }
 
     pub(crate) fn into_body(self) -> Body {
