@@ -1,0 +1,65 @@
+//! Metric handles, gathered in one registry and printed as Prometheus text (OpenMetrics names).
+//!
+//! A component registers its metrics once and keeps the handles: counting is one atomic addition.
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Metric;
+use std::sync::{Arc, Mutex};
+
+pub use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelSetEncoder};
+pub use prometheus_client::metrics::counter::Counter;
+pub use prometheus_client::metrics::family::Family;
+pub use prometheus_client::metrics::gauge::Gauge;
+pub use prometheus_client::metrics::histogram::Histogram;
+pub use prometheus_client::{collector, encoding};
+
+/// All metrics of a node. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Registry(Arc<Mutex<prometheus_client::registry::Registry>>);
+
+impl Default for Registry {
+    fn default() -> Self {
+        Registry(Arc::new(Mutex::new(prometheus_client::registry::Registry::with_prefix("selvedge"))))
+    }
+}
+
+impl Registry {
+    /// Adds `metric` as `selvedge_NAME` and returns it. `help` is a sentence without its full stop.
+    pub fn register<M: Metric + Clone>(&self, name: &str, help: &str, metric: M) -> M {
+        if let Ok(mut registry) = self.0.lock() {
+            registry.register(name, help, metric.clone());
+        }
+        metric
+    }
+
+    /// Adds a source that is asked at each scrape.
+    pub fn register_collector(&self, source: Box<dyn collector::Collector>) {
+        if let Ok(mut registry) = self.0.lock() {
+            registry.register_collector(source);
+        }
+    }
+
+    /// The metrics' present values in the text format.
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        if let Ok(registry) = self.0.lock() {
+            // Writing to a string fails only if a metric's own encoder does; what came before it stands.
+            let _ = encode(&mut text, &registry);
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_registered_metric_is_printed_with_its_prefix() {
+        let registry = Registry::default();
+        let hits = registry.register("cache_hits", "Requests answered from cache", Counter::<u64>::default());
+        hits.inc();
+        let text = registry.encode();
+        assert!(text.contains("selvedge_cache_hits_total 1\n"), "{text}");
+    }
+}

@@ -1,0 +1,19 @@
+//! The seams between the program and the machine: clocks, randomness, network, disk, tasks.
+//!
+//! Each is a concrete handle that is cheap to clone. The real side is here; `sim` supplies the other
+//! through the small traits beside each handle. Nothing above this crate opens a socket or a file, reads
+//! a clock, draws randomness or spawns a task in any other way.
+
+pub mod clock;
+pub mod disk;
+pub mod net;
+pub mod rng;
+pub mod tasks;
+pub mod workers;
+
+pub use clock::Clock;
+pub use disk::{Disk, DiskFile, DiskLock};
+pub use net::{Listener, Net, Stream};
+pub use rng::Rng;
+pub use tasks::{OnEnd, Tasks};
+pub use workers::Workers;
