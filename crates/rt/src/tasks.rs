@@ -21,9 +21,14 @@ pub enum OnEnd {
 pub struct Tasks {
     tracker: TaskTracker,
     stop: CancellationToken,
+    abandoned: CancellationToken,
     failed: Arc<Mutex<Option<&'static str>>>,
     inline: bool,
+    delay: Option<BlockingDelay>,
 }
+
+/// How long the next piece of simulated blocking work takes.
+pub type BlockingDelay = Arc<dyn Fn() -> Duration + Send + Sync>;
 
 impl Tasks {
     /// For a real node: blocking work goes to threads.
@@ -36,8 +41,20 @@ impl Tasks {
         Self::with_inline(true)
     }
 
+    /// For a simulated node whose blocking work takes virtual time: half before it is done, half after.
+    pub fn simulated_slow(delay: BlockingDelay) -> Self {
+        Tasks { delay: Some(delay), ..Self::with_inline(true) }
+    }
+
     fn with_inline(inline: bool) -> Self {
-        Tasks { tracker: TaskTracker::new(), stop: CancellationToken::new(), failed: Arc::default(), inline }
+        Tasks {
+            tracker: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            abandoned: CancellationToken::new(),
+            failed: Arc::default(),
+            inline,
+            delay: None,
+        }
     }
 
     /// An owner whose tasks can be stopped without stopping this one's.
@@ -60,10 +77,35 @@ impl Tasks {
         });
     }
 
-    #[allow(clippy::disallowed_methods)] // the one place that spawns
     fn spawn_tracked(&self, work: impl Future<Output = ()> + Send + 'static) {
-        let tracked = self.tracker.track_future(work);
-        tokio::spawn(tracked);
+        self.spawn_here(self.tracked(work));
+    }
+
+    /// `work`, counted among the tasks, for a runtime of the caller's.
+    pub(crate) fn tracked<F: Future>(&self, work: F) -> impl Future<Output = F::Output> + use<F> {
+        self.tracker.track_future(work)
+    }
+
+    #[allow(clippy::disallowed_methods)] // the one place that spawns
+    pub(crate) fn spawn_here(&self, work: impl Future<Output = ()> + Send + 'static) {
+        tokio::spawn(work);
+    }
+
+    /// Resolves when the tasks were told to stop, the owner waits for no more of them, and all ended.
+    pub(crate) async fn ended(&self) {
+        let all = async {
+            self.stopped().await;
+            self.tracker.wait().await;
+        };
+        tokio::select! {
+            () = all => {}
+            () = self.abandoned.cancelled() => {}
+        }
+    }
+
+    /// Gives up on tasks that still run: runtimes that wait for them end, which drops the tasks.
+    pub fn abandon(&self) {
+        self.abandoned.cancel();
     }
 
     /// Runs blocking work: on a thread of the runtime's pool, or inline in simulation.
@@ -76,10 +118,19 @@ impl Tasks {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> io::Result<T> {
         if self.inline {
-            return Ok(work());
+            return Ok(self.inline_blocking(work).await);
         }
         let join = tokio::task::spawn_blocking(work);
         join.await.map_err(|e| io::Error::other(format!("{name} did not finish: {e}")))
+    }
+
+    async fn inline_blocking<T>(&self, work: impl FnOnce() -> T) -> T {
+        let Some(delay) = &self.delay else { return work() };
+        let half = delay() / 2;
+        tokio::time::sleep(half).await;
+        let done = work();
+        tokio::time::sleep(half).await;
+        done
     }
 
     /// Whether blocking work runs inline, as in a simulation.
