@@ -112,7 +112,7 @@ impl Start<'_> {
     /// # Errors
     /// When it does not start.
     pub fn spawn(&self, name: &str, program: &Path, args: &[String]) -> io::Result<Server> {
-        Server::start(program, args, self.place.server_core, &self.file(&format!("{name}.log")))
+        Server::start(program, args, self.place.server_core, &self.file(&format!("{name}.log")), &[])
     }
 }
 

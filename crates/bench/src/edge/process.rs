@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,16 +20,23 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a program on a core; what it prints goes to a file.
+    /// Starts a program on a core, with these variables in its environment; what it prints goes to a file.
     ///
     /// # Errors
     /// When `taskset`, the program or the file cannot be had.
-    pub fn start(program: &Path, args: &[String], core: usize, log: &Path) -> io::Result<Self> {
+    pub fn start(
+        program: &Path,
+        args: &[String],
+        core: usize,
+        log: &Path,
+        environment: &[(&str, PathBuf)],
+    ) -> io::Result<Self> {
         let log = fs::File::create(log)?;
         let child = Command::new("taskset")
             .args(["-c", &core.to_string()])
             .arg(program)
             .args(args)
+            .envs(environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
