@@ -21,6 +21,8 @@ mod pass;
 mod rules;
 mod serve;
 mod sliced;
+#[cfg(test)]
+mod tests;
 
 use fill::{Answer, Order};
 use flight::{Flight, Head};
