@@ -10,7 +10,7 @@
 //! a service with a cheap handle around it.
 
 mod coding;
-//ENG pub mod engine;
+pub mod engine;
 //SEG pub mod segments;
 pub mod wal;
 
