@@ -231,7 +231,9 @@ impl DiskFile {
                 let mut parts = [io::IoSliceMut::new(buf)];
                 match rustix::io::preadv2(f.as_ref(), &mut parts, offset, ReadWriteFlags::NOWAIT) {
                     Ok(n) => Ok(n == wanted),
-                    Err(Errno::AGAIN | Errno::INTR | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(false),
+                    Err(Errno::AGAIN | Errno::INTR | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
+                        Ok(false)
+                    }
                     Err(e) => Err(e.into()),
                 }
             }

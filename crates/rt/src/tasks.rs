@@ -46,7 +46,13 @@ impl Tasks {
     }
 
     fn with_inline(inline: bool) -> Self {
-        Tasks { tracker: TaskTracker::new(), stop: CancellationToken::new(), failed: Arc::default(), inline, delay: None }
+        Tasks {
+            tracker: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            failed: Arc::default(),
+            inline,
+            delay: None,
+        }
     }
 
     /// An owner whose tasks can be stopped without stopping this one's.

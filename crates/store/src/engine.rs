@@ -306,7 +306,9 @@ fn failure(path: &str, error: redb::Error) -> Error {
     let path = path.to_owned();
     match error {
         redb::Error::Io(e) if crate::is_full(&e) => Error::Full { path },
-        redb::Error::Io(e) if e.kind() == io::ErrorKind::InvalidData => Error::Damaged { path, what: e.to_string() },
+        redb::Error::Io(e) if e.kind() == io::ErrorKind::InvalidData => {
+            Error::Damaged { path, what: e.to_string() }
+        }
         redb::Error::Corrupted(what) => Error::Damaged { path, what },
         source => Error::Failed { path, source: Box::new(source) },
     }

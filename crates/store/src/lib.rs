@@ -11,7 +11,7 @@
 
 mod coding;
 pub mod engine;
-//SEG pub mod segments;
+pub mod segments;
 pub mod wal;
 
 use std::io::{self, ErrorKind};

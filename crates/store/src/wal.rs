@@ -42,12 +42,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Options {
-            file_bytes: 16 << 20,
-            reserve_bytes: 16 << 20,
-            queue_max: 1024,
-            batch_bytes_max: 4 << 20,
-        }
+        Options { file_bytes: 16 << 20, reserve_bytes: 16 << 20, queue_max: 1024, batch_bytes_max: 4 << 20 }
     }
 }
 

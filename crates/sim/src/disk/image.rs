@@ -155,8 +155,9 @@ impl Image {
     }
 
     pub(super) fn sync_dir(&mut self, dir: &Path) {
-        let (here, elsewhere) =
-            std::mem::take(&mut self.pending_names).into_iter().partition(|c: &NameChange| c.dir() == Some(dir));
+        let (here, elsewhere) = std::mem::take(&mut self.pending_names)
+            .into_iter()
+            .partition(|c: &NameChange| c.dir() == Some(dir));
         self.pending_names = elsewhere;
         for change in here {
             change.apply(&mut self.lasting_names);
@@ -250,7 +251,9 @@ fn put_torn(to: &mut Vec<u8>, at: usize, data: &[u8], rng: &mut Rng, loss: &mut 
 impl NameChange {
     fn dir(&self) -> Option<&Path> {
         match self {
-            NameChange::Link(path, _) | NameChange::Unlink(path) | NameChange::Rename(_, path, _) => path.parent(),
+            NameChange::Link(path, _) | NameChange::Unlink(path) | NameChange::Rename(_, path, _) => {
+                path.parent()
+            }
         }
     }
 

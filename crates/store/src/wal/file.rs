@@ -1,7 +1,7 @@
 //! One file of the log: its name, its header, and finding out where its records end.
 
-use super::record::{self, ALIGN, Record, Sequence};
 use super::Error;
+use super::record::{self, ALIGN, Record, Sequence};
 use crate::coding::{array, u16_at, u32_at, u64_at};
 use selvedge_rt::{Disk, DiskFile};
 use std::io;
@@ -153,7 +153,15 @@ mod tests {
             for _ in 0..*batch {
                 let payload = [u8::try_from(sequence).unwrap(); 13];
                 let group = GroupId(0);
-                encode(&Record { sequence: Sequence(sequence), batch: Sequence(first), group, payload: &payload }, &mut bytes);
+                encode(
+                    &Record {
+                        sequence: Sequence(sequence),
+                        batch: Sequence(first),
+                        group,
+                        payload: &payload,
+                    },
+                    &mut bytes,
+                );
                 sequence += 1;
             }
         }
@@ -196,7 +204,7 @@ mod tests {
             let scan = scan(&bytes[..cut], Sequence(1), |_| {});
             let whole = cut.saturating_sub(HEADER) / RECORD;
             assert_eq!(scan.next.0, 1 + whole as u64, "cut at {cut}");
-            let clean = cut >= HEADER && (cut - HEADER) % RECORD == 0;
+            let clean = cut >= HEADER && (cut - HEADER).is_multiple_of(RECORD);
             assert_eq!(scan.rest == Rest::Nothing, clean, "cut at {cut}");
         }
     }

@@ -84,11 +84,7 @@ impl Log {
     }
 
     /// Records from `from` on, until their payloads have `bytes_max` bytes, but one at least if there is one.
-    pub fn read(
-        &self,
-        from: Sequence,
-        bytes_max: usize,
-    ) -> Result<Vec<(Sequence, GroupId, Bytes)>, Error> {
+    pub fn read(&self, from: Sequence, bytes_max: usize) -> Result<Vec<(Sequence, GroupId, Bytes)>, Error> {
         if from < self.first() {
             return Err(Error::Truncated { asked: from, first: self.first() });
         }
@@ -205,7 +201,9 @@ impl Log {
 
     fn roll_if_long(&mut self) -> Result<(), Error> {
         match self.files.last() {
-            Some(last) if last.first < self.next && last.bytes >= self.options.file_bytes => self.begin_file(),
+            Some(last) if last.first < self.next && last.bytes >= self.options.file_bytes => {
+                self.begin_file()
+            }
             _ => Ok(()),
         }
     }
@@ -254,9 +252,7 @@ impl Log {
             .map_err(|e| file::read_error(&self.disk, e))
             .and_then(|bytes| match file::unknown_version(&bytes) {
                 None => Ok(bytes),
-                Some((version, known)) => {
-                    Err(Error::Version { path: self.path(log_file), version, known })
-                }
+                Some((version, known)) => Err(Error::Version { path: self.path(log_file), version, known }),
             })
     }
 

@@ -1,8 +1,8 @@
 //! The log shared by many: appends that arrive while a flush is under way join the next one.
 
+use super::Error;
 use super::log::Log;
 use super::record::{GroupId, PAYLOAD_BYTES_MAX, Sequence};
-use super::Error;
 use bytes::Bytes;
 use selvedge_observe::{Counter, Gauge, Registry};
 use selvedge_rt::{OnEnd, Tasks};
