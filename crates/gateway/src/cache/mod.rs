@@ -1,0 +1,3 @@
+//! The cache's driver: shards behind locks, shared fetches, the disk tier.
+
+mod flight;
