@@ -2,30 +2,9 @@
 
 use bytes::Bytes;
 use selvedge_exchange::{Body, BodyError, BodyStream, Frame};
+use selvedge_types::resource::Coding;
 use std::io::{self, Write};
 use std::task::{Context, Poll, ready};
-
-/// A content coding that this node can make (RFC 9110 section 8.4.1, RFC 7932, RFC 8878).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Coding {
-    /// `zstd`
-    Zstd,
-    /// `br`
-    Brotli,
-    /// `gzip`
-    Gzip,
-}
-
-impl Coding {
-    /// The coding's registered name.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Coding::Zstd => "zstd",
-            Coding::Brotli => "br",
-            Coding::Gzip => "gzip",
-        }
-    }
-}
 
 /// How hard to try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +36,7 @@ impl Encoder {
                 zstd.window_log(ZSTD_WINDOW_LOG)?;
                 Encoder::Zstd(zstd)
             }
-            Coding::Brotli => {
+            Coding::Br => {
                 let quality = if stored { 6 } else { 4 };
                 let writer =
                     brotli::CompressorWriter::new(Vec::new(), BROTLI_BUFFER, quality, BROTLI_WINDOW_LOG);
@@ -175,15 +154,13 @@ mod tests {
     use super::*;
     use std::io::Read;
 
-    const ALL: [Coding; 3] = [Coding::Zstd, Coding::Brotli, Coding::Gzip];
+    const ALL: [Coding; 3] = [Coding::Zstd, Coding::Br, Coding::Gzip];
 
     fn decode(coding: Coding, coded: &[u8]) -> Vec<u8> {
         let mut plain = Vec::new();
         match coding {
             Coding::Zstd => zstd::stream::copy_decode(coded, &mut plain).unwrap(),
-            Coding::Brotli => {
-                drop(brotli::BrotliDecompress(&mut &coded[..], &mut plain).map(|()| 0).unwrap())
-            }
+            Coding::Br => drop(brotli::BrotliDecompress(&mut &coded[..], &mut plain).map(|()| 0).unwrap()),
             Coding::Gzip => drop(flate2::read::GzDecoder::new(coded).read_to_end(&mut plain).unwrap()),
         }
         plain

@@ -71,14 +71,31 @@ impl Disk {
         Disk { root: PathBuf::new(), side: Side::Sim(disk) }
     }
 
-    /// The directory `name` below this one, made if it is not there.
+    /// The directory `name` below this one, made if it is not there; its own name lasts from then on.
     pub fn subdir(&self, name: &str) -> io::Result<Disk> {
         let root = self.path(name)?;
         match &self.side {
-            Side::Real => fs::create_dir_all(&root)?,
+            Side::Real if root.is_dir() => {}
+            Side::Real => {
+                fs::create_dir_all(&root)?;
+                self.sync()?;
+            }
             Side::Sim(d) => d.create_dir_all(&root)?,
         }
         Ok(Disk { root, side: self.side.clone() })
+    }
+
+    /// Takes the file `name` as a sign that this process alone uses the directory; makes it if needed.
+    ///
+    /// The sign goes when the value is dropped or the process ends, however it ends. Fails with
+    /// [`io::ErrorKind::WouldBlock`] when another holds it. A simulated disk always grants it: there, a
+    /// process that ended can no longer reach its files.
+    pub fn lock(&self, name: &str) -> io::Result<DiskLock> {
+        let file = self.open(name, true)?;
+        if let FileSide::Real(f) = &file.0 {
+            rustix::fs::flock(f.as_ref(), rustix::fs::FlockOperation::NonBlockingLockExclusive)?;
+        }
+        Ok(DiskLock(file))
     }
 
     /// Opens a file for reading and writing; makes it if `create`.
@@ -202,6 +219,27 @@ impl DiskFile {
         Ok(done)
     }
 
+    /// Fills `buf` from `offset` if that needs no waiting for the device, and says whether it did.
+    ///
+    /// `false` also where the file system cannot tell, or the file ends before; `buf` then holds anything.
+    pub fn try_read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<bool> {
+        use rustix::io::{Errno, ReadWriteFlags};
+        let wanted = buf.len();
+        match &self.0 {
+            FileSide::Sim(f) => Ok(f.read_at(buf, offset)? == wanted),
+            FileSide::Real(f) => {
+                let mut parts = [io::IoSliceMut::new(buf)];
+                match rustix::io::preadv2(f.as_ref(), &mut parts, offset, ReadWriteFlags::NOWAIT) {
+                    Ok(n) => Ok(n == wanted),
+                    Err(Errno::AGAIN | Errno::INTR | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
+                        Ok(false)
+                    }
+                    Err(e) => Err(e.into()),
+                }
+            }
+        }
+    }
+
     /// Writes all of `buf` at `offset`. After an error any part of it may be there.
     pub fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         let mut done = 0;
@@ -252,6 +290,9 @@ impl DiskFile {
     }
 }
 
+/// Held while this process alone may use a directory: see [`Disk::lock`].
+pub struct DiskLock(#[allow(dead_code)] DiskFile);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -273,6 +314,28 @@ mod tests {
         disk.remove("g").unwrap();
         assert!(disk.open("g", false).is_err());
         assert!(disk.free_space().unwrap() > 0);
+    }
+
+    #[test]
+    fn what_was_just_written_is_read_without_waiting_and_never_past_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = Disk::real(dir.path()).unwrap().open("f", true).unwrap();
+        file.write_at(b"0123456789", 0).unwrap();
+        let mut buf = [0; 4];
+        if file.try_read_at(&mut buf, 3).unwrap() {
+            assert_eq!(&buf, b"3456");
+        }
+        assert!(!file.try_read_at(&mut buf, 8).unwrap());
+    }
+
+    #[test]
+    fn a_directory_has_one_owner() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::real(dir.path()).unwrap();
+        let held = disk.lock("lock").unwrap();
+        assert_eq!(disk.lock("lock").err().unwrap().kind(), io::ErrorKind::WouldBlock);
+        drop(held);
+        disk.lock("lock").unwrap();
     }
 
     #[test]

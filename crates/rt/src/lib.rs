@@ -12,7 +12,7 @@ pub mod tasks;
 pub mod workers;
 
 pub use clock::Clock;
-pub use disk::{Disk, DiskFile};
+pub use disk::{Disk, DiskFile, DiskLock};
 pub use net::{Listener, Net, Stream};
 pub use rng::Rng;
 pub use tasks::{OnEnd, Tasks};

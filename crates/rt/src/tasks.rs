@@ -24,7 +24,11 @@ pub struct Tasks {
     abandoned: CancellationToken,
     failed: Arc<Mutex<Option<&'static str>>>,
     inline: bool,
+    delay: Option<BlockingDelay>,
 }
+
+/// How long the next piece of simulated blocking work takes.
+pub type BlockingDelay = Arc<dyn Fn() -> Duration + Send + Sync>;
 
 impl Tasks {
     /// For a real node: blocking work goes to threads.
@@ -37,6 +41,11 @@ impl Tasks {
         Self::with_inline(true)
     }
 
+    /// For a simulated node whose blocking work takes virtual time: half before it is done, half after.
+    pub fn simulated_slow(delay: BlockingDelay) -> Self {
+        Tasks { delay: Some(delay), ..Self::with_inline(true) }
+    }
+
     fn with_inline(inline: bool) -> Self {
         Tasks {
             tracker: TaskTracker::new(),
@@ -44,6 +53,7 @@ impl Tasks {
             abandoned: CancellationToken::new(),
             failed: Arc::default(),
             inline,
+            delay: None,
         }
     }
 
@@ -108,10 +118,19 @@ impl Tasks {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> io::Result<T> {
         if self.inline {
-            return Ok(work());
+            return Ok(self.inline_blocking(work).await);
         }
         let join = tokio::task::spawn_blocking(work);
         join.await.map_err(|e| io::Error::other(format!("{name} did not finish: {e}")))
+    }
+
+    async fn inline_blocking<T>(&self, work: impl FnOnce() -> T) -> T {
+        let Some(delay) = &self.delay else { return work() };
+        let half = delay() / 2;
+        tokio::time::sleep(half).await;
+        let done = work();
+        tokio::time::sleep(half).await;
+        done
     }
 
     /// Whether blocking work runs inline, as in a simulation.
