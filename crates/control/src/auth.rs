@@ -70,7 +70,9 @@ impl Caller {
             None => Ok(()),
             Some(only) => {
                 let token = &self.token;
-                Err(Problem::forbidden(format!("{what}; the token {token:?} is good for namespace {only} alone")))
+                Err(Problem::forbidden(format!(
+                    "{what}; the token {token:?} is good for namespace {only} alone"
+                )))
             }
         }
     }
@@ -97,7 +99,9 @@ pub(crate) fn authorize(
             found = Some(token);
         }
     }
-    let Some(token) = found else { return Err(Problem::unauthorized("the token is not known, or was revoked")) };
+    let Some(token) = found else {
+        return Err(Problem::unauthorized("the token is not known, or was revoked"));
+    };
     if token.role < role {
         let (name, has) = (&token.name, token.role);
         return Err(Problem::forbidden(format!("this needs the role {role}; the token {name:?} has {has}")));

@@ -141,7 +141,8 @@ async fn finish(request: Request, next: Next) -> Response {
 fn is_plain_error(response: &Response) -> bool {
     let kind = response.headers().get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
     let status = response.status();
-    (status.is_client_error() || status.is_server_error()) && (kind.is_empty() || kind.starts_with(b"text/plain"))
+    (status.is_client_error() || status.is_server_error())
+        && (kind.is_empty() || kind.starts_with(b"text/plain"))
 }
 
 async fn explain(response: Response) -> Response {

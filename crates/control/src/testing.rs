@@ -119,7 +119,8 @@ impl StateHandle for World {
         }
         let resources: Resources = manifest.apply_to(&inner.declared.resources).unwrap();
         let revision = current + 1;
-        let versions = resources.sites.keys().map(|id: &SiteId| (id.clone(), Version { generation: 1, revision }));
+        let versions =
+            resources.sites.keys().map(|id: &SiteId| (id.clone(), Version { generation: 1, revision }));
         inner.declared = Declared { revision, versions: versions.collect(), resources: Arc::new(resources) };
         Box::pin(async move { Ok(revision) })
     }

@@ -16,7 +16,10 @@ async fn a_manifest_is_planned_applied_and_then_changes_nothing() {
     let plan: wire::Plan =
         serde_json::from_str(&world.ask("POST", "/v1/plan", &secret, MANIFEST).await.text).unwrap();
     assert_eq!((plan.revision, plan.changes.len()), (0, 1));
-    assert_eq!((plan.changes[0].name.as_str(), plan.changes[0].action), ("default/docs", wire::Action::Create));
+    assert_eq!(
+        (plan.changes[0].name.as_str(), plan.changes[0].action),
+        ("default/docs", wire::Action::Create)
+    );
 
     let applied = world.ask("POST", "/v1/apply?expected=0", &secret, MANIFEST).await;
     assert_eq!((applied.status, applied.json()["revision"].clone()), (200, json!(1)));

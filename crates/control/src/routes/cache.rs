@@ -171,8 +171,8 @@ fn site_of(resources: &Resources, host: &str, caller: &Caller) -> Result<SiteId,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use selvedge_types::resource::Text;
     use selvedge_types::manifest::Manifest;
+    use selvedge_types::resource::Text;
     use selvedge_types::token::Role;
 
     fn resources() -> Resources {

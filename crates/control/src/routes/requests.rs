@@ -50,7 +50,9 @@ impl LineBody {
                 out.push(b'\n');
             }
             RequestLine::Entry { .. } => {}
-            RequestLine::Missed(count) => out.extend_from_slice(format!("{{\"missed\":{count}}}\n").as_bytes()),
+            RequestLine::Missed(count) => {
+                out.extend_from_slice(format!("{{\"missed\":{count}}}\n").as_bytes())
+            }
         }
     }
 }

@@ -85,7 +85,10 @@ pub(crate) async fn plan(
     let manifest = read(&text, &caller)?;
     let declared = handles.state.declared();
     let (_, plan) = compare(&declared, &manifest)?;
-    Ok(Json(Plan { revision: declared.revision, changes: plan.changes.into_iter().map(Into::into).collect() }))
+    Ok(Json(Plan {
+        revision: declared.revision,
+        changes: plan.changes.into_iter().map(Into::into).collect(),
+    }))
 }
 
 /// How a manifest is applied.

@@ -50,7 +50,11 @@ pub(crate) async fn create(
         None => caller.check_whole("a token for all namespaces")?,
     }
     if handles.state.tokens().len() >= TOKENS_MAX {
-        return Err(Problem::new(StatusCode::CONFLICT, "limit", format!("there are {TOKENS_MAX} tokens already")));
+        return Err(Problem::new(
+            StatusCode::CONFLICT,
+            "limit",
+            format!("there are {TOKENS_MAX} tokens already"),
+        ));
     }
     let secret = Secret::generate()
         .map_err(|e| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", e.to_string()))?;

@@ -5,9 +5,9 @@ mod node;
 mod resource;
 mod token;
 
-pub use cache::{
-    CacheStats, Entry, InspectRequest, Inspection, Purged, PurgeRequest, Rule, SiteStats, Tier,
-};
+pub use cache::{CacheStats, Entry, InspectRequest, Inspection, PurgeRequest, Purged, Rule, SiteStats, Tier};
 pub use node::{Check, DiskStatus, MachineStatus, NetworkStatus, NodeInfo, PressureStatus, Ready, Status};
-pub use resource::{Action, Applied, Change, FieldChange, ManifestProblem, Plan, SettingsResource, SiteResource};
+pub use resource::{
+    Action, Applied, Change, FieldChange, ManifestProblem, Plan, SettingsResource, SiteResource,
+};
 pub use token::{CreateToken, NewToken, RoleName, TokenInfo};

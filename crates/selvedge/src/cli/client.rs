@@ -36,7 +36,6 @@ pub struct ApiArgs {
 }
 
 /// A client of one API.
-#[derive(Debug)]
 pub(super) struct Client {
     endpoint: Endpoint,
     authorization: String,
@@ -64,23 +63,26 @@ impl Client {
         Ok(Client { endpoint, authorization, url: found.api, tasks: Tasks::real(), runtime: runtime()? })
     }
 
-    /// The API's URL.
-    pub(super) fn url(&self) -> &str {
-        &self.url
-    }
-
     /// Reads from the API.
     pub(super) fn get<T: DeserializeOwned>(&self, target: &str) -> Result<T, Failure> {
         self.typed("GET", target, None, Bytes::new(), Effect::Reads)
     }
 
     /// Asks the API something that has a body and changes nothing.
-    pub(super) fn ask<B: Serialize, T: DeserializeOwned>(&self, target: &str, body: &B) -> Result<T, Failure> {
+    pub(super) fn ask<B: Serialize, T: DeserializeOwned>(
+        &self,
+        target: &str,
+        body: &B,
+    ) -> Result<T, Failure> {
         self.typed("POST", target, Some("application/json"), json(body)?, Effect::Reads)
     }
 
     /// Changes something.
-    pub(super) fn change<B: Serialize, T: DeserializeOwned>(&self, target: &str, body: &B) -> Result<T, Failure> {
+    pub(super) fn change<B: Serialize, T: DeserializeOwned>(
+        &self,
+        target: &str,
+        body: &B,
+    ) -> Result<T, Failure> {
         self.typed("POST", target, Some("application/json"), json(body)?, Effect::Changes)
     }
 
@@ -117,7 +119,9 @@ impl Client {
             let mut body = response.into_body();
             while let Some(frame) = body.frame().await {
                 let frame = frame.map_err(|e| self.lost(e, Effect::Reads))?;
-                if let Ok(data) = frame.into_data() && !each(&data)? {
+                if let Ok(data) = frame.into_data()
+                    && !each(&data)?
+                {
                     break;
                 }
             }
@@ -137,9 +141,9 @@ impl Client {
             let response = self.send(method, target, kind, body, effect).await?;
             let bytes = self.whole(response, effect).await?;
             serde_json::from_slice(&bytes).map_err(|e| {
-                Failure::failed("the API's answer was not understood")
-                    .because(e)
-                    .next("check that the node's version and this program's are the same: `selvedge --version`")
+                Failure::failed("the API's answer was not understood").because(e).next(
+                    "check that the node's version and this program's are the same: `selvedge --version`",
+                )
             })
         })
     }
@@ -162,7 +166,9 @@ impl Client {
             Some(Ok(response)) => Ok(response),
             Some(Err(ClientError::Lost(e))) => Err(self.lost(e, effect)),
             Some(Err(e @ ClientError::Connect { .. })) => Err(self.unreachable().because(e)),
-            Some(Err(e @ ClientError::Invalid(_))) => Err(Failure::usage("cannot send the request").because(e)),
+            Some(Err(e @ ClientError::Invalid(_))) => {
+                Err(Failure::usage("cannot send the request").because(e))
+            }
             None => Err(self.lost("no answer within a minute", effect)),
         }
     }
@@ -194,11 +200,9 @@ impl Client {
     fn lost(&self, why: impl Into<Box<dyn std::error::Error + Send + Sync>>, effect: Effect) -> Failure {
         match effect {
             Effect::Reads => self.unreachable().because(why),
-            Effect::Changes => {
-                Failure::new(Exit::Unknown, "whether the change was made is not known").because(why).next(
-                    "look with `selvedge status` or `selvedge plan`; doing it again does no harm",
-                )
-            }
+            Effect::Changes => Failure::new(Exit::Unknown, "whether the change was made is not known")
+                .because(why)
+                .next("look with `selvedge status` or `selvedge plan`; doing it again does no harm"),
         }
     }
 }
@@ -212,13 +216,17 @@ fn failure(problem: &Problem) -> Failure {
         _ => Failure::failed(detail),
     };
     let failure = match problem.kind() {
-        "unauthorized" => failure.next("set SELVEDGE_TOKEN to a token's secret; `selvedge token create` makes one"),
+        "unauthorized" => {
+            failure.next("set SELVEDGE_TOKEN to a token's secret; `selvedge token create` makes one")
+        }
         "forbidden" => failure.next("use a token with that role: `selvedge token create NAME --role ROLE`"),
         "conflict" => failure.next("look at the changes with `selvedge plan FILE` and apply again"),
         "unknown" => failure.next("look with `selvedge plan`; doing it again does no harm"),
         _ => failure,
     };
-    let place = |e: &selvedge_control::wire::ManifestProblem| format!("line {}, column {}: {}", e.line, e.column, e.message);
+    let place = |e: &selvedge_control::wire::ManifestProblem| {
+        format!("line {}, column {}: {}", e.line, e.column, e.message)
+    };
     failure.with(problem.errors().iter().map(|e| Failure::failed(place(e)).next(e.help.clone())).collect())
 }
 
@@ -235,7 +243,8 @@ async fn timeout<T>(work: impl Future<Output = T>) -> Option<T> {
 }
 
 fn json<B: Serialize>(body: &B) -> Result<Bytes, Failure> {
-    let bytes = serde_json::to_vec(body).map_err(|e| Failure::failed("cannot write the request").because(e))?;
+    let bytes =
+        serde_json::to_vec(body).map_err(|e| Failure::failed("cannot write the request").because(e))?;
     Ok(bytes.into())
 }
 

@@ -59,11 +59,7 @@ pub fn user_directory() -> Option<PathBuf> {
 
 /// Finds the API: `api` and `token` as given by flag or environment, the rest from the first context file
 /// among the data directory's, the user's and the system's.
-pub(super) fn find(
-    api: Option<&str>,
-    token: Option<&str>,
-    data: Option<&Path>,
-) -> Result<Context, Failure> {
+pub(super) fn find(api: Option<&str>, token: Option<&str>, data: Option<&Path>) -> Result<Context, Failure> {
     if let (Some(api), Some(token)) = (api, token) {
         return Ok(Context { api: api.to_owned(), token: token.to_owned() });
     }
@@ -80,8 +76,9 @@ pub(super) fn find(
         }
     }
     match (api, refused) {
-        (Some(_), _) => Err(Failure::usage("no token for the API")
-            .next("set SELVEDGE_TOKEN to a token's secret, or run this where the node left its context file")),
+        (Some(_), _) => Err(Failure::usage("no token for the API").next(
+            "set SELVEDGE_TOKEN to a token's secret, or run this where the node left its context file",
+        )),
         (None, Some((place, e))) => {
             Err(Failure::failed(format!("cannot read {}", place.join(FILE).display())).because(e))
         }

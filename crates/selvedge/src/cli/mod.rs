@@ -4,13 +4,18 @@
 //! [`Failure`]; only [`main`] turns them into a process's exit code.
 
 mod args;
+mod client;
 mod commands;
+mod context;
 mod failure;
+mod http;
 mod print;
-mod progress;
+mod units;
 mod yaml;
 
 pub use args::{Args, Command};
+pub use client::ApiArgs;
+pub use context::{Context, SYSTEM_DATA, user_directory};
 pub use failure::{Exit, Failure};
 pub use print::{Format, Output, Table};
 

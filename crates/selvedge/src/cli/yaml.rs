@@ -92,10 +92,10 @@ mod tests {
             "odd": ["yes", "1.5", "a: b", "", "-x", "two\nlines", "http://h:1/p", "*"],
         });
         let expected = concat!(
-            "empty: []\nhits: 12\nname: docs\nnone: null\nnothing: {}\n",
+            "name: docs\nhits: 12\nratio: 0.5\nnone: null\nempty: []\nnothing: {}\n",
+            "sites:\n  - a: x y\n    b:\n      - 1\n      - 2\n  - plain\n",
             "odd:\n  - \"yes\"\n  - \"1.5\"\n  - \"a: b\"\n  - \"\"\n  - \"-x\"\n",
             "  - \"two\\nlines\"\n  - http://h:1/p\n  - \"*\"\n",
-            "ratio: 0.5\nsites:\n  - a: x y\n    b:\n      - 1\n      - 2\n  - plain\n",
         );
         assert_eq!(to_string(&value), expected);
     }

@@ -185,7 +185,12 @@ impl Inner {
                 let bytes = content.read(part.start, len)?;
                 if bytes.len() < len { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(bytes.into()) }
             }
-            _ => Ok(Body::Stream(Box::new(FileBody { content, part, tasks: self.tasks.clone(), reading: None }))),
+            _ => Ok(Body::Stream(Box::new(FileBody {
+                content,
+                part,
+                tasks: self.tasks.clone(),
+                reading: None,
+            }))),
         }
     }
 }
@@ -238,7 +243,12 @@ impl BodyStream for FileBody {
 
 fn page_of(html: String) -> Stored {
     let etag = etag_of(html.as_bytes());
-    Stored { len: html.len() as u64, modified: None::<UnixMillis>, etag, content: Content::Memory(html.into()) }
+    Stored {
+        len: html.len() as u64,
+        modified: None::<UnixMillis>,
+        etag,
+        content: Content::Memory(html.into()),
+    }
 }
 
 fn not_found(path: &FilePath) -> Target {

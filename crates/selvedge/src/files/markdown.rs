@@ -98,7 +98,9 @@ fn collect_links(events: &[Event<'_>], links: &mut Vec<(String, String)>) {
     let mut open: Option<(String, usize)> = None;
     for (at, event) in events.iter().enumerate() {
         match event {
-            Event::Start(Tag::Link { link_type: LinkType::Inline | LinkType::Reference, dest_url, .. }) => {
+            Event::Start(Tag::Link {
+                link_type: LinkType::Inline | LinkType::Reference, dest_url, ..
+            }) => {
                 let file = dest_url.split('#').next().unwrap_or_default();
                 open = (file.ends_with(".md") && !file.contains('/')).then(|| (file.to_owned(), at));
             }
@@ -119,7 +121,8 @@ mod tests {
 
     #[test]
     fn a_page_has_a_title_sections_and_links() {
-        let page = render("# The *title*\n\n[One](one.md#x), [far](https://x.y/z.md)\n\n## A `b` c\n\n## A b c\n");
+        let page =
+            render("# The *title*\n\n[One](one.md#x), [far](https://x.y/z.md)\n\n## A `b` c\n\n## A b c\n");
         assert_eq!(page.title.as_deref(), Some("The title"));
         let ids: Vec<_> = page.sections.iter().map(|s| (s.id.as_str(), s.text.as_str())).collect();
         assert_eq!(ids, [("a-b-c", "A b c"), ("a-b-c-2", "A b c")]);

@@ -18,5 +18,5 @@ mod tree;
 pub use content_type::content_type;
 pub use handler::{FileHandler, FileOptions};
 pub use path::{FilePath, PathError};
-pub use plan::{Facts, Plan, plan};
+pub use plan::{Facts, Plan, Representation, plan};
 pub use tree::{Content, Tree, documentation};

@@ -41,7 +41,11 @@ pub(super) fn listing(directory: &str, names: &[String]) -> String {
         let _ = write!(items, "<li><a href=\"./{}\">{}</a></li>", encode(name), escape(name));
     }
     let frame = Frame { site: "Files".to_owned(), ..Frame::default() };
-    html(directory, &frame, &format!("<main><h1>{}</h1><ul class=\"files\">{items}</ul></main>", escape(directory)))
+    html(
+        directory,
+        &frame,
+        &format!("<main><h1>{}</h1><ul class=\"files\">{items}</ul></main>", escape(directory)),
+    )
 }
 
 /// A short page that says why there is nothing else.

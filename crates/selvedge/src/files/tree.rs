@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// How many names of a directory are looked at; the rest is not listed.
-pub const NAMES_MAX: usize = 10_000;
+const NAMES_MAX: usize = 10_000;
 
 static DOCUMENTATION: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/docs.rs"));
 
@@ -194,9 +194,11 @@ impl Root {
 
 /// Errors that mean "no such thing for you", as opposed to a machine in trouble.
 fn is_not_there(e: &io::Error) -> bool {
-    use io::ErrorKind::{FilesystemLoop, InvalidFilename, NotADirectory, NotFound, PermissionDenied};
-    matches!(e.kind(), NotFound | NotADirectory | PermissionDenied | InvalidFilename | FilesystemLoop)
-        || [Errno::XDEV, Errno::NXIO].map(|e| Some(e.raw_os_error())).contains(&e.raw_os_error())
+    use io::ErrorKind::{InvalidFilename, NotADirectory, NotFound, PermissionDenied};
+    matches!(e.kind(), NotFound | NotADirectory | PermissionDenied | InvalidFilename)
+        || [Errno::LOOP, Errno::XDEV, Errno::NXIO]
+            .iter()
+            .any(|no| e.raw_os_error() == Some(no.raw_os_error()))
 }
 
 fn find_embedded(files: &'static [(&'static str, &'static [u8])], relative: &str) -> Option<Found> {
@@ -210,7 +212,8 @@ fn find_embedded(files: &'static [(&'static str, &'static [u8])], relative: &str
             etag: etag_of(content),
         }));
     }
-    let inside = |name: &str| relative.is_empty() || name.strip_prefix(relative).is_some_and(|n| n.starts_with('/'));
+    let inside =
+        |name: &str| relative.is_empty() || name.strip_prefix(relative).is_some_and(|n| n.starts_with('/'));
     files.iter().any(|(name, _)| inside(name)).then_some(Found::Directory)
 }
 
