@@ -11,4 +11,4 @@ mod response;
 pub use body::{Body, BodyError, BodyStream, Frame};
 pub use handler::{Handler, Interim, Later, Reply};
 pub use request::{Client, Request};
-pub use response::{Finish, Response, Sent, Tunnel};
+pub use response::{Finish, Response, Sent, Source, Tunnel};

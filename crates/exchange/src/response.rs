@@ -23,6 +23,63 @@ pub struct Response {
     pub finish: Option<Box<dyn Finish>>,
     /// Close the connection after this response.
     pub close: bool,
+    /// Where it came from, for the access log and metrics.
+    pub source: Source,
+}
+
+/// Where a response came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Source {
+    /// Made by the node itself: an error, a redirect.
+    #[default]
+    Local,
+    /// Fresh, from memory.
+    Memory,
+    /// Fresh, from disk.
+    Disk,
+    /// Stale, from the cache.
+    Stale,
+    /// From the cache, after the origin said that it is still good.
+    Revalidated,
+    /// From the origin; the cache did not have it.
+    Miss,
+    /// From another request's fetch.
+    Collapsed,
+    /// From the origin, past the cache.
+    Bypass,
+}
+
+impl Source {
+    /// Every source, as metrics list them.
+    pub const ALL: [Source; 8] = [
+        Source::Local,
+        Source::Memory,
+        Source::Disk,
+        Source::Stale,
+        Source::Revalidated,
+        Source::Miss,
+        Source::Collapsed,
+        Source::Bypass,
+    ];
+
+    /// A word for it, in logs and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Source::Local => "local",
+            Source::Memory => "hit",
+            Source::Disk => "hit_disk",
+            Source::Stale => "stale",
+            Source::Revalidated => "revalidated",
+            Source::Miss => "miss",
+            Source::Collapsed => "collapsed",
+            Source::Bypass => "bypass",
+        }
+    }
+
+    /// Whether the content came from the cache.
+    pub const fn is_hit(self) -> bool {
+        matches!(self, Source::Memory | Source::Disk | Source::Stale | Source::Revalidated)
+    }
 }
 
 /// What was sent of a response.
@@ -52,6 +109,7 @@ impl Response {
             tunnel: None,
             finish: None,
             close: false,
+            source: Source::Local,
         }
     }
 

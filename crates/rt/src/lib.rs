@@ -9,9 +9,11 @@ pub mod disk;
 pub mod net;
 pub mod rng;
 pub mod tasks;
+pub mod workers;
 
 pub use clock::Clock;
 pub use disk::{Disk, DiskFile, DiskLock};
 pub use net::{Listener, Net, Stream};
 pub use rng::Rng;
 pub use tasks::{OnEnd, Tasks};
+pub use workers::Workers;

@@ -21,6 +21,7 @@ pub enum OnEnd {
 pub struct Tasks {
     tracker: TaskTracker,
     stop: CancellationToken,
+    abandoned: CancellationToken,
     failed: Arc<Mutex<Option<&'static str>>>,
     inline: bool,
     delay: Option<BlockingDelay>,
@@ -49,6 +50,7 @@ impl Tasks {
         Tasks {
             tracker: TaskTracker::new(),
             stop: CancellationToken::new(),
+            abandoned: CancellationToken::new(),
             failed: Arc::default(),
             inline,
             delay: None,
@@ -75,10 +77,35 @@ impl Tasks {
         });
     }
 
-    #[allow(clippy::disallowed_methods)] // the one place that spawns
     fn spawn_tracked(&self, work: impl Future<Output = ()> + Send + 'static) {
-        let tracked = self.tracker.track_future(work);
-        tokio::spawn(tracked);
+        self.spawn_here(self.tracked(work));
+    }
+
+    /// `work`, counted among the tasks, for a runtime of the caller's.
+    pub(crate) fn tracked<F: Future>(&self, work: F) -> impl Future<Output = F::Output> + use<F> {
+        self.tracker.track_future(work)
+    }
+
+    #[allow(clippy::disallowed_methods)] // the one place that spawns
+    pub(crate) fn spawn_here(&self, work: impl Future<Output = ()> + Send + 'static) {
+        tokio::spawn(work);
+    }
+
+    /// Resolves when the tasks were told to stop, the owner waits for no more of them, and all ended.
+    pub(crate) async fn ended(&self) {
+        let all = async {
+            self.stopped().await;
+            self.tracker.wait().await;
+        };
+        tokio::select! {
+            () = all => {}
+            () = self.abandoned.cancelled() => {}
+        }
+    }
+
+    /// Gives up on tasks that still run: runtimes that wait for them end, which drops the tasks.
+    pub fn abandon(&self) {
+        self.abandoned.cancel();
     }
 
     /// Runs blocking work: on a thread of the runtime's pool, or inline in simulation.

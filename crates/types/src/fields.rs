@@ -3,6 +3,10 @@
 //! One buffer holds `Name: value\r\n` lines and a small index points into it, so that a stored response
 //! is written to a connection with one copy, and a look-up of a well-known name compares one byte.
 
+mod section;
+
+pub use section::Section;
+
 use memchr::memchr;
 use std::fmt;
 
@@ -21,6 +25,9 @@ pub enum FieldError {
     /// The name, value or whole section is larger than the index can address.
     #[error("field section is too large")]
     TooLarge,
+    /// There are more lines than the caller allows.
+    #[error("field section has too many lines")]
+    TooMany,
 }
 
 /// A field name that this program looks at, or "any other".

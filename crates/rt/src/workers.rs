@@ -1,0 +1,67 @@
+//! The data plane's threads: each runs a runtime of its own, so that a connection stays on one core.
+
+use crate::tasks::Tasks;
+use std::future::Future;
+use std::io;
+use std::thread::JoinHandle;
+use tokio::runtime::{Builder, Handle};
+
+/// Threads that run tasks until they are told to stop.
+pub struct Workers {
+    handles: Vec<Handle>,
+    threads: Vec<JoinHandle<()>>,
+    tasks: Tasks,
+}
+
+impl Workers {
+    /// Starts `count` threads (one at least), which run until `tasks` are told to stop and have ended, or
+    /// until [`Workers::join`] drops what is left.
+    pub fn start(count: usize, name: &str, tasks: &Tasks) -> io::Result<Self> {
+        let mut workers = Workers { handles: Vec::new(), threads: Vec::new(), tasks: tasks.clone() };
+        for i in 0..count.max(1) {
+            let runtime = Builder::new_current_thread().enable_all().build()?;
+            workers.handles.push(runtime.handle().clone());
+            let tasks = tasks.clone();
+            let body = move || runtime.block_on(tasks.ended());
+            workers.threads.push(spawn_thread(format!("{name}-{i}"), body)?);
+        }
+        Ok(workers)
+    }
+
+    /// For a simulation: tasks run on the runtime of the caller.
+    pub fn inline(tasks: &Tasks) -> Self {
+        Workers { handles: Vec::new(), threads: Vec::new(), tasks: tasks.clone() }
+    }
+
+    /// How many runtimes there are.
+    pub fn count(&self) -> usize {
+        self.handles.len().max(1)
+    }
+
+    /// Runs what `make` returns for each runtime's number on that runtime.
+    pub fn on_each<F>(&self, make: impl Fn(usize) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        for i in 0..self.count() {
+            let work = self.tasks.tracked(make(i));
+            match self.handles.get(i) {
+                Some(handle) => drop(handle.spawn(work)),
+                None => self.tasks.spawn_here(work),
+            }
+        }
+    }
+
+    /// Waits for the threads, whose tasks must have been told to stop.
+    pub fn join(self) {
+        for thread in self.threads {
+            // A panic outside a task would have been logged by the hook.
+            let _ = thread.join();
+        }
+    }
+}
+
+#[allow(clippy::disallowed_methods)] // the one place that starts threads
+fn spawn_thread(name: String, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name).spawn(body)
+}

@@ -1,0 +1,129 @@
+//! What holds for every node and site: limits, log, cache sizes, trusted proxies.
+
+use super::limits::Limits;
+use super::pattern::Network;
+use super::quantity::ByteSize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What holds for the whole cluster, whatever the site.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Settings {
+    /// Proxies in front of the gateway whose Forwarded and X-Forwarded-* fields are believed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub trusted_proxies: Vec<Network>,
+    /// The name in Via, CDN-Loop, Cache-Status and Proxy-Status: a token.
+    pub name: String,
+    /// The cache's sizes on each node.
+    pub cache: CacheSizes,
+    /// The access log.
+    pub access_log: AccessLog,
+    /// Limits on what clients may ask for and hold.
+    pub limits: Limits,
+    /// More addresses to listen on, besides those given on the command line.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub listener: Vec<Listener>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            trusted_proxies: Vec::new(),
+            name: "selvedge".into(),
+            cache: CacheSizes::default(),
+            access_log: AccessLog::default(),
+            limits: Limits::default(),
+            listener: Vec::new(),
+        }
+    }
+}
+
+/// How much a node's cache may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct CacheSizes {
+    /// Memory for responses, with what the cache itself needs for them.
+    pub ram: ByteSize,
+    /// Disk space in the node's data directory. `0B` turns the disk tier off.
+    pub disk: ByteSize,
+}
+
+impl Default for CacheSizes {
+    fn default() -> Self {
+        CacheSizes { ram: ByteSize::mib(256), disk: ByteSize::gib(4) }
+    }
+}
+
+/// Where a line for each request is written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct AccessLog {
+    /// Where to: `off`, `stdout` or `file`. The live tail works with each.
+    pub to: LogTarget,
+    /// The form of a line.
+    pub format: LogFormat,
+    /// The file, with `to = "file"`; relative to the data directory.
+    pub path: String,
+    /// The size at which a new file is begun.
+    pub rotate_size: ByteSize,
+    /// How many old files are kept.
+    #[schemars(range(max = 1000))]
+    pub keep: u32,
+    /// How many lines may wait to be written; more are dropped and counted.
+    #[schemars(range(min = 16, max = 1_000_000))]
+    pub queue: u32,
+}
+
+impl Default for AccessLog {
+    fn default() -> Self {
+        AccessLog {
+            to: LogTarget::Off,
+            format: LogFormat::Json,
+            path: "access.log".into(),
+            rotate_size: ByteSize::mib(100),
+            keep: 5,
+            queue: 16_384,
+        }
+    }
+}
+
+/// Where the access log goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum LogTarget {
+    /// Nowhere.
+    #[default]
+    Off,
+    /// To standard output.
+    Stdout,
+    /// To a file that is rotated.
+    File,
+}
+
+/// The form of an access log's line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    #[default]
+    Json,
+    /// The combined log format of Apache and nginx.
+    Combined,
+}
+
+/// An address to listen on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Listener {
+    /// The address and port: `0.0.0.0:8080`, `[::]:8443`.
+    pub address: std::net::SocketAddr,
+    /// Whether clients speak TLS here.
+    #[serde(default)]
+    pub tls: bool,
+    /// Whether each connection begins with a PROXY protocol header (version 1 or 2) from a load balancer.
+    /// One without it is closed.
+    #[serde(default)]
+    pub proxy_protocol: bool,
+}
