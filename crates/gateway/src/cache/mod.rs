@@ -8,6 +8,7 @@
 //!                  \-> not to be cached -------------------> passed to the origin
 //! ```
 
+mod disk;
 mod fill;
 mod flight;
 mod flights;
@@ -18,6 +19,7 @@ mod metrics;
 mod object;
 pub mod origin;
 mod pass;
+mod record;
 mod rules;
 mod serve;
 mod sliced;
@@ -38,6 +40,7 @@ use selvedge_cache::semantics::{
 use selvedge_exchange::{Body, Later, Reply, Request, Response, Source};
 use selvedge_observe::Registry;
 use selvedge_rt::{Clock, OnEnd, Tasks};
+use selvedge_store::segments::DiskTier;
 use selvedge_types::{Fields, Hlc, HlcClock, Method, Status, UnixMillis, name};
 use serve::{Asked, How, Served};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -74,6 +77,7 @@ pub struct Cache(Arc<Inner>);
 
 pub(crate) struct Inner {
     memory: Memory,
+    disk: Option<DiskTier>,
     flights: Flights,
     clock: Clock,
     hlc: Mutex<HlcClock>,
@@ -88,9 +92,16 @@ const INTERIM_QUEUE: usize = 8;
 const ATTEMPTS: usize = 3;
 
 impl Cache {
-    /// An empty cache. Its background work belongs to `tasks`.
-    pub fn new(options: &CacheOptions, clock: Clock, tasks: Tasks, registry: &Registry) -> Self {
+    /// A cache with nothing in memory, over what `disk` has. Its background work belongs to `tasks`.
+    pub fn new(
+        options: &CacheOptions,
+        disk: Option<DiskTier>,
+        clock: Clock,
+        tasks: Tasks,
+        registry: &Registry,
+    ) -> Self {
         Cache(Arc::new(Inner {
+            disk,
             memory: Memory::new(options.ram_bytes, options.seed, options.secret),
             flights: Flights::default(),
             clock,
@@ -131,13 +142,14 @@ impl Inner {
     fn answer(self: &Arc<Self>, ask: Ask, facts: RequestFacts) -> Reply {
         let now = self.clock.wall();
         let (primary, uri) = self.primary_key(&ask.rules, &ask.request);
-        let scopes =
-            || self.memory.stamps.hasher.of_uri(&ask.rules.site, without_scheme(&uri), ask.request.path());
-        match self.memory.look_up(primary, &ask.request.fields, scopes) {
+        match self.look_up(&ask.rules.site, primary, &uri, ask.request.path(), &ask.request.fields) {
             Lookup::Object { object, key, purged } => {
-                self.answer_stored(ask, facts, primary, key, object, purged, now)
+                self.answer_stored(ask, facts, primary, (key, object, purged), now, Source::Memory)
             }
             Lookup::Absent { key, varies } => {
+                if let Some(at) = self.on_disk(key) {
+                    return self.answer_from_disk(ask, facts, primary, uri, (key, at), varies);
+                }
                 let why = if varies { Forwarded::VaryMiss } else { Forwarded::UriMiss };
                 self.answer_absent(ask, facts, primary, key, why)
             }
@@ -146,22 +158,22 @@ impl Inner {
         }
     }
 
-    #[allow(clippy::too_many_arguments)] // one call, and each is needed
+    /// Answers with a stored response, of which it is known under which key it is and whether a soft purge
+    /// covers it.
     fn answer_stored(
         self: &Arc<Self>,
         mut ask: Ask,
         facts: RequestFacts,
         primary: KeyHash,
-        key: KeyHash,
-        object: Arc<Object>,
-        purged: bool,
+        (key, object, purged): (KeyHash, Arc<Object>, bool),
         now: UnixMillis,
+        tier: Source,
     ) -> Reply {
         let freshness = if purged { object.freshness.made_stale(now) } else { object.freshness };
         let (how, refresh) = match reuse(&freshness, &facts, now) {
             Reuse::Fresh { age, ttl_left } => {
                 let ttl = i64::try_from(ttl_left.as_secs()).unwrap_or(i64::MAX);
-                (How { status: CacheStatus::hit(ttl), age: Some(age), source: Source::Memory }, false)
+                (How { status: CacheStatus::hit(ttl), age: Some(age), source: tier }, false)
             }
             Reuse::Stale(stale) => {
                 let ttl = i64::try_from(stale.staleness.as_secs()).unwrap_or(i64::MAX);
@@ -416,17 +428,6 @@ impl Inner {
             Vary::On(names) => self.memory.variant_key(primary, names, fields),
             Vary::None | Vary::Star => primary,
         }
-    }
-
-    /// Keeps a value in memory.
-    fn put(&self, key: KeyHash, stored: Stored) {
-        let evicted = self.memory.insert(key, stored);
-        self.metrics.evicted(evicted.iter().filter(|(k, _)| *k != key).count() as u64);
-    }
-
-    /// Drops a value.
-    fn forget(&self, key: KeyHash) {
-        drop(self.memory.remove(key));
     }
 
     /// A reading of the clock that orders fetches and purges.
