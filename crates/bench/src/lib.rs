@@ -1,3 +1,6 @@
-//! Races between Selvedge and others, run by `cargo xtask bench`.
+//! Races: Selvedge and its peers in turn, on one machine, under one load. The ratio is the result.
 
+pub mod edge;
 pub mod hit_ratio;
+pub mod load;
+pub mod origin;

@@ -1,5 +1,8 @@
-//! The cache's core: what to keep and what to let go, without I/O.
+//! The cache's core: what may be stored and reused, under which key, and what is evicted.
 //!
-//! Nothing here opens a file or a socket, reads a clock or draws randomness; time and seeds are arguments.
+//! Nothing here does I/O, reads a clock or draws randomness: `now` and secrets are arguments.
 
 pub mod eviction;
+pub mod semantics;
+pub mod shard;
+pub mod stamps;

@@ -50,6 +50,11 @@ impl Authority {
         self.port
     }
 
+    /// `host[:port]` in lowercase, without a copy.
+    pub fn into_string(self) -> String {
+        self.text.into()
+    }
+
     /// `host[:port]` in lowercase.
     pub fn as_str(&self) -> &str {
         &self.text

@@ -30,8 +30,8 @@ pub struct Target {
 }
 
 impl Target {
-    /// Checks a target against its method. `text` holds no white space and no control characters.
-    pub(crate) fn parse(method: &Method, text: &[u8]) -> Result<Target, RequestError> {
+    /// Checks a target against its method.
+    pub fn parse(method: &Method, text: &[u8]) -> Result<Target, RequestError> {
         if !text.iter().all(|b| is_target_byte(*b)) {
             return Err(RequestError::Target);
         }

@@ -40,6 +40,8 @@ pub struct ResponseWriter<'a> {
     /// `framing` and `persistence` ask for; a Content-Length of a response without content stays if the
     /// response is to HEAD or is a 304 (RFC 9110 section 8.6).
     pub fields: &'a Fields,
+    /// Now, as an IMF-fixdate, for a Date line if the fields have none (RFC 9110 section 6.6.1).
+    pub date: Option<&'a str>,
     /// How the content will be sent.
     pub framing: BodyFraming,
     /// Whether the request was HEAD.
@@ -57,6 +59,11 @@ impl ResponseWriter<'_> {
         let keeps_length = self.to_head || self.status == Status::NOT_MODIFIED;
         let framing = if has_content { Some(self.framing) } else { None };
         write_fields(out, self.fields, framing, keeps_length);
+        if let Some(date) = self.date.filter(|_| !self.fields.contains(name::DATE)) {
+            out.extend_from_slice(b"date: ");
+            out.extend_from_slice(date.as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
         match framing {
             Some(BodyFraming::Empty) => write_length(out, self.fields, 0),
             Some(BodyFraming::Length(bytes)) => write_length(out, self.fields, bytes),

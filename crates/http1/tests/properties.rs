@@ -208,7 +208,7 @@ proptest! {
         lines.iter().for_each(|(n, v)| fields.append(n.as_bytes(), v.as_bytes()).unwrap());
         let framing = BodyFraming::of_length(length);
         let mut wire = Vec::new();
-        ResponseWriter { status, fields: &fields, framing, to_head: false, persistence: Persistence::Keep }
+        ResponseWriter { status, fields: &fields, date: None, framing, to_head: false, persistence: Persistence::Keep }
             .write(&mut wire);
         let (mut head, used) = parse_response(&wire, &mut Progress::default(), &Method::Get, &Limits::DEFAULT)
             .unwrap()

@@ -118,7 +118,8 @@ fn responses_are_framed_as_they_will_be_sent_whatever_the_fields_say() {
         let mut out = Vec::new();
         let (status, given_fields) = (Status::new(code).unwrap(), fields(given));
         let persistence = Persistence::Keep;
-        ResponseWriter { status, fields: &given_fields, framing, to_head, persistence }.write(&mut out);
+        ResponseWriter { status, fields: &given_fields, date: None, framing, to_head, persistence }
+            .write(&mut out);
         assert_eq!(String::from_utf8(out).unwrap(), format!("HTTP/1.1 {expected}\r\n"), "{code} {given:?}");
     }
 }

@@ -153,16 +153,40 @@ const BY_LEN: [[u8; WIDEST]; LONGEST] = {
     }
     table
 };
+/// The ends of the names in `BY_LEN`, so that most others are ruled out without looking at a text.
+const ENDS_BY_LEN: [[u16; WIDEST]; LONGEST] = {
+    let mut table = [[0; WIDEST]; LONGEST];
+    let mut len = 1;
+    while len < LONGEST {
+        let mut n = 0;
+        while n < WIDEST {
+            if BY_LEN[len][n] != OTHER {
+                let text = TEXTS[BY_LEN[len][n] as usize].as_bytes();
+                table[len][n] = ends(text[0], text[len - 1]);
+            }
+            n += 1;
+        }
+        len += 1;
+    }
+    table
+};
+
+/// Two bytes of a name without case, as one number; never 0 for token bytes.
+const fn ends(first: u8, last: u8) -> u16 {
+    (first | 0x20) as u16 | ((last | 0x20) as u16) << 8
+}
 
 impl Name {
     /// The well-known name that `text` spells in any case, if it is one.
     #[inline]
     pub fn find(text: &[u8]) -> Option<Name> {
-        let row = BY_LEN.get(text.len())?;
-        row.iter()
-            .take_while(|id| **id != OTHER)
-            .find(|id| TEXTS[**id as usize].as_bytes().eq_ignore_ascii_case(text))
-            .map(|id| Name(*id))
+        let (first, last) = (*text.first()?, *text.last()?);
+        let (ids, keys) = (BY_LEN.get(text.len())?, &ENDS_BY_LEN[text.len()]);
+        let key = ends(first, last);
+        let mut places = keys.iter().zip(ids).filter(|(k, _)| **k == key);
+        places
+            .find(|(_, id)| TEXTS[**id as usize].as_bytes().eq_ignore_ascii_case(text))
+            .map(|(_, id)| Name(*id))
     }
 
     /// The name in lowercase.

@@ -15,6 +15,7 @@ pub(crate) fn check() -> Outcome {
     layers::check()?;
     bans::check()?;
     clippy()?;
+    fuzz_targets()?;
     docs()?;
     deny()
 }
@@ -30,6 +31,13 @@ fn clippy() -> Outcome {
     let common = ["clippy", "--workspace", "--profile", profile()];
     run(cargo().args(common).args(["--lib", "--bins", "--", "-D", "warnings"]))?;
     run(cargo().args(common).args(["--all-targets", "--", "-D", "warnings"]).args(BAN_LINTS))
+}
+
+/// The fuzz targets are a workspace of their own, which needs a nightly compiler to run but not to be checked.
+fn fuzz_targets() -> Outcome {
+    let manifest = ["--manifest-path", "fuzz/Cargo.toml"];
+    run(cargo().arg("fmt").args(manifest).arg("--check"))?;
+    run(cargo().arg("check").args(manifest).args(["--target-dir", "target/fuzz"]))
 }
 
 fn docs() -> Outcome {
