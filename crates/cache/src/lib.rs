@@ -2,4 +2,7 @@
 //!
 //! Nothing here does I/O, reads a clock or draws randomness: `now` and secrets are arguments.
 
+pub mod eviction;
 pub mod semantics;
+pub mod shard;
+pub mod stamps;

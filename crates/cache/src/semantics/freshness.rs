@@ -130,7 +130,9 @@ impl Freshness {
             no_cache: said.no_cache.is_response() && rule != Rule::Forced,
             must_revalidate: false,
             immutable: said.immutable,
-            has_validator: fields.contains(name::ETAG) || fields.contains(name::LAST_MODIFIED),
+            has_validator: [name::ETAG, name::LAST_MODIFIED]
+                .into_iter()
+                .any(|field| fields.get(field).is_some_and(|value| !value.is_empty())),
             no_transform: said.no_transform,
             raised_to_min: false,
             lowered_to_max: false,

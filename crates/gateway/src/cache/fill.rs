@@ -8,8 +8,8 @@ use super::origin::{FetchFailure, Origin};
 use super::rules::CacheRules;
 use selvedge_cache::semantics::stored::{Stored as StoredView, Update, Updated};
 use selvedge_cache::semantics::{
-    self, Failure, Freshness, Judgement, KeyHash, NotStored, Received, RequestFacts, Stale, Storable, Times, Vary,
-    judge, on_error,
+    self, Failure, Freshness, Judgement, KeyHash, NotStored, Received, RequestFacts, Stale, Storable, Times,
+    Vary, judge, on_error,
 };
 use selvedge_exchange::{Body, BodyError, Frame, Interim, Request, Response};
 use selvedge_types::{Fields, Hlc, Method, Status, UnixMillis, name};
@@ -24,11 +24,7 @@ pub(crate) enum Answer {
     /// The stored response, which the origin says is still good.
     Revalidated(Arc<Object>),
     /// The stored response, although asking for a new one failed.
-    Stale {
-        object: Arc<Object>,
-        stale: Stale,
-        status: Option<Status>,
-    },
+    Stale { object: Arc<Object>, stale: Stale, status: Option<Status> },
     /// No answer, and nothing to fall back on.
     Failed(FetchFailure),
 }
@@ -90,7 +86,13 @@ impl Drop for Landing {
 impl Inner {
     /// Fetches what `order` says and tells `flight`. Runs as a task of its own: the one who asked first may
     /// leave, the others stay.
-    pub(crate) async fn fill(self: Arc<Self>, mut order: Order, key: KeyHash, flight: SharedFlight, private: Private) {
+    pub(crate) async fn fill(
+        self: Arc<Self>,
+        mut order: Order,
+        key: KeyHash,
+        flight: SharedFlight,
+        private: Private,
+    ) {
         let _landing = Landing { inner: self.clone(), key, flight: flight.clone() };
         let started = self.tick();
         let requested = self.clock.wall();
@@ -170,7 +172,8 @@ impl Inner {
         rules.strip_cookies(&mut response.fields);
         let judgement = judge_response(&order, &rules, &response, times);
         let fits = response.body.length().is_none_or(|n| n <= rules.object_bytes_max);
-        let stored = rules.enabled && fits && judgement.verdict == Ok(Storable::Whole) && response.tunnel.is_none();
+        let stored =
+            rules.enabled && fits && judgement.verdict == Ok(Storable::Whole) && response.tunnel.is_none();
         let labels = if stored { self.labels(&order, &rules, &response.fields) } else { None };
         if labels.is_none() && !is_shareable_error(&response, &judgement) {
             self.note_pass(&order, times.responded);
@@ -234,7 +237,13 @@ impl Inner {
     }
 
     /// Puts a stored response's new fields and facts in its place.
-    pub(crate) fn freshen(&self, key: KeyHash, object: &Object, updated: &Updated, started: Hlc) -> Arc<Object> {
+    pub(crate) fn freshen(
+        &self,
+        key: KeyHash,
+        object: &Object,
+        updated: &Updated,
+        started: Hlc,
+    ) -> Arc<Object> {
         let mut wire = Vec::with_capacity(updated.fields.wire_len());
         updated.fields.write_wire(&mut wire);
         let fresh = Arc::new(object.freshened(wire.into(), updated.judgement.freshness, started));

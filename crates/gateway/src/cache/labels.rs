@@ -12,7 +12,12 @@ use selvedge_types::{Fields, Status};
 impl Inner {
     /// The scopes of a response's tags and groups; none if it has more tags than are followed, and must
     /// therefore not be stored.
-    pub(crate) fn labels(&self, order: &Order, rules: &CacheRules, response: &Fields) -> Option<Box<[ScopeHash]>> {
+    pub(crate) fn labels(
+        &self,
+        order: &Order,
+        rules: &CacheRules,
+        response: &Fields,
+    ) -> Option<Box<[ScopeHash]>> {
         let hasher = &self.memory.stamps.hasher;
         let own = tags(response).ok()?;
         let text = |tag: &[u8]| String::from_utf8_lossy(tag).into_owned();
@@ -45,17 +50,12 @@ impl Inner {
     }
 
     fn invalidate_uri(&self, rules: &CacheRules, target: Target<'_>, at: selvedge_types::Hlc) {
-        let target = Target {
-            scheme: rules.key_scheme.unwrap_or(target.scheme),
-            authority: rules.key_host.as_deref().map_or(target.authority, str::as_bytes),
-            ..target
-        };
         let mut text = Vec::new();
-        rules.key.write(target, &Fields::new(), &mut text);
+        rules.key_rule().write(target, &Fields::new(), &mut text);
         // What is not stored and not on its way needs no stamp, so that such requests do not pile them up.
         let key = self.memory.key(&text);
         let keyed_by_uri = rules.key.headers.is_empty() && rules.key.cookies.is_empty();
-        if keyed_by_uri && self.memory.remove(key).is_none() && !self.flights.is_under_way(key) {
+        if keyed_by_uri && !self.has(key) && !self.flights.is_under_way(key) {
             return;
         }
         let uri = String::from_utf8_lossy(selvedge_cache::semantics::key::uri_of_key(&text)).into_owned();

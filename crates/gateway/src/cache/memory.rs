@@ -23,11 +23,7 @@ pub(crate) struct Memory {
 /// What a look-up finds.
 pub(crate) enum Lookup {
     /// A response, under that key; marked if a soft purge covers it.
-    Object {
-        object: Arc<Object>,
-        key: KeyHash,
-        purged: bool,
-    },
+    Object { object: Arc<Object>, key: KeyHash, purged: bool },
     /// Nothing, for a request that would be stored under that key.
     Absent {
         key: KeyHash,
@@ -172,7 +168,12 @@ pub(crate) struct StampBook {
 
 impl StampBook {
     fn new(hasher: ScopeHasher) -> Self {
-        StampBook { hasher, stamps: RwLock::default(), newest: AtomicU64::new(0), generation: AtomicU32::new(0) }
+        StampBook {
+            hasher,
+            stamps: RwLock::default(),
+            newest: AtomicU64::new(0),
+            generation: AtomicU32::new(0),
+        }
     }
 
     pub(crate) fn purge(&self, scope: ScopeHash, kind: PurgeKind, at: Hlc) {
@@ -191,7 +192,11 @@ impl StampBook {
     }
 
     /// The strictest purge that covers something in `scopes` whose fetch began at `fetched`.
-    pub(crate) fn covering(&self, scopes: impl Iterator<Item = ScopeHash>, fetched: Hlc) -> Option<PurgeKind> {
+    pub(crate) fn covering(
+        &self,
+        scopes: impl Iterator<Item = ScopeHash>,
+        fetched: Hlc,
+    ) -> Option<PurgeKind> {
         self.stamps.read().unwrap_or_else(PoisonError::into_inner).covering(scopes, fetched)
     }
 

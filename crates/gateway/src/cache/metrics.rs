@@ -1,17 +1,12 @@
 //! What the cache counts.
 
 use selvedge_cache::semantics::ProxyError;
-use selvedge_observe::{Counter, EncodeLabelSet, Family, Registry};
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ErrorLabel {
-    error: &'static str,
-}
+use selvedge_observe::{Counter, Family, Registry};
 
 /// The cache's counters.
 pub(crate) struct CacheMetrics {
     evictions: Counter,
-    failures: Family<ErrorLabel, Counter>,
+    failures: Family<[(&'static str, &'static str); 1], Counter>,
     waiters_limit: Counter,
 }
 
@@ -43,7 +38,7 @@ impl CacheMetrics {
     }
 
     pub(crate) fn origin_failed(&self, error: ProxyError) {
-        self.failures.get_or_create(&ErrorLabel { error: error.as_str() }).inc();
+        self.failures.get_or_create(&[("error", error.as_str())]).inc();
     }
 
     pub(crate) fn waiters_limit_reached(&self) {

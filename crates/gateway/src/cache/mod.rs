@@ -8,6 +8,7 @@
 //!                  \-> not to be cached -------------------> passed to the origin
 //! ```
 
+mod disk;
 mod fill;
 mod flight;
 mod flights;
@@ -18,9 +19,12 @@ mod metrics;
 mod object;
 pub mod origin;
 mod pass;
+mod record;
 mod rules;
 mod serve;
 mod sliced;
+#[cfg(test)]
+mod tests;
 
 use fill::{Answer, Order};
 use flight::{Flight, Head};
@@ -33,9 +37,10 @@ pub use rules::{CacheRules, CompressRules, Refine};
 use selvedge_cache::semantics::{
     CacheStatus, Forwarded, KeyHash, MethodClass, RequestFacts, Reuse, Target, Vary, reuse,
 };
-use selvedge_exchange::{Body, Interim, Later, Reply, Request, Response, Source};
+use selvedge_exchange::{Body, Later, Reply, Request, Response, Source};
 use selvedge_observe::Registry;
 use selvedge_rt::{Clock, OnEnd, Tasks};
+use selvedge_store::segments::DiskTier;
 use selvedge_types::{Fields, Hlc, HlcClock, Method, Status, UnixMillis, name};
 use serve::{Asked, How, Served};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -72,6 +77,7 @@ pub struct Cache(Arc<Inner>);
 
 pub(crate) struct Inner {
     memory: Memory,
+    disk: Option<DiskTier>,
     flights: Flights,
     clock: Clock,
     hlc: Mutex<HlcClock>,
@@ -86,9 +92,16 @@ const INTERIM_QUEUE: usize = 8;
 const ATTEMPTS: usize = 3;
 
 impl Cache {
-    /// An empty cache. Its background work belongs to `tasks`.
-    pub fn new(options: &CacheOptions, clock: Clock, tasks: Tasks, registry: &Registry) -> Self {
+    /// A cache with nothing in memory, over what `disk` has. Its background work belongs to `tasks`.
+    pub fn new(
+        options: &CacheOptions,
+        disk: Option<DiskTier>,
+        clock: Clock,
+        tasks: Tasks,
+        registry: &Registry,
+    ) -> Self {
         Cache(Arc::new(Inner {
+            disk,
             memory: Memory::new(options.ram_bytes, options.seed, options.secret),
             flights: Flights::default(),
             clock,
@@ -102,7 +115,11 @@ impl Cache {
     /// Answers a request, at once if it can be from memory.
     pub fn handle(&self, ask: Ask) -> Reply {
         let inner = &self.0;
-        let facts = RequestFacts::parse(&ask.request.method, &ask.request.fields, ask.rules.freshness.client_directives);
+        let facts = RequestFacts::parse(
+            &ask.request.method,
+            &ask.request.fields,
+            ask.rules.freshness.client_directives,
+        );
         match pass_reason(&ask, &facts) {
             Some(why) => inner.pass_reply(ask, facts, why),
             None => inner.answer(ask, facts),
@@ -125,10 +142,14 @@ impl Inner {
     fn answer(self: &Arc<Self>, ask: Ask, facts: RequestFacts) -> Reply {
         let now = self.clock.wall();
         let (primary, uri) = self.primary_key(&ask.rules, &ask.request);
-        let scopes = || self.memory.stamps.hasher.of_uri(&ask.rules.site, without_scheme(&uri));
-        match self.memory.look_up(primary, &ask.request.fields, scopes) {
-            Lookup::Object { object, key, purged } => self.answer_stored(ask, facts, primary, key, object, purged, now),
+        match self.look_up(&ask.rules.site, primary, &uri, ask.request.path(), &ask.request.fields) {
+            Lookup::Object { object, key, purged } => {
+                self.answer_stored(ask, facts, primary, (key, object, purged), now, Source::Memory)
+            }
             Lookup::Absent { key, varies } => {
+                if let Some(at) = self.on_disk(key) {
+                    return self.answer_from_disk(ask, facts, primary, uri, (key, at), varies);
+                }
                 let why = if varies { Forwarded::VaryMiss } else { Forwarded::UriMiss };
                 self.answer_absent(ask, facts, primary, key, why)
             }
@@ -137,22 +158,22 @@ impl Inner {
         }
     }
 
-    #[allow(clippy::too_many_arguments)] // one call, and each is needed
+    /// Answers with a stored response, of which it is known under which key it is and whether a soft purge
+    /// covers it.
     fn answer_stored(
         self: &Arc<Self>,
         mut ask: Ask,
         facts: RequestFacts,
         primary: KeyHash,
-        key: KeyHash,
-        object: Arc<Object>,
-        purged: bool,
+        (key, object, purged): (KeyHash, Arc<Object>, bool),
         now: UnixMillis,
+        tier: Source,
     ) -> Reply {
         let freshness = if purged { object.freshness.made_stale(now) } else { object.freshness };
         let (how, refresh) = match reuse(&freshness, &facts, now) {
             Reuse::Fresh { age, ttl_left } => {
                 let ttl = i64::try_from(ttl_left.as_secs()).unwrap_or(i64::MAX);
-                (How { status: CacheStatus::hit(ttl), age: Some(age), source: Source::Memory }, false)
+                (How { status: CacheStatus::hit(ttl), age: Some(age), source: tier }, false)
             }
             Reuse::Stale(stale) => {
                 let ttl = i64::try_from(stale.staleness.as_secs()).unwrap_or(i64::MAX);
@@ -188,14 +209,20 @@ impl Inner {
                     let how = How { status: CacheStatus::hit(ttl.unwrap_or(0)), age, source };
                     match inner.serve(&object, key, &asked, how, false) {
                         Ok(Served::Ready(response)) => response,
-                        _ => Response::text(Status::INTERNAL_SERVER_ERROR, "a stored response could not be read\n"),
+                        _ => Response::text(
+                            Status::INTERNAL_SERVER_ERROR,
+                            "a stored response could not be read\n",
+                        ),
                     }
                 })
             }
             Err(_) => {
                 // What is stored was valid when it was: it cannot be trusted any more.
                 self.forget(key);
-                Reply::Now(Response::text(Status::INTERNAL_SERVER_ERROR, "a stored response could not be read\n"))
+                Reply::Now(Response::text(
+                    Status::INTERNAL_SERVER_ERROR,
+                    "a stored response could not be read\n",
+                ))
             }
         }
     }
@@ -218,7 +245,14 @@ impl Inner {
     }
 
     /// Revalidates beside an answer that was served stale, unless that is under way.
-    fn refresh(self: &Arc<Self>, ask: &Ask, facts: RequestFacts, primary: KeyHash, key: KeyHash, object: &Arc<Object>) {
+    fn refresh(
+        self: &Arc<Self>,
+        ask: &Ask,
+        facts: RequestFacts,
+        primary: KeyHash,
+        key: KeyHash,
+        object: &Arc<Object>,
+    ) {
         let Joined::Lead(flight) = self.flights.join(key) else { return };
         let order = Order {
             request: copy_of(&ask.request),
@@ -381,13 +415,8 @@ impl Inner {
 
     /// The key of a request, and the URI in it.
     pub(crate) fn primary_key(&self, rules: &CacheRules, request: &Request) -> (KeyHash, String) {
-        let target = Target {
-            scheme: rules.key_scheme.unwrap_or(request.scheme),
-            authority: rules.key_host.as_deref().unwrap_or(&request.authority).as_bytes(),
-            path_and_query: request.target.as_bytes(),
-        };
         let mut text = Vec::with_capacity(request.target.len() + request.authority.len() + 16);
-        rules.key.write(target, &request.fields, &mut text);
+        rules.key_rule().write(target_of(request), &request.fields, &mut text);
         let key = self.memory.key(&text);
         text.truncate(selvedge_cache::semantics::key::uri_of_key(&text).len());
         // Targets and authorities are ASCII.
@@ -399,17 +428,6 @@ impl Inner {
             Vary::On(names) => self.memory.variant_key(primary, names, fields),
             Vary::None | Vary::Star => primary,
         }
-    }
-
-    /// Keeps a value in memory.
-    fn put(&self, key: KeyHash, stored: Stored) {
-        let evicted = self.memory.insert(key, stored);
-        self.metrics.evicted(evicted.iter().filter(|(k, _)| *k != key).count() as u64);
-    }
-
-    /// Drops a value.
-    fn forget(&self, key: KeyHash) {
-        drop(self.memory.remove(key));
     }
 
     /// A reading of the clock that orders fetches and purges.

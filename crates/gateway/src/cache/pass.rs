@@ -1,7 +1,6 @@
 //! Requests that are not answered from the cache: other methods, bypassed ones, those that may not be shared.
 
 use super::fill::Order;
-use super::origin::Origin;
 use super::serve::compress_passing;
 use super::{Ask, INTERIM_QUEUE, Inner, failed, unreadable};
 use selvedge_cache::semantics::{CacheStatus, Forwarded, RequestFacts};
@@ -55,7 +54,8 @@ fn finish(mut response: Response, request: &Request, rules: &super::CacheRules, 
     if done.is_err() {
         return unreadable();
     }
-    response.source = if matches!(why, Forwarded::Bypass | Forwarded::Method) { Source::Bypass } else { Source::Miss };
+    response.source =
+        if matches!(why, Forwarded::Bypass | Forwarded::Method) { Source::Bypass } else { Source::Miss };
     response
 }
 

@@ -1,8 +1,8 @@
 //! What the cache is told about a route: everything decided when the configuration was read.
 
-use selvedge_cache::semantics::{FreshnessPolicy, KeyPolicy};
-use selvedge_types::resource::{Coding, Glob};
-use selvedge_types::{Fields, Scheme, Status, name};
+use selvedge_cache::semantics::{FreshnessPolicy, KeyRule};
+use selvedge_types::resource::{CacheKey, Coding, Glob};
+use selvedge_types::{Fields, Status, name};
 use std::fmt;
 use std::sync::Arc;
 
@@ -20,11 +20,7 @@ pub struct CacheRules {
     /// Whether anything is stored or served from store.
     pub enabled: bool,
     /// What requests are told apart by.
-    pub key: KeyPolicy,
-    /// The scheme in every key, if the request's does not count.
-    pub key_scheme: Option<Scheme>,
-    /// The host in every key, if the request's does not count.
-    pub key_host: Option<Box<str>>,
+    pub key: CacheKey,
     /// How long responses are kept.
     pub freshness: FreshnessPolicy,
     /// Tags that stored responses get besides their own.
@@ -55,6 +51,11 @@ impl CacheRules {
     /// The rules for a response with that status and fields.
     pub fn for_response(self: &Arc<Self>, status: Status, fields: &Fields) -> Arc<CacheRules> {
         self.refine.as_ref().and_then(|r| r.refine(status, fields)).unwrap_or_else(|| self.clone())
+    }
+
+    /// How keys are made.
+    pub(crate) fn key_rule(&self) -> KeyRule<'_> {
+        KeyRule { policy: &self.key, site: &self.site }
     }
 
     /// Drops the cookies that are not to reach cache and clients.

@@ -11,11 +11,12 @@ use super::sliced::SlicedBody;
 use crate::compress::{compress, compressed};
 use bytes::Bytes;
 use selvedge_cache::semantics::conditional::{if_range_holds, not_modified_fields};
+use selvedge_cache::semantics::decimal::push_decimal;
 use selvedge_cache::semantics::etag::Validators;
 use selvedge_cache::semantics::partial::{Multipart, part_fields, unsatisfiable_fields};
 use selvedge_cache::semantics::{
-    self, AcceptEncoding, CacheStatus, ContentRange, KeyHash, Precondition, RangeRequest, RequestFacts, Selected,
-    Span, evaluate_at_cache, push_decimal,
+    AcceptEncoding, CacheStatus, ContentRange, KeyHash, Precondition, RangeRequest, RequestFacts, Selected,
+    Span, evaluate_at_cache,
 };
 use selvedge_exchange::{Body, BodyError, BodyStream, Frame, Response, Source};
 use selvedge_types::resource::Coding;
@@ -65,7 +66,8 @@ impl Inner {
         let mut fields = object.fields()?;
         let coding = self.coding_for(object, &mut fields, asked)?;
         if asked.facts.conditional
-            && evaluate_at_cache(&asked.fields, object.status, &fields, object.freshness.born) == Precondition::NotModified
+            && evaluate_at_cache(&asked.fields, object.status, &fields, object.freshness.born)
+                == Precondition::NotModified
         {
             let mut response = Response::new(Status::NOT_MODIFIED);
             response.fields = not_modified_fields(&fields);
@@ -108,8 +110,15 @@ impl Inner {
     }
 
     /// The coding that the answer should have, if it is to be coded here; notes that answers vary on it.
-    fn coding_for(&self, object: &Object, fields: &mut Fields, asked: &Asked) -> Result<Option<Coding>, FieldError> {
-        if object.freshness.no_transform || !is_compressible(&asked.rules.compress, object.status, fields, Some(object.length())) {
+    fn coding_for(
+        &self,
+        object: &Object,
+        fields: &mut Fields,
+        asked: &Asked,
+    ) -> Result<Option<Coding>, FieldError> {
+        if object.freshness.no_transform
+            || !is_compressible(&asked.rules.compress, object.status, fields, Some(object.length()))
+        {
             return Ok(None);
         }
         add_vary_accept_encoding(fields)?;
@@ -126,7 +135,9 @@ impl Inner {
             Ok(Ok(bytes)) => {
                 self.put(key, Stored::Slice(Arc::new(Slice { start: 0, bytes })));
             }
-            Ok(Err(error)) | Err(error) => tracing::warn!(%error, coding = coding.as_str(), "content not compressed"),
+            Ok(Err(error)) | Err(error) => {
+                tracing::warn!(%error, coding = coding.as_str(), "content not compressed")
+            }
         }
     }
 
@@ -192,12 +203,15 @@ impl Inner {
     ) -> Result<Response, FieldError> {
         let mut fields = new.fields.clone();
         let mut coding = None;
-        if !new.freshness.no_transform && is_compressible(&new.rules.compress, new.status, &fields, new.length) {
+        if !new.freshness.no_transform
+            && is_compressible(&new.rules.compress, new.status, &fields, new.length)
+        {
             add_vary_accept_encoding(&mut fields)?;
             coding = wanted_coding(&new.rules.compress, &asked.fields);
         }
         if asked.facts.conditional
-            && evaluate_at_cache(&asked.fields, new.status, &fields, new.freshness.born) == Precondition::NotModified
+            && evaluate_at_cache(&asked.fields, new.status, &fields, new.freshness.born)
+                == Precondition::NotModified
         {
             let mut response = Response::new(Status::NOT_MODIFIED);
             response.fields = not_modified_fields(&fields);
@@ -220,7 +234,11 @@ impl Inner {
 }
 
 /// Compresses a response that only passes, if the rules and the client want that.
-pub(crate) fn compress_passing(response: &mut Response, request: &Fields, rules: &CacheRules) -> Result<(), FieldError> {
+pub(crate) fn compress_passing(
+    response: &mut Response,
+    request: &Fields,
+    rules: &CacheRules,
+) -> Result<(), FieldError> {
     let no_transform = response.fields.has_member(name::CACHE_CONTROL, "no-transform");
     let length = response.body.length();
     if no_transform || !is_compressible(&rules.compress, response.status, &response.fields, length) {
@@ -283,22 +301,7 @@ fn is_compressible(rules: &CompressRules, status: Status, fields: &Fields, lengt
 
 fn wanted_coding(rules: &CompressRules, request: &Fields) -> Option<Coding> {
     let accepted = request.contains(name::ACCEPT_ENCODING).then(|| AcceptEncoding::of(request))?;
-    let mut available: Vec<semantics::Coding> = rules.codings.iter().map(|c| known(*c)).collect();
-    available.push(semantics::Coding::Identity);
-    match accepted.best(&available)? {
-        semantics::Coding::Zstd => Some(Coding::Zstd),
-        semantics::Coding::Br => Some(Coding::Br),
-        semantics::Coding::Gzip => Some(Coding::Gzip),
-        semantics::Coding::Identity => None,
-    }
-}
-
-const fn known(coding: Coding) -> semantics::Coding {
-    match coding {
-        Coding::Zstd => semantics::Coding::Zstd,
-        Coding::Br => semantics::Coding::Br,
-        Coding::Gzip => semantics::Coding::Gzip,
-    }
+    accepted.best(&rules.codings)
 }
 
 fn add_vary_accept_encoding(fields: &mut Fields) -> Result<(), FieldError> {
@@ -389,7 +392,9 @@ impl Parts {
 
 impl BodyStream for Parts {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, BodyError>>> {
-        while let (Some((head, _)), Some(body)) = (self.plan.parts.get(self.part), self.bodies.get_mut(self.part)) {
+        while let (Some((head, _)), Some(body)) =
+            (self.plan.parts.get(self.part), self.bodies.get_mut(self.part))
+        {
             if !self.begun {
                 self.begun = true;
                 return Poll::Ready(Some(Ok(Frame::Data(Bytes::copy_from_slice(head)))));

@@ -26,7 +26,15 @@ pub(crate) struct SlicedBody {
 
 impl SlicedBody {
     pub(crate) fn new(inner: Arc<Inner>, key: KeyHash, layout: Layout, span: Span) -> Self {
-        SlicedBody { inner, key, layout, at: span.start(), end: span.end(), length: span.len(), reading: None }
+        SlicedBody {
+            inner,
+            key,
+            layout,
+            at: span.start(),
+            end: span.end(),
+            length: span.len(),
+            reading: None,
+        }
     }
 
     pub(crate) fn into_body(self) -> Body {
@@ -58,7 +66,18 @@ impl BodyStream for SlicedBody {
         {
             return self.took(data);
         }
-        Poll::Ready(Some(Err(BodyError::Gone("a slice of it was evicted"))))
+        let Some(at) = self.inner.on_disk(key) else {
+            return Poll::Ready(Some(Err(BodyError::Gone("a slice of it was evicted"))));
+        };
+        let (inner, from, end) = (self.inner.clone(), self.at, self.end);
+        self.reading = Some(Box::pin(async move {
+            match inner.read_disk(key, at).await {
+                Some(Stored::Slice(slice)) => slice.from(from, end),
+                _ => None,
+            }
+            .ok_or(BodyError::Gone("a slice of it was evicted"))
+        }));
+        self.poll_frame(cx)
     }
 
     fn length(&self) -> Option<u64> {
