@@ -2,3 +2,4 @@
 pub mod cache;
 pub mod compress;
 pub mod front;
+pub mod upstream;

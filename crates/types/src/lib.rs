@@ -3,10 +3,16 @@
 //! Nothing here does I/O, reads a clock or draws randomness.
 
 pub mod fields;
+pub mod manifest;
 pub mod message;
+pub mod plan;
 pub mod resource;
+pub mod snapshot;
 pub mod time;
 
 pub use fields::{FieldError, Fields, Name, name};
+pub use manifest::{Manifest, ManifestError, ManifestErrors};
 pub use message::{Method, Scheme, Status, Version};
+pub use plan::Plan;
+pub use snapshot::{Revision, Snapshot, SnapshotError};
 pub use time::{Hlc, HlcClock, HlcError, UnixMillis};

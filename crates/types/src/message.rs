@@ -98,6 +98,8 @@ impl Status {
     pub const PRECONDITION_FAILED: Status = Status(412);
     /// 416
     pub const RANGE_NOT_SATISFIABLE: Status = Status(416);
+    /// 500
+    pub const INTERNAL_SERVER_ERROR: Status = Status(500);
     /// 502
     pub const BAD_GATEWAY: Status = Status(502);
     /// 503

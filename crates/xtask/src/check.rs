@@ -1,5 +1,6 @@
 //! `check`: everything that must hold before a change lands. `fix`: what a program can repair.
 
+use std::path::Path;
 use std::process::Command;
 
 use crate::shell::{cargo, profile, run, succeeds};
@@ -15,6 +16,7 @@ pub(crate) fn check() -> Outcome {
     layers::check()?;
     bans::check()?;
     clippy()?;
+    fuzz_targets()?;
     docs()?;
     deny()
 }
@@ -30,6 +32,16 @@ fn clippy() -> Outcome {
     let common = ["clippy", "--workspace", "--profile", profile()];
     run(cargo().args(common).args(["--lib", "--bins", "--", "-D", "warnings"]))?;
     run(cargo().args(common).args(["--all-targets", "--", "-D", "warnings"]).args(BAN_LINTS))
+}
+
+/// The fuzz targets are a workspace of their own, which needs a nightly compiler to run but not to be checked.
+fn fuzz_targets() -> Outcome {
+    if !Path::new("fuzz").is_dir() {
+        return Ok(());
+    }
+    let manifest = ["--manifest-path", "fuzz/Cargo.toml"];
+    run(cargo().arg("fmt").args(manifest).arg("--check"))?;
+    run(cargo().arg("check").args(manifest).args(["--target-dir", "target/fuzz"]))
 }
 
 fn docs() -> Outcome {

@@ -8,11 +8,11 @@ use crate::{Outcome, packages};
 /// With arguments for the runner (a filter, say) only the tests run.
 pub(crate) fn run_all(runner: &[String]) -> Outcome {
     packages::prepare(false)?;
-    tests(runner)?;
     if runner.is_empty() {
         run(cargo().args(["test", "--doc", "--workspace", "--profile", profile()]))?;
     }
-    Ok(())
+    // Last, so that the output ends with the summary of the many.
+    tests(runner)
 }
 
 fn tests(runner: &[String]) -> Outcome {

@@ -51,6 +51,7 @@ struct Inner<H> {
     furthest: u64,
     waiting: Vec<Waker>,
     producer: Option<Waker>,
+    followers: u32,
 }
 
 impl<H> Flight<H> {
@@ -69,6 +70,7 @@ impl<H> Flight<H> {
                 furthest: 0,
                 waiting: Vec::new(),
                 producer: None,
+                followers: 0,
             }),
         })
     }
@@ -98,6 +100,13 @@ impl<H> Flight<H> {
             }
         })
         .await
+    }
+
+    /// Counts one more that waits for the head; says how many there are.
+    pub(crate) fn follow(&self) -> u32 {
+        let mut inner = self.lock();
+        inner.followers = inner.followers.saturating_add(1);
+        inner.followers
     }
 
     /// Appends content.

@@ -1,4 +1,507 @@
-//! The cache's driver: shards behind locks, shared fetches, the disk tier.
+//! The cache's driver: shards behind locks, shared fetches, and what follows from each answer.
+//!
+//! ```text
+//! request --look up--> fresh ------------------------------> answered at once
+//!                  \-> stale, may be served ---------------> answered at once, revalidated beside it
+//!                  \-> stale --join or begin a flight------> validated, replaced, or served stale on failure
+//!                  \-> absent --join or begin a flight-----> stored and streamed to all who wait
+//!                  \-> not to be cached -------------------> passed to the origin
+//! ```
 
+mod fill;
 mod flight;
+mod flights;
+mod keep;
+mod labels;
+mod memory;
+mod metrics;
+mod object;
 pub mod origin;
+mod pass;
+mod rules;
+mod serve;
+mod sliced;
+#[cfg(test)]
+mod tests;
+
+use fill::{Answer, Order};
+use flight::{Flight, Head};
+use flights::{Flights, Joined};
+use memory::{Lookup, Memory};
+use metrics::CacheMetrics;
+use object::{Object, Stored};
+use origin::{FetchFailure, Origin};
+pub use rules::{CacheRules, CompressRules, Refine};
+use selvedge_cache::semantics::{
+    CacheStatus, Forwarded, KeyHash, MethodClass, RequestFacts, Reuse, Target, Vary, reuse,
+};
+use selvedge_exchange::{Body, Later, Reply, Request, Response, Source};
+use selvedge_observe::Registry;
+use selvedge_rt::{Clock, OnEnd, Tasks};
+use selvedge_types::{Fields, Hlc, HlcClock, Method, Status, UnixMillis, name};
+use serve::{Asked, How, Served};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::{mpsc, oneshot};
+
+/// How the cache is set up.
+#[derive(Debug, Clone)]
+pub struct CacheOptions {
+    /// Memory for responses with what is needed to find them, in bytes.
+    pub ram_bytes: u64,
+    /// A secret of the node's own, kept in its data directory: keys are hashed with it.
+    pub secret: [u8; 32],
+    /// Decides random choices.
+    pub seed: u64,
+    /// How many requests may wait for one fetch; more ask the origin themselves.
+    pub collapsed_waiters_max: u32,
+}
+
+/// A request for the cache, with everything that the site layer decided about it.
+pub struct Ask {
+    /// The request as it would go to the origin.
+    pub request: Request,
+    /// The rules of its route.
+    pub rules: Arc<CacheRules>,
+    /// Where the content comes from.
+    pub origin: Arc<dyn Origin>,
+    /// It goes past the cache.
+    pub bypass: bool,
+}
+
+/// The cache. Clones share it.
+#[derive(Clone)]
+pub struct Cache(Arc<Inner>);
+
+pub(crate) struct Inner {
+    memory: Memory,
+    flights: Flights,
+    clock: Clock,
+    hlc: Mutex<HlcClock>,
+    tasks: Tasks,
+    metrics: CacheMetrics,
+    collapsed_waiters_max: u32,
+}
+
+/// How many interim responses may wait for a slow client; more are dropped.
+const INTERIM_QUEUE: usize = 8;
+/// How often a request looks again when what it waited for turns out to be another variant.
+const ATTEMPTS: usize = 3;
+
+impl Cache {
+    /// An empty cache. Its background work belongs to `tasks`.
+    pub fn new(options: &CacheOptions, clock: Clock, tasks: Tasks, registry: &Registry) -> Self {
+        Cache(Arc::new(Inner {
+            memory: Memory::new(options.ram_bytes, options.seed, options.secret),
+            flights: Flights::default(),
+            clock,
+            hlc: Mutex::default(),
+            tasks,
+            metrics: CacheMetrics::register(registry),
+            collapsed_waiters_max: options.collapsed_waiters_max,
+        }))
+    }
+
+    /// Answers a request, at once if it can be from memory.
+    pub fn handle(&self, ask: Ask) -> Reply {
+        let inner = &self.0;
+        let facts = RequestFacts::parse(
+            &ask.request.method,
+            &ask.request.fields,
+            ask.rules.freshness.client_directives,
+        );
+        match pass_reason(&ask, &facts) {
+            Some(why) => inner.pass_reply(ask, facts, why),
+            None => inner.answer(ask, facts),
+        }
+    }
+}
+
+/// Why a request has nothing to look for in the cache.
+fn pass_reason(ask: &Ask, facts: &RequestFacts) -> Option<Forwarded> {
+    if ask.bypass || !ask.rules.enabled || ask.request.fields.contains(name::UPGRADE) {
+        return Some(Forwarded::Bypass);
+    }
+    if !facts.method.may_use_stored() {
+        return Some(Forwarded::Method);
+    }
+    (facts.origin_conditional || !matches!(ask.request.body, Body::Empty)).then_some(Forwarded::Request)
+}
+
+impl Inner {
+    fn answer(self: &Arc<Self>, ask: Ask, facts: RequestFacts) -> Reply {
+        let now = self.clock.wall();
+        let (primary, uri) = self.primary_key(&ask.rules, &ask.request);
+        let scopes =
+            || self.memory.stamps.hasher.of_uri(&ask.rules.site, without_scheme(&uri), ask.request.path());
+        match self.memory.look_up(primary, &ask.request.fields, scopes) {
+            Lookup::Object { object, key, purged } => {
+                self.answer_stored(ask, facts, primary, key, object, purged, now)
+            }
+            Lookup::Absent { key, varies } => {
+                let why = if varies { Forwarded::VaryMiss } else { Forwarded::UriMiss };
+                self.answer_absent(ask, facts, primary, key, why)
+            }
+            Lookup::Pass(until) if until > now => self.pass_reply(ask, facts, Forwarded::UriMiss),
+            Lookup::Pass(_) => self.answer_absent(ask, facts, primary, primary, Forwarded::UriMiss),
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)] // one call, and each is needed
+    fn answer_stored(
+        self: &Arc<Self>,
+        mut ask: Ask,
+        facts: RequestFacts,
+        primary: KeyHash,
+        key: KeyHash,
+        object: Arc<Object>,
+        purged: bool,
+        now: UnixMillis,
+    ) -> Reply {
+        let freshness = if purged { object.freshness.made_stale(now) } else { object.freshness };
+        let (how, refresh) = match reuse(&freshness, &facts, now) {
+            Reuse::Fresh { age, ttl_left } => {
+                let ttl = i64::try_from(ttl_left.as_secs()).unwrap_or(i64::MAX);
+                (How { status: CacheStatus::hit(ttl), age: Some(age), source: Source::Memory }, false)
+            }
+            Reuse::Stale(stale) => {
+                let ttl = i64::try_from(stale.staleness.as_secs()).unwrap_or(i64::MAX);
+                let how = How { status: CacheStatus::hit(-ttl), age: Some(stale.age), source: Source::Stale };
+                (how, stale.revalidate_in_background)
+            }
+            Reuse::GatewayTimeout => return Reply::Now(only_if_cached()),
+            Reuse::Revalidate(why) => {
+                let forwarded = if why.is_by_request() { Forwarded::Request } else { Forwarded::Stale };
+                if ask.request.method == Method::Head {
+                    return self.pass_reply(ask, facts, forwarded);
+                }
+                return self.fetch_reply(ask, facts, primary, key, Some((key, object)), forwarded);
+            }
+        };
+        if refresh {
+            self.refresh(&ask, facts, primary, key, &object);
+        }
+        let asked = Asked {
+            method: ask.request.method.clone(),
+            fields: std::mem::take(&mut ask.request.fields),
+            facts,
+            rules: ask.rules.clone(),
+            now,
+        };
+        match self.serve(&object, key, &asked, how, true) {
+            Ok(Served::Ready(response)) => Reply::Now(response),
+            Ok(Served::Compress { coding, key: coded, content }) => {
+                let inner = self.clone();
+                let (ttl, age, source) = (how.status.ttl, how.age, how.source);
+                Reply::later(async move {
+                    inner.keep_compressed(coding, coded, content).await;
+                    let how = How { status: CacheStatus::hit(ttl.unwrap_or(0)), age, source };
+                    match inner.serve(&object, key, &asked, how, false) {
+                        Ok(Served::Ready(response)) => response,
+                        _ => Response::text(
+                            Status::INTERNAL_SERVER_ERROR,
+                            "a stored response could not be read\n",
+                        ),
+                    }
+                })
+            }
+            Err(_) => {
+                // What is stored was valid when it was: it cannot be trusted any more.
+                self.forget(key);
+                Reply::Now(Response::text(
+                    Status::INTERNAL_SERVER_ERROR,
+                    "a stored response could not be read\n",
+                ))
+            }
+        }
+    }
+
+    fn answer_absent(
+        self: &Arc<Self>,
+        ask: Ask,
+        facts: RequestFacts,
+        primary: KeyHash,
+        key: KeyHash,
+        why: Forwarded,
+    ) -> Reply {
+        if facts.directives.only_if_cached {
+            return Reply::Now(only_if_cached());
+        }
+        if facts.method == MethodClass::Head || facts.range || facts.directives.no_store {
+            return self.pass_reply(ask, facts, why);
+        }
+        self.fetch_reply(ask, facts, primary, key, None, why)
+    }
+
+    /// Revalidates beside an answer that was served stale, unless that is under way.
+    fn refresh(
+        self: &Arc<Self>,
+        ask: &Ask,
+        facts: RequestFacts,
+        primary: KeyHash,
+        key: KeyHash,
+        object: &Arc<Object>,
+    ) {
+        let Joined::Lead(flight) = self.flights.join(key) else { return };
+        let order = Order {
+            request: copy_of(&ask.request),
+            facts: RequestFacts { directives: Default::default(), ..facts },
+            rules: ask.rules.clone(),
+            origin: ask.origin.clone(),
+            primary,
+            stored: Some((key, object.clone())),
+            interim: None,
+        };
+        let (private, _) = oneshot::channel();
+        self.tasks.spawn("cache refresh", OnEnd::Forget, self.clone().fill(order, key, flight, private));
+    }
+
+    fn fetch_reply(
+        self: &Arc<Self>,
+        ask: Ask,
+        facts: RequestFacts,
+        primary: KeyHash,
+        key: KeyHash,
+        stored: Option<(KeyHash, Arc<Object>)>,
+        why: Forwarded,
+    ) -> Reply {
+        let (sender, interim) = mpsc::channel(INTERIM_QUEUE);
+        let order = Order {
+            request: ask.request,
+            facts,
+            rules: ask.rules,
+            origin: ask.origin,
+            primary,
+            stored,
+            interim: Some(sender),
+        };
+        let response = Box::pin(self.clone().fetch(order, key, why));
+        Reply::Later(Later { response, interim: Some(interim) })
+    }
+
+    /// Waits for a fetch of what `order` says, one's own or another's.
+    async fn fetch(self: Arc<Self>, mut order: Order, mut key: KeyHash, why: Forwarded) -> Response {
+        for _ in 0..ATTEMPTS {
+            let (flight, lead) = match self.join(&order, key) {
+                Joined::Lead(flight) => (flight, true),
+                Joined::Follow(flight) => (flight, false),
+                Joined::Alone => break,
+            };
+            let (private, own) = oneshot::channel();
+            if lead {
+                let theirs = Order {
+                    request: copy_of(&order.request),
+                    rules: order.rules.clone(),
+                    origin: order.origin.clone(),
+                    stored: order.stored.clone(),
+                    interim: order.interim.take(),
+                    ..order
+                };
+                let work = self.clone().fill(theirs, key, flight.clone(), private);
+                self.tasks.spawn("cache fill", OnEnd::Forget, work);
+            }
+            match flight.head().await {
+                Head::Shared(answer) => match self.from_answer(&answer, &flight, &order, key, why, lead) {
+                    Ok(response) => return response,
+                    Err(variant) => {
+                        // It is another variant than this request gets.
+                        order.stored = None;
+                        key = variant;
+                        if let Some(response) = self.from_memory(&order, key, why) {
+                            return response;
+                        }
+                    }
+                },
+                Head::Released if lead => {
+                    return match own.await {
+                        Ok(response) => self.passed(response, &order, why),
+                        Err(_) => failed(&interrupted(), &order.rules),
+                    };
+                }
+                Head::Released => break,
+            }
+        }
+        self.fetch_alone(order, why).await
+    }
+
+    fn join(&self, order: &Order, key: KeyHash) -> Joined {
+        if !order.rules.collapse {
+            return Joined::Lead(Flight::new());
+        }
+        match self.flights.join(key) {
+            Joined::Follow(flight) if flight.follow() > self.collapsed_waiters_max => {
+                self.metrics.waiters_limit_reached();
+                Joined::Alone
+            }
+            joined => joined,
+        }
+    }
+
+    /// The response that a flight's answer means for this request, or the key of the variant that it gets.
+    fn from_answer(
+        self: &Arc<Self>,
+        answer: &Answer,
+        flight: &fill::SharedFlight,
+        order: &Order,
+        key: KeyHash,
+        why: Forwarded,
+        lead: bool,
+    ) -> Result<Response, KeyHash> {
+        let now = self.clock.wall();
+        let asked = asked_by(order, now);
+        let mut status = CacheStatus::forwarded(why);
+        status.collapsed = !lead;
+        let served = match answer {
+            Answer::Failed(failure) => return Ok(failed(failure, &order.rules)),
+            Answer::New(new) => {
+                if !lead && new.content_id.is_some() {
+                    let own = self.variant(order.primary, &new.vary, &order.request.fields);
+                    if own != new.key {
+                        return Err(own);
+                    }
+                }
+                status.stored = new.content_id.is_some();
+                status.ttl = status.stored.then(|| new.freshness.ttl_left_ms(now) / 1000);
+                let age = new.freshness.age(now);
+                let source = if lead { Source::Miss } else { Source::Collapsed };
+                let how = How { status, age: (!age.is_zero() || !lead).then_some(age), source };
+                return Ok(self.serve_new(new, flight, &asked, how).unwrap_or_else(|_| unreadable()));
+            }
+            Answer::Revalidated(object) => {
+                status.forward_status = Some(Status::NOT_MODIFIED);
+                status.stored = true;
+                status.ttl = Some(object.freshness.ttl_left_ms(now) / 1000);
+                let how = How { status, age: Some(object.freshness.age(now)), source: Source::Revalidated };
+                self.serve(object, key, &asked, how, false)
+            }
+            Answer::Stale { object, stale, status: origin } => {
+                status.forward_status = *origin;
+                status.ttl = Some(object.freshness.ttl_left_ms(now) / 1000);
+                let how = How { status, age: Some(stale.age), source: Source::Stale };
+                self.serve(object, key, &asked, how, false)
+            }
+        };
+        Ok(match served {
+            Ok(Served::Ready(response)) => response,
+            _ => unreadable(),
+        })
+    }
+
+    /// The answer from memory to a request that waited for another variant.
+    fn from_memory(self: &Arc<Self>, order: &Order, key: KeyHash, why: Forwarded) -> Option<Response> {
+        let now = self.clock.wall();
+        let Some(Stored::Object(object)) = self.memory.get(key) else { return None };
+        let Reuse::Fresh { age, ttl_left } = reuse(&object.freshness, &order.facts, now) else { return None };
+        let mut status = CacheStatus::forwarded(why);
+        status.collapsed = true;
+        status.ttl = i64::try_from(ttl_left.as_secs()).ok();
+        let how = How { status, age: Some(age), source: Source::Collapsed };
+        match self.serve(&object, key, &asked_by(order, now), how, false) {
+            Ok(Served::Ready(response)) => Some(response),
+            _ => None,
+        }
+    }
+
+    /// The key of a request, and the URI in it.
+    pub(crate) fn primary_key(&self, rules: &CacheRules, request: &Request) -> (KeyHash, String) {
+        let mut text = Vec::with_capacity(request.target.len() + request.authority.len() + 16);
+        rules.key_rule().write(target_of(request), &request.fields, &mut text);
+        let key = self.memory.key(&text);
+        text.truncate(selvedge_cache::semantics::key::uri_of_key(&text).len());
+        // Targets and authorities are ASCII.
+        (key, String::from_utf8(text).unwrap_or_default())
+    }
+
+    fn variant(&self, primary: KeyHash, vary: &Vary, fields: &Fields) -> KeyHash {
+        match vary {
+            Vary::On(names) => self.memory.variant_key(primary, names, fields),
+            Vary::None | Vary::Star => primary,
+        }
+    }
+
+    /// Keeps a value in memory.
+    fn put(&self, key: KeyHash, stored: Stored) {
+        let evicted = self.memory.insert(key, stored);
+        self.metrics.evicted(evicted.iter().filter(|(k, _)| *k != key).count() as u64);
+    }
+
+    /// Drops a value.
+    fn forget(&self, key: KeyHash) {
+        drop(self.memory.remove(key));
+    }
+
+    /// A reading of the clock that orders fetches and purges.
+    pub(crate) fn tick(&self) -> Hlc {
+        let now = self.clock.wall();
+        self.hlc.lock().unwrap_or_else(PoisonError::into_inner).tick(now)
+    }
+}
+
+fn asked_by(order: &Order, now: UnixMillis) -> Asked {
+    Asked {
+        method: order.request.method.clone(),
+        fields: order.request.fields.clone(),
+        facts: order.facts,
+        rules: order.rules.clone(),
+        now,
+    }
+}
+
+pub(crate) fn target_of(request: &Request) -> Target<'_> {
+    Target {
+        scheme: request.scheme,
+        authority: request.authority.as_bytes(),
+        path_and_query: request.target.as_bytes(),
+    }
+}
+
+fn without_scheme(uri: &str) -> &str {
+    uri.split_once("://").map_or(uri, |(_, rest)| rest)
+}
+
+/// The request without its content, which those that are looked for in the cache do not have.
+fn copy_of(request: &Request) -> Request {
+    Request {
+        method: request.method.clone(),
+        scheme: request.scheme,
+        authority: request.authority.clone(),
+        target: request.target.clone(),
+        version: request.version,
+        fields: request.fields.clone(),
+        body: Body::Empty,
+        client: request.client,
+        received: request.received,
+    }
+}
+
+/// RFC 9111 section 5.2.1.7.
+fn only_if_cached() -> Response {
+    Response::text(Status::GATEWAY_TIMEOUT, "not in the cache, and the request says only-if-cached\n")
+}
+
+pub(crate) fn unreadable() -> Response {
+    Response::text(Status::INTERNAL_SERVER_ERROR, "a stored response could not be read\n")
+}
+
+fn interrupted() -> FetchFailure {
+    FetchFailure {
+        status: Status::BAD_GATEWAY,
+        proxy_error: selvedge_cache::semantics::ProxyError::ProxyInternalError,
+        detail: "the fetch was interrupted".into(),
+    }
+}
+
+/// The answer when there is none from the origin (RFC 9209).
+pub(crate) fn failed(failure: &FetchFailure, rules: &CacheRules) -> Response {
+    let mut response = Response::text(failure.status, format!("{}: {failure}\n", failure.status.reason()));
+    let status = selvedge_cache::semantics::ProxyStatus {
+        error: failure.proxy_error,
+        received_status: None,
+        details: Some(&failure.detail),
+    };
+    let mut value = Vec::with_capacity(64);
+    status.write(&rules.cache_name, &mut value);
+    // Both values are made of visible characters.
+    let _ = response.fields.add(name::PROXY_STATUS, value);
+    let _ = response.fields.add(name::CACHE_CONTROL, "no-store");
+    response
+}

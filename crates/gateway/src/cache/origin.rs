@@ -1,5 +1,6 @@
 //! Where the cache gets what it does not have.
 
+use selvedge_cache::semantics::ProxyError;
 use selvedge_exchange::{Interim, Request, Response};
 use selvedge_types::Status;
 use std::future::Future;
@@ -23,8 +24,8 @@ pub trait Origin: Send + Sync + 'static {
 pub struct FetchFailure {
     /// What the client gets: 502, 503 or 504.
     pub status: Status,
-    /// The error type of RFC 9209, such as `connection_refused`.
-    pub proxy_error: &'static str,
+    /// The error type of RFC 9209.
+    pub proxy_error: ProxyError,
     /// What happened, where, for the log and Proxy-Status.
     pub detail: String,
 }

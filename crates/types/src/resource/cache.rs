@@ -33,6 +33,7 @@ pub struct CachePolicy {
     /// How long responses with a status are fresh that say nothing about it: `{ 404 = "10s", 5xx = "1s" }`.
     /// The narrowest range that fits wins.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("propertyNames" = { "format": "status" }))]
     pub status_ttl: BTreeMap<StatusRange, Period>,
     /// How long past its freshness a response is served while a new one is fetched (RFC 5861), unless the
     /// response says. Default `0s`.

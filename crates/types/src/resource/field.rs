@@ -113,9 +113,11 @@ pub struct HeaderChanges {
     pub remove: Vec<MutableField>,
     /// Fields to set, in place of all of that name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("propertyNames" = { "format": "changeable-field-name" }))]
     pub set: BTreeMap<MutableField, Template>,
     /// Field lines to add after those there.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("propertyNames" = { "format": "changeable-field-name" }))]
     pub add: BTreeMap<MutableField, OneOrMany<Template>>,
 }
 

@@ -32,7 +32,7 @@ pub use pattern::{Glob, Network, PathPattern, StatusRange, glob_matches};
 pub use policy::{Coding, Compression, Policies, Rewrite, Rule, When};
 pub use quantity::{ByteSize, Period, Rate};
 pub use secret::SecretRef;
-pub use settings::{AccessLog, CacheSizes, Listener, LogFormat, LogTarget, Settings};
+pub use settings::{AccessLog, CacheSizes, ListenAddress, Listener, LogFormat, LogTarget, Settings};
 pub use site::{Destination, Redirect, Respond, Route, Site, Tls};
 pub use target::{OriginHost, TargetUrl};
 pub use template::{Part, Template, Variable};

@@ -17,8 +17,8 @@ pub struct Target {
     pub weight: u16,
 }
 
+/// A server with its weight.
 #[derive(Clone, Serialize, Deserialize, JsonSchema)]
-#[schemars(rename = "Target")]
 struct TargetTable {
     /// Where the server is.
     url: TargetUrl,
@@ -80,7 +80,7 @@ impl Origin {
 enum OriginForm {
     Url(TargetUrl),
     Targets(Vec<Target>),
-    Table(OriginTable),
+    Table(Box<OriginTable>),
 }
 
 impl From<OriginForm> for Origin {
@@ -90,7 +90,7 @@ impl From<OriginForm> for Origin {
             OriginForm::Targets(targets) => {
                 Origin(OriginTable { targets: OneOrMany(targets), ..OriginTable::default() })
             }
-            OriginForm::Table(table) => Origin(table),
+            OriginForm::Table(table) => Origin(*table),
         }
     }
 }
@@ -103,7 +103,6 @@ impl From<Origin> for OriginTable {
 /// The full form of a group of origin servers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-#[schemars(rename = "Origin")]
 pub struct OriginTable {
     /// The servers. At least one, at most 256.
     #[schemars(with = "OneOrMany<TargetForm>")]

@@ -168,6 +168,7 @@ pub struct When {
     pub host: OneOrMany<Glob>,
     /// Request header fields and a pattern for their value; `*` asks only that the field is there.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("propertyNames" = { "format": "field-name" }))]
     pub header: BTreeMap<FieldName, Glob>,
     /// Cookies of the request and a pattern for their value.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -183,6 +184,7 @@ pub struct When {
     pub content_type: OneOrMany<Glob>,
     /// Response header fields and a pattern for their value.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("propertyNames" = { "format": "field-name" }))]
     pub response_header: BTreeMap<FieldName, Glob>,
 }
 

@@ -136,7 +136,7 @@ impl ByteSize {
 
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match SIZE_UNITS.iter().take(4).find(|(_, n)| self.0 >= *n && self.0 % n == 0) {
+        match SIZE_UNITS.iter().take(4).find(|(_, n)| self.0 >= *n && self.0.is_multiple_of(*n)) {
             Some((unit, n)) => write!(f, "{}{unit}", self.0 / n),
             None => write!(f, "{}B", self.0),
         }

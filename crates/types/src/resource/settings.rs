@@ -3,6 +3,7 @@
 use super::limits::Limits;
 use super::pattern::Network;
 use super::quantity::ByteSize;
+use super::text::{Text, TextError, text_value};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -118,7 +119,7 @@ pub enum LogFormat {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Listener {
     /// The address and port: `0.0.0.0:8080`, `[::]:8443`.
-    pub address: std::net::SocketAddr,
+    pub address: ListenAddress,
     /// Whether clients speak TLS here.
     #[serde(default)]
     pub tls: bool,
@@ -127,3 +128,24 @@ pub struct Listener {
     #[serde(default)]
     pub proxy_protocol: bool,
 }
+
+/// An IP address and port to listen on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ListenAddress(pub std::net::SocketAddr);
+
+impl std::fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Text for ListenAddress {
+    const FORMAT: &'static str = "listen-address";
+    const ABOUT: &'static str = "an IP address and a port: `0.0.0.0:8080`, `[::]:8443`";
+    fn parse_text(text: &str) -> Result<Self, TextError> {
+        let help = "write an IP address and a port: `0.0.0.0:8080`, `[::]:8443`";
+        let wrong = |_| TextError::new(format!("`{text}` is not an address to listen on"), help);
+        text.parse().map(ListenAddress).map_err(wrong)
+    }
+}
+text_value!(ListenAddress);

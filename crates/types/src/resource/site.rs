@@ -27,6 +27,7 @@ pub struct Site {
     pub origin: Option<Origin>,
     /// More groups of servers, by name, for routes with `to = "origin:NAME"`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("propertyNames" = { "format": "origin-name" }))]
     pub origins: BTreeMap<OriginName, Origin>,
     /// The site's certificate. Default: the node's own self-signed one.
     #[serde(skip_serializing_if = "Option::is_none")]

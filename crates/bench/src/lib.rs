@@ -1,0 +1,5 @@
+//! Races: Selvedge and its peers in turn, on one machine, under one load. The ratio is the result.
+
+pub mod edge;
+pub mod load;
+pub mod origin;

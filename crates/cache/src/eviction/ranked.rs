@@ -1,0 +1,260 @@
+//! Entries in the order in which they would go.
+
+use super::Slot;
+use super::heat::{Heat, Rebase};
+use super::queue::{Ordered, Queue, Side};
+
+/// At most as many entries are sorted in again at one eviction because they were hit; then the coldest of
+/// these goes.
+pub const RESORTS_MAX: usize = 64;
+
+/// How many entries change from one rank to the other at each request, while the rank changes.
+const MIGRATE_MAX: usize = 8;
+
+/// How often, in evictions for each entry, the floor of [`Rank::Aging`] is set back to zero.
+const REBASE_EVICTIONS: usize = 64;
+
+/// By what entries are ordered; the lowest goes first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Rank {
+    /// Heat by byte, now.
+    Density,
+    /// Heat by byte when last asked for, above the rank of what had gone last by then.
+    Aging,
+}
+
+/// What remains of a key's hash: 31 bits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Tag(u32);
+
+impl Tag {
+    /// Of this hash; the seed decides which hashes meet.
+    pub(super) fn new(hash: u64, seed: u64) -> Tag {
+        let mixed = (hash ^ seed).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        Tag((mixed >> 33) as u32)
+    }
+
+    /// Where to look for it in a table of a power of two.
+    pub(super) fn place(self) -> usize {
+        self.0 as usize
+    }
+
+    /// 31 bits, other ones than the place's.
+    pub(super) fn lot(self) -> u32 {
+        self.0.wrapping_mul(0x85EB_CA6B) >> 1
+    }
+}
+
+/// What is known of an entry.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Node {
+    /// The tag, and in the lowest bit whether it was hit since it was sorted in.
+    tag_and_hit: u32,
+    pub(super) heat: Heat,
+    pub(super) cost: u32,
+}
+
+impl Node {
+    pub(super) fn tag(&self) -> Tag {
+        Tag(self.tag_and_hit >> 1)
+    }
+
+    fn is_hit(&self) -> bool {
+        self.tag_and_hit & 1 == 1
+    }
+}
+
+/// Entries, bounded in bytes, ordered by a rank that may be changed.
+#[derive(Debug)]
+pub(super) struct Ranked {
+    rank: Rank,
+    /// The heap that is ordered by `rank`; the other holds what has not been moved from the rank before.
+    side: Side,
+    nodes: Vec<Node>,
+    queue: Queue,
+    used: u64,
+    capacity: u64,
+    /// The rank of what went last, for [`Rank::Aging`].
+    floor: f32,
+    evictions: usize,
+}
+
+impl Ranked {
+    pub(super) fn new(rank: Rank, capacity: u64) -> Self {
+        Ranked {
+            rank,
+            side: Side::Left,
+            nodes: Vec::new(),
+            queue: Queue::default(),
+            used: 0,
+            capacity,
+            floor: 0.0,
+            evictions: 0,
+        }
+    }
+
+    pub(super) fn rank(&self) -> Rank {
+        self.rank
+    }
+
+    pub(super) fn used(&self) -> u64 {
+        self.used
+    }
+
+    pub(super) fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    pub(super) fn set_capacity(&mut self, capacity: u64) {
+        self.capacity = capacity;
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.queue.len(Side::Left) + self.queue.len(Side::Right)
+    }
+
+    /// An entry that is here.
+    pub(super) fn get(&self, slot: Slot) -> Option<Node> {
+        let node = *self.nodes.get(slot.index())?;
+        (node.cost > 0).then_some(node)
+    }
+
+    /// Adds an entry to a slot that is free; costs are above zero.
+    pub(super) fn insert(&mut self, slot: Slot, tag: Tag, heat: Heat, cost: u32, now: Heat) {
+        if self.nodes.len() <= slot.index() {
+            self.nodes.resize(slot.index() + 1, Node::default());
+        }
+        self.nodes[slot.index()] = Node { tag_and_hit: tag.0 << 1, heat, cost };
+        self.used += u64::from(cost);
+        let key = self.key(heat, cost, now);
+        self.queue.push(self.side, Ordered { key, slot });
+    }
+
+    /// Notes a hit; it is sorted in when it comes to the front.
+    pub(super) fn touch(&mut self, slot: Slot, heat: Heat) {
+        if let Some(node) = self.nodes.get_mut(slot.index()) {
+            node.heat = heat;
+            node.tag_and_hit |= 1;
+        }
+    }
+
+    /// Takes an entry out.
+    pub(super) fn remove(&mut self, slot: Slot) -> Option<(Tag, Heat)> {
+        let node = self.get(slot)?;
+        self.nodes[slot.index()] = Node::default();
+        self.used -= u64::from(node.cost);
+        self.queue.remove(slot);
+        Some((node.tag(), node.heat))
+    }
+
+    /// Changes an entry's cost, which is above zero.
+    pub(super) fn set_cost(&mut self, slot: Slot, cost: u32, now: Heat) {
+        let Some(node) = self.get(slot) else { return };
+        self.used = self.used - u64::from(node.cost) + u64::from(cost);
+        self.nodes[slot.index()].cost = cost;
+        self.sort_in(slot, now);
+    }
+
+    /// Takes out the entry of the lowest rank.
+    pub(super) fn pop(&mut self, now: Heat) -> Option<(Slot, Tag, Heat)> {
+        let victim = self.victim(now)?;
+        if self.rank == Rank::Aging {
+            self.floor = self.floor.max(f32::from_bits(victim.key));
+        }
+        self.evictions += 1;
+        if self.evictions > REBASE_EVICTIONS * self.len() {
+            self.reset_floor();
+        }
+        let (tag, heat) = self.remove(victim.slot)?;
+        Some((victim.slot, tag, heat))
+    }
+
+    /// From now on entries are ordered by this rank.
+    pub(super) fn set_rank(&mut self, rank: Rank) {
+        let settled = self.queue.len(self.side.other()) == 0;
+        if rank != self.rank && settled {
+            self.rank = rank;
+            self.side = self.side.other();
+            self.floor = 0.0;
+        }
+    }
+
+    /// Moves a few entries from the rank before, if there are any.
+    pub(super) fn migrate(&mut self, now: Heat) {
+        let from = self.side.other();
+        for _ in 0..MIGRATE_MAX {
+            let Some(last) = self.queue.last(from) else { return };
+            self.sort_in(last.slot, now);
+            self.queue.release(from);
+        }
+    }
+
+    /// Moves the zero of time.
+    pub(super) fn rebase(&mut self, by: Rebase) {
+        for node in &mut self.nodes {
+            node.heat = node.heat.rebased(by);
+        }
+        let density = if self.rank == Rank::Density { self.side } else { self.side.other() };
+        self.queue.map_keys(density, |key| key.saturating_sub(by.0));
+    }
+
+    /// Bytes of memory held.
+    pub(super) fn overhead_bytes(&self) -> usize {
+        self.nodes.capacity() * size_of::<Node>() + self.queue.overhead_bytes()
+    }
+
+    /// What is too large for the whole cache goes at once.
+    fn key(&self, heat: Heat, cost: u32, now: Heat) -> u32 {
+        if u64::from(cost) > self.capacity {
+            return 0;
+        }
+        match self.rank {
+            Rank::Density => heat.density(cost),
+            // Not negative, so that the bits order as the numbers do.
+            Rank::Aging => (self.floor + heat.count(now) / cost as f32).to_bits(),
+        }
+    }
+
+    fn sort_in(&mut self, slot: Slot, now: Heat) -> u32 {
+        let node = &mut self.nodes[slot.index()];
+        node.tag_and_hit &= !1;
+        let (heat, cost) = (node.heat, node.cost);
+        let key = self.key(heat, cost, now);
+        if self.queue.side_of(slot) == Some(self.side) {
+            self.queue.set_key(slot, key);
+        } else {
+            self.queue.remove(slot);
+            self.queue.push(self.side, Ordered { key, slot });
+        }
+        key
+    }
+
+    /// The first that was not hit since it was sorted in, or the lowest of [`RESORTS_MAX`] that were.
+    fn victim(&mut self, now: Heat) -> Option<Ordered> {
+        let mut lowest: Option<Ordered> = None;
+        for _ in 0..RESORTS_MAX {
+            if self.queue.len(self.side.other()) > 0 {
+                self.migrate(now);
+            }
+            let first = self.queue.first(self.side)?;
+            if !self.nodes[first.slot.index()].is_hit() {
+                return Some(first);
+            }
+            let key = self.sort_in(first.slot, now);
+            if lowest.is_none_or(|lowest| key < lowest.key) {
+                lowest = Some(Ordered { key, slot: first.slot });
+            }
+        }
+        lowest
+    }
+
+    /// Keeps the floor small beside the ranks above it, which are 32-bit floats.
+    fn reset_floor(&mut self) {
+        self.evictions = 0;
+        if self.rank == Rank::Aging {
+            let floor = self.floor;
+            self.queue.map_keys(self.side, |key| (f32::from_bits(key) - floor).max(0.0).to_bits());
+            self.floor = 0.0;
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! Secondary keys: the request fields that Vary names (RFC 9111 section 4.1).
+
+use super::accept_encoding::AcceptEncoding;
+use super::accept_language;
+use super::hash::{KeyHash, KeyHasher};
+use super::list::members;
+use selvedge_types::fields::is_token;
+use selvedge_types::{Fields, Name, name};
+
+/// How many fields a response may vary on; one with more is treated as `Vary: *`.
+pub const VARY_NAMES_MAX: usize = 16;
+
+/// What a response varies on.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Vary {
+    /// Nothing.
+    #[default]
+    None,
+    /// These request fields.
+    On(VaryNames),
+    /// Something that no request shows (`*`), or something that cannot be followed: never reused.
+    Star,
+}
+
+/// The names of request fields: lowercase, sorted, without repetition, joined by commas.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct VaryNames(Box<[u8]>);
+
+impl Vary {
+    /// Reads a response's Vary.
+    pub fn parse(response: &Fields) -> Vary {
+        let mut names: Vec<Vec<u8>> = Vec::new();
+        for member in response.get_all(name::VARY).flat_map(members) {
+            if member == b"*" || !is_token(member) || names.len() > VARY_NAMES_MAX {
+                return Vary::Star;
+            }
+            names.push(member.to_ascii_lowercase());
+        }
+        names.sort();
+        names.dedup();
+        match names.len() {
+            0 => Vary::None,
+            n if n > VARY_NAMES_MAX => Vary::Star,
+            _ => Vary::On(VaryNames(names.join(&b',').into())),
+        }
+    }
+}
+
+impl VaryNames {
+    /// The names, joined by commas, as kept on disk.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Reads what [`VaryNames::as_bytes`] gave; none if it cannot have.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let mut fields = Fields::new();
+        fields.add(name::VARY, bytes).ok()?;
+        match Vary::parse(&fields) {
+            Vary::On(names) if names.as_bytes() == bytes => Some(names),
+            _ => None,
+        }
+    }
+
+    /// The names, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.split(|b| *b == b',')
+    }
+
+    /// The secondary key of `request`: two requests with the same one get the same stored response.
+    /// `scratch` is overwritten; give the same one again to save allocations.
+    pub fn key(&self, request: &Fields, hasher: &KeyHasher, scratch: &mut Vec<u8>) -> KeyHash {
+        scratch.clear();
+        self.push_canonical(request, scratch);
+        hasher.hash(scratch)
+    }
+
+    /// Appends the values that [`VaryNames::key`] hashes, one line a field. An absent field has no `:`.
+    pub fn push_canonical(&self, request: &Fields, out: &mut Vec<u8>) {
+        for text in self.iter() {
+            out.extend_from_slice(text);
+            push_value(out, text, request);
+            out.push(b'\n');
+        }
+    }
+}
+
+fn push_value(out: &mut Vec<u8>, text: &[u8], request: &Fields) {
+    match Name::find(text) {
+        // A request without the field counts as one that accepts the plain form only.
+        Some(name::ACCEPT_ENCODING) => out.extend([b':', b'0' + AcceptEncoding::of(request).set()]),
+        Some(name::ACCEPT_LANGUAGE) if request.contains(name::ACCEPT_LANGUAGE) => {
+            out.push(b':');
+            if !accept_language::push_normalized(out, request.get_all(name::ACCEPT_LANGUAGE)) {
+                push_members(out, request.get_all(name::ACCEPT_LANGUAGE));
+            }
+        }
+        Some(known) if request.contains(known) => {
+            out.push(b':');
+            push_members(out, request.get_all(known));
+        }
+        Some(_) => {}
+        None => {
+            let mut values = request.get_all_named(text).peekable();
+            if values.peek().is_some() {
+                out.push(b':');
+                push_members(out, values);
+            }
+        }
+    }
+}
+
+/// Lines combined and white space around commas dropped, which RFC 9111 section 4.1 allows for any list;
+/// the order of members stays.
+fn push_members<'a>(out: &mut Vec<u8>, values: impl Iterator<Item = &'a [u8]>) {
+    for (i, member) in values.flat_map(members).enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(member);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn fields(wire: &str) -> Fields {
+        Fields::from_wire(wire.replace('|', "\r\n").as_bytes()).unwrap()
+    }
+
+    fn vary(wire: &str) -> Vary {
+        Vary::parse(&fields(wire))
+    }
+
+    fn names(wire: &str) -> VaryNames {
+        match vary(wire) {
+            Vary::On(names) => names,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn vary_is_read() {
+        assert_eq!(vary("X: y|"), Vary::None);
+        assert_eq!(vary("Vary: |"), Vary::None);
+        for star in ["*", "*, *", ", *", "Foo, *", "*, Foo", "foo bar", "\"foo\""] {
+            assert_eq!(vary(&format!("Vary: {star}|")), Vary::Star, "{star}");
+        }
+        assert_eq!(vary("Vary: Foo|Vary: *|"), Vary::Star);
+        assert_eq!(names("Vary: Foo, BAR|Vary: foo|").as_bytes(), b"bar,foo");
+        let many: Vec<_> = (0..=VARY_NAMES_MAX).map(|i| format!("f{i}")).collect();
+        assert_eq!(vary(&format!("Vary: {}|", many.join(","))), Vary::Star);
+        assert!(matches!(vary(&format!("Vary: {}|", many[1..].join(","))), Vary::On(_)));
+    }
+
+    #[test]
+    fn names_come_back_from_disk() {
+        let kept = names("Vary: Foo, Accept|");
+        assert_eq!(VaryNames::from_bytes(kept.as_bytes()), Some(kept));
+        for bad in ["", "*", "Foo", "foo,bar", "a,,b", "a b"] {
+            assert_eq!(VaryNames::from_bytes(bad.as_bytes()), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn requests_match_if_the_named_fields_mean_the_same() {
+        for (on, a, b, same) in [
+            ("Foo", "Foo: 1|", "Foo: 1|Bar: 2|", true),
+            ("Foo", "Foo: 1|", "Foo: 2|", false),
+            ("Foo", "Foo: 1|", "", false),
+            ("Foo", "", "Bar: 1|", true),
+            ("Foo", "Foo: |", "", false),
+            ("Foo", "Foo: 1, 2|", "foo: 1|Foo: 2|", true),
+            ("Foo", "Foo: 1,2|", "Foo: 1 ,  2|", true),
+            ("Foo", "Foo: 1, 2|", "Foo: 2, 1|", false),
+            ("Foo", "Foo: \"1,2\"|", "Foo: \"1, 2\"|", false),
+            ("Foo", "Foo: a|", "Foo: A|", false),
+            ("Foo, Bar", "Foo: 1|Bar: 2|", "Bar: 2|Foo: 1|", true),
+            ("Foo, Bar", "Foo: 1|", "Bar: 1|", false),
+            ("Accept-Language", "Accept-Language: en, de|", "Accept-Language: DE,en|", true),
+            ("Accept-Language", "Accept-Language: en|", "", false),
+            ("Accept-Language", "Accept-Language: \"x\" , y|", "Accept-Language: \"x\",y|", true),
+            ("Accept-Encoding", "Accept-Encoding: gzip, br|", "Accept-Encoding: br;q=0.9,gzip,foo|", true),
+            ("Accept-Encoding", "Accept-Encoding: gzip|", "", false),
+            ("Accept-Encoding", "Accept-Encoding: foo|", "", true),
+            ("User-Agent", "User-Agent: a|", "User-Agent: b|", false),
+        ] {
+            let (names, hasher, mut scratch) =
+                (names(&format!("Vary: {on}|")), KeyHasher::new([0; 32]), Vec::new());
+            let mut key = |wire| names.key(&fields(wire), &hasher, &mut scratch);
+            assert_eq!(key(a) == key(b), same, "{on}: {a} {b}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn lines_of_different_fields_are_never_confused(a in "[ -~]{0,10}", b in "[ -~]{0,10}") {
+            let request = |x: &str, y: &str| {
+                let mut f = Fields::new();
+                f.append(b"x", x.as_bytes()).unwrap();
+                f.append(b"y", y.as_bytes()).unwrap();
+                f
+            };
+            let canonical = |f: &Fields| {
+                let mut out = Vec::new();
+                names("Vary: x, y|").push_canonical(f, &mut out);
+                out
+            };
+            let lines = canonical(&request(&a, &b));
+            prop_assert_eq!(lines.iter().filter(|c| **c == b'\n').count(), 2);
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! Purge stamps: one record says that everything in a scope, fetched before a moment, is gone or stale.
+//!
+//! Purging writes one stamp, whatever the number of objects. A look-up asks whether a stamp covers its
+//! object: at most one question each for the site, the URL, every path prefix and every tag, and none at
+//! all for an object that is younger than the newest stamp or was checked since.
+
+use hashbrown::HashMap;
+use selvedge_types::Hlc;
+
+/// What a stamp covers, as a hash of its kind and name (see [`ScopeHasher`]).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct ScopeHash(pub u128);
+
+/// What becomes of an object that a stamp covers.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum PurgeKind {
+    /// It is stale: served only as stale content may be, until it is revalidated.
+    Soft,
+    /// It is gone.
+    Hard,
+}
+
+/// What covers something in the cache.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PurgeScope {
+    /// Everything of one site.
+    Site {
+        /// The site's number or name, with its namespace.
+        site: String,
+    },
+    /// A path and all below it, at segment boundaries: `/docs` covers `/docs`, `/docs/` and `/docs/a`.
+    Prefix {
+        /// The site, as above.
+        site: String,
+        /// The path; a `/` at its end is ignored.
+        path: String,
+    },
+    /// One URL with all its variants.
+    Url {
+        /// The site, as above.
+        site: String,
+        /// Host, path and query, as in the cache key: `docs.example.com/a?b=1`.
+        uri: String,
+    },
+    /// Everything with a tag, in one namespace.
+    Tag {
+        /// The namespace.
+        namespace: String,
+        /// The tag; case matters.
+        tag: String,
+    },
+}
+
+/// Hashes scopes with a key of the node's own, so that an outsider cannot make two scopes collide.
+#[derive(Clone)]
+pub struct ScopeHasher {
+    key: [u8; 32],
+}
+
+/// How many segments of a path a prefix purge can name.
+pub const PREFIX_DEPTH_MAX: usize = 32;
+
+impl ScopeHasher {
+    /// A hasher; the same key always gives the same hashes.
+    pub const fn new(key: [u8; 32]) -> Self {
+        ScopeHasher { key }
+    }
+
+    fn hash(&self, kind: u8, owner: &str, name: &str) -> ScopeHash {
+        let mut hasher = blake3::Hasher::new_keyed(&self.key);
+        hasher.update(&[kind]);
+        hasher.update(&(owner.len() as u64).to_le_bytes());
+        hasher.update(owner.as_bytes());
+        hasher.update(name.as_bytes());
+        let mut first = [0; 16];
+        first.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        ScopeHash(u128::from_le_bytes(first))
+    }
+
+    /// The hash of a purge's scope.
+    pub fn scope(&self, scope: &PurgeScope) -> ScopeHash {
+        match scope {
+            PurgeScope::Site { site } => self.hash(0, site, ""),
+            PurgeScope::Prefix { site, path } => self.hash(1, site, path.trim_end_matches('/')),
+            PurgeScope::Url { site, uri } => self.hash(2, site, uri),
+            PurgeScope::Tag { namespace, tag } => self.hash(3, namespace, tag),
+        }
+    }
+
+    /// The scopes that an object of `site` is in, tags and groups aside: `uri` is as in the cache key, without
+    /// scheme, `path` is the path in it.
+    pub fn of_uri<'a>(
+        &'a self,
+        site: &'a str,
+        uri: &'a str,
+        path: &'a str,
+    ) -> impl Iterator<Item = ScopeHash> + 'a {
+        let ends = path.match_indices('/').map(|(i, _)| i).chain([path.len()]);
+        let prefixes = ends
+            .take(PREFIX_DEPTH_MAX + 1)
+            .map(move |end| self.hash(1, site, path[..end].trim_end_matches('/')));
+        [self.hash(0, site, ""), self.hash(2, site, uri)].into_iter().chain(prefixes)
+    }
+
+    /// The scope of a cache group of one origin (RFC 9875).
+    pub fn of_group(&self, origin: &str, group: &str) -> ScopeHash {
+        self.hash(4, origin, group)
+    }
+
+    /// The scope of a tag.
+    pub fn of_tag(&self, namespace: &str, tag: &str) -> ScopeHash {
+        self.hash(3, namespace, tag)
+    }
+}
+
+/// All stamps in force.
+#[derive(Debug, Default)]
+pub struct Stamps {
+    by_scope: HashMap<ScopeHash, Stamp, foldhash::fast::FixedState>,
+    newest: Hlc,
+    generation: u32,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Stamp {
+    hard: Hlc,
+    soft: Hlc,
+}
+
+impl Stamps {
+    /// No stamp.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Counts the stamps ever written, to remember that an object was checked against all of them.
+    pub fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// How many scopes have a stamp.
+    pub fn len(&self) -> usize {
+        self.by_scope.len()
+    }
+
+    /// Whether there is no stamp.
+    pub fn is_empty(&self) -> bool {
+        self.by_scope.is_empty()
+    }
+
+    /// Writes a stamp. One that is older than what the scope has changes nothing.
+    pub fn purge(&mut self, scope: ScopeHash, kind: PurgeKind, at: Hlc) {
+        let stamp = self.by_scope.entry(scope).or_default();
+        match kind {
+            PurgeKind::Hard => stamp.hard = stamp.hard.max(at),
+            PurgeKind::Soft => stamp.soft = stamp.soft.max(at),
+        }
+        self.newest = self.newest.max(at);
+        self.generation = self.generation.wrapping_add(1);
+    }
+
+    /// Whether an object whose fetch began at `fetched` may be covered at all; if not, no scope need be
+    /// hashed.
+    pub fn may_cover(&self, fetched: Hlc) -> bool {
+        fetched <= self.newest
+    }
+
+    /// The strictest purge that covers an object in `scopes` whose fetch began at `fetched`.
+    ///
+    /// A fetch that began at the very moment of the purge is covered: it may have seen the old content.
+    pub fn covering(&self, scopes: impl Iterator<Item = ScopeHash>, fetched: Hlc) -> Option<PurgeKind> {
+        let mut found = None;
+        for stamp in scopes.filter_map(|s| self.by_scope.get(&s)) {
+            if fetched <= stamp.hard {
+                return Some(PurgeKind::Hard);
+            }
+            if fetched <= stamp.soft {
+                found = Some(PurgeKind::Soft);
+            }
+        }
+        found
+    }
+
+    /// Drops stamps that no object can be covered by, when the oldest one's fetch began at `oldest`; says
+    /// how many were dropped.
+    pub fn expire(&mut self, oldest: Hlc) -> usize {
+        let before = self.by_scope.len();
+        self.by_scope.retain(|_, s| s.hard.max(s.soft) >= oldest);
+        before - self.by_scope.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OLD: Hlc = Hlc::from_bits(10);
+    const PURGE: Hlc = Hlc::from_bits(20);
+    const NEW: Hlc = Hlc::from_bits(30);
+
+    fn hasher() -> ScopeHasher {
+        ScopeHasher::new([7; 32])
+    }
+
+    fn covered(purge: &PurgeScope, site: &str, target: &str) -> bool {
+        let uri = format!("a.example{target}");
+        let mut stamps = Stamps::new();
+        stamps.purge(hasher().scope(purge), PurgeKind::Hard, PURGE);
+        assert_eq!(
+            stamps.covering(hasher().of_uri(site, &uri, target.split('?').next().unwrap()), NEW),
+            None
+        );
+        stamps.covering(hasher().of_uri(site, &uri, target.split('?').next().unwrap()), OLD)
+            == Some(PurgeKind::Hard)
+    }
+
+    #[test]
+    fn a_prefix_covers_whole_segments() {
+        let site = || "default/a".to_string();
+        for (path, target, expect) in [
+            ("/docs", "/docs", true),
+            ("/docs", "/docs/", true),
+            ("/docs/", "/docs/a/b?q=1", true),
+            ("/docs", "/docs?q=/x", true),
+            ("/docs", "/docs2", false),
+            ("/docs/a", "/docs", false),
+            ("/", "/anything/at/all", true),
+            ("/", "/", true),
+        ] {
+            let purge = PurgeScope::Prefix { site: site(), path: path.into() };
+            assert_eq!(covered(&purge, "default/a", target), expect, "{path} over {target}");
+            assert!(!covered(&purge, "default/b", target));
+        }
+    }
+
+    #[test]
+    fn a_url_covers_itself_alone_and_a_site_everything() {
+        let url = PurgeScope::Url { site: "a".into(), uri: "a.example/x?y=1".into() };
+        assert!(covered(&url, "a", "/x?y=1"));
+        assert!(!covered(&url, "a", "/x"));
+        let site = PurgeScope::Site { site: "a".into() };
+        assert!(covered(&site, "a", "/x?y=1"));
+        assert!(!covered(&site, "aa", "/x"));
+    }
+
+    #[test]
+    fn a_fetch_begun_at_or_before_the_purge_is_covered_and_a_later_one_is_not() {
+        let mut stamps = Stamps::new();
+        let tag = hasher().of_tag("default", "news");
+        stamps.purge(tag, PurgeKind::Soft, PURGE);
+        for (fetched, expect) in [(OLD, Some(PurgeKind::Soft)), (PURGE, Some(PurgeKind::Soft)), (NEW, None)] {
+            assert_eq!(stamps.covering([tag].into_iter(), fetched), expect);
+            assert_eq!(stamps.may_cover(fetched), expect.is_some());
+        }
+        stamps.purge(tag, PurgeKind::Hard, OLD);
+        assert_eq!(stamps.covering([tag].into_iter(), OLD), Some(PurgeKind::Hard));
+        assert_eq!(stamps.covering([tag].into_iter(), PURGE), Some(PurgeKind::Soft));
+    }
+
+    #[test]
+    fn a_stamp_expires_with_the_last_object_it_could_cover() {
+        let mut stamps = Stamps::new();
+        stamps.purge(ScopeHash(1), PurgeKind::Hard, PURGE);
+        assert_eq!(stamps.expire(PURGE), 0);
+        assert_eq!(stamps.expire(NEW), 1);
+        assert!(stamps.is_empty());
+    }
+}

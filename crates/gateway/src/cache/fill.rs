@@ -1,0 +1,354 @@
+//! Fetching what the cache does not have, once for all who ask meanwhile, and keeping it.
+
+use super::Inner;
+use super::flight::{Flight, Head};
+use super::keep::Keeper;
+use super::object::{Object, Stored};
+use super::origin::{FetchFailure, Origin};
+use super::rules::CacheRules;
+use selvedge_cache::semantics::stored::{Stored as StoredView, Update, Updated};
+use selvedge_cache::semantics::{
+    self, Failure, Freshness, Judgement, KeyHash, NotStored, Received, RequestFacts, Stale, Storable, Times,
+    Vary, judge, on_error,
+};
+use selvedge_exchange::{Body, BodyError, Frame, Interim, Request, Response};
+use selvedge_types::{Fields, Hlc, Method, Status, UnixMillis, name};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// What a fetch led to, for all who wait for it.
+pub(crate) enum Answer {
+    /// A new response, whose content follows.
+    New(NewResponse),
+    /// The stored response, which the origin says is still good.
+    Revalidated(Arc<Object>),
+    /// The stored response, although asking for a new one failed.
+    Stale { object: Arc<Object>, stale: Stale, status: Option<Status> },
+    /// No answer, and nothing to fall back on.
+    Failed(FetchFailure),
+}
+
+/// The head of a new response that all who wait may use.
+pub(crate) struct NewResponse {
+    pub(crate) status: Status,
+    /// Without what belongs to the connection it came by.
+    pub(crate) fields: Fields,
+    pub(crate) length: Option<u64>,
+    pub(crate) freshness: Freshness,
+    /// The number of the content, if it is stored.
+    pub(crate) content_id: Option<u64>,
+    /// What it varies on, if it is stored.
+    pub(crate) vary: Vary,
+    /// The variant that it is.
+    pub(crate) key: KeyHash,
+    pub(crate) rules: Arc<CacheRules>,
+}
+
+/// What to fetch, and how to keep it.
+pub(crate) struct Order {
+    pub(crate) request: Request,
+    pub(crate) facts: RequestFacts,
+    pub(crate) rules: Arc<CacheRules>,
+    pub(crate) origin: Arc<dyn Origin>,
+    /// The key without Vary.
+    pub(crate) primary: KeyHash,
+    /// The stored response to validate, and its key.
+    pub(crate) stored: Option<(KeyHash, Arc<Object>)>,
+    pub(crate) interim: Option<mpsc::Sender<Interim>>,
+}
+
+/// Gets a response that may not be shared to the one who asked first.
+pub(crate) type Private = oneshot::Sender<Response>;
+
+/// A fetch that others may wait for.
+pub(crate) type SharedFlight = Arc<Flight<Answer>>;
+
+/// For how long requests for something that was not storable do not wait for each other.
+const PASS_TIME: Duration = Duration::from_secs(60);
+
+/// Takes a flight off the list of those to be joined, whatever ends its fetch.
+struct Landing {
+    inner: Arc<Inner>,
+    key: KeyHash,
+    flight: SharedFlight,
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        // The first of each counts: these only matter if the fetch was cut short.
+        self.flight.land(Err(BodyError::Incomplete));
+        self.flight.publish(Head::Released);
+        self.inner.flights.remove(self.key, &self.flight);
+    }
+}
+
+impl Inner {
+    /// Fetches what `order` says and tells `flight`. Runs as a task of its own: the one who asked first may
+    /// leave, the others stay.
+    pub(crate) async fn fill(
+        self: Arc<Self>,
+        mut order: Order,
+        key: KeyHash,
+        flight: SharedFlight,
+        private: Private,
+    ) {
+        let _landing = Landing { inner: self.clone(), key, flight: flight.clone() };
+        let started = self.tick();
+        let requested = self.clock.wall();
+        let request = outgoing(&order);
+        let outcome = order.origin.fetch(request, order.interim.take()).await;
+        let times = Times { requested, responded: self.clock.wall() };
+        match outcome {
+            Err(failure) => {
+                let answer = self.fall_back(&order, failure, times.responded);
+                flight.publish(Head::Shared(Arc::new(answer)));
+            }
+            Ok(response) => self.receive(order, response, times, started, &flight, private).await,
+        }
+    }
+
+    /// The stored response if it may stand in for a fetch that failed.
+    fn fall_back(&self, order: &Order, mut failure: FetchFailure, now: UnixMillis) -> Answer {
+        self.metrics.origin_failed(failure.proxy_error);
+        let Some((_, object)) = &order.stored else { return Answer::Failed(failure) };
+        if let Some(stale) = on_error(&object.freshness, &order.facts, now, Failure::Unreachable) {
+            return Answer::Stale { object: object.clone(), stale, status: None };
+        }
+        if object.freshness.must_revalidate {
+            // RFC 9111 section 5.2.2.2: the error is then 504.
+            failure.status = Status::GATEWAY_TIMEOUT;
+        }
+        Answer::Failed(failure)
+    }
+
+    async fn receive(
+        self: &Arc<Self>,
+        order: Order,
+        response: Response,
+        times: Times,
+        started: Hlc,
+        flight: &SharedFlight,
+        private: Private,
+    ) {
+        if let Some((key, object)) = &order.stored {
+            match self.validated(&order, *key, object, &response, times, started) {
+                Validated::Use(answer) => return flight.publish(Head::Shared(Arc::new(answer))),
+                Validated::Unknown if response.status == Status::NOT_MODIFIED => {
+                    // It confirms something else than what is stored here: ask again without conditions.
+                    self.forget(*key);
+                    let order = Order { stored: None, ..order };
+                    return Box::pin(self.ask_again(order, flight, private)).await;
+                }
+                Validated::Unknown => {}
+            }
+        }
+        self.take_new(order, response, times, started, flight, private).await;
+    }
+
+    async fn ask_again(self: &Arc<Self>, order: Order, flight: &SharedFlight, private: Private) {
+        let started = self.tick();
+        let requested = self.clock.wall();
+        match order.origin.fetch(outgoing(&order), None).await {
+            Ok(response) => {
+                let times = Times { requested, responded: self.clock.wall() };
+                self.take_new(order, response, times, started, flight, private).await;
+            }
+            Err(failure) => flight.publish(Head::Shared(Arc::new(Answer::Failed(failure)))),
+        }
+    }
+
+    /// Shares a new response with all who wait, or hands it to the one who asked first.
+    async fn take_new(
+        self: &Arc<Self>,
+        order: Order,
+        mut response: Response,
+        times: Times,
+        started: Hlc,
+        flight: &SharedFlight,
+        private: Private,
+    ) {
+        let rules = order.rules.for_response(response.status, &response.fields);
+        rules.strip_cookies(&mut response.fields);
+        let judgement = judge_response(&order, &rules, &response, times);
+        let fits = response.body.length().is_none_or(|n| n <= rules.object_bytes_max);
+        let stored =
+            rules.enabled && fits && judgement.verdict == Ok(Storable::Whole) && response.tunnel.is_none();
+        let labels = if stored { self.labels(&order, &rules, &response.fields) } else { None };
+        if labels.is_none() && !is_shareable_error(&response, &judgement) {
+            self.note_pass(&order, times.responded);
+            // Whoever asked first may have left; then nobody wants the answer.
+            let _ = private.send(response);
+            return flight.publish(Head::Released);
+        }
+        let fields = semantics::storable_fields(&response.fields, &judgement.omit, times.responded);
+        let key = self.variant(order.primary, &judgement.vary, &order.request.fields);
+        let new = NewResponse {
+            status: response.status,
+            fields,
+            length: response.body.length(),
+            freshness: judgement.freshness,
+            content_id: labels.as_ref().map(|_| started.to_bits()),
+            vary: judgement.vary,
+            key,
+            rules,
+        };
+        let keeper = labels.map(|labels| Keeper::new(self.clone(), order.primary, &new, labels, started));
+        flight.publish(Head::Shared(Arc::new(Answer::New(new))));
+        let outcome = pump(response.body, flight, keeper).await;
+        flight.land(outcome);
+    }
+
+    /// What an answer to a validating request means for the stored response.
+    fn validated(
+        &self,
+        order: &Order,
+        key: KeyHash,
+        object: &Arc<Object>,
+        response: &Response,
+        times: Times,
+        started: Hlc,
+    ) -> Validated {
+        if response.status != Status::NOT_MODIFIED {
+            let failure = Failure::Status(response.status);
+            return match on_error(&object.freshness, &order.facts, times.responded, failure) {
+                Some(stale) => Validated::Use(Answer::Stale {
+                    object: object.clone(),
+                    stale,
+                    status: Some(response.status),
+                }),
+                None => Validated::Unknown,
+            };
+        }
+        let Ok(old) = object.fields() else { return Validated::Unknown };
+        let rules = order.rules.for_response(object.status, &old);
+        let view = StoredView {
+            request: &order.facts,
+            target: super::target_of(&order.request),
+            status: object.status,
+            fields: &old,
+        };
+        match semantics::update_from_304(view, &response.fields, times, &rules.freshness) {
+            Update::Mismatch => Validated::Unknown,
+            Update::Fresh(updated) => {
+                Validated::Use(Answer::Revalidated(self.freshen(key, object, &updated, started)))
+            }
+        }
+    }
+
+    /// Puts a stored response's new fields and facts in its place.
+    pub(crate) fn freshen(
+        &self,
+        key: KeyHash,
+        object: &Object,
+        updated: &Updated,
+        started: Hlc,
+    ) -> Arc<Object> {
+        let mut wire = Vec::with_capacity(updated.fields.wire_len());
+        updated.fields.write_wire(&mut wire);
+        let fresh = Arc::new(object.freshened(wire.into(), updated.judgement.freshness, started));
+        if updated.judgement.is_storable() {
+            self.put(key, Stored::Object(fresh.clone()));
+        } else {
+            self.forget(key);
+        }
+        fresh
+    }
+
+    /// Remembers that responses to this key are not shared.
+    fn note_pass(&self, order: &Order, now: UnixMillis) {
+        if order.rules.collapse && order.stored.is_none() && order.request.method == Method::Get {
+            self.put(order.primary, Stored::Pass(now.plus(PASS_TIME)));
+        }
+    }
+}
+
+enum Validated {
+    Use(Answer),
+    /// It is a response of its own, or does not fit what is stored.
+    Unknown,
+}
+
+fn judge_response(order: &Order, rules: &CacheRules, response: &Response, times: Times) -> Judgement {
+    let received = Received {
+        request: &order.facts,
+        target: super::target_of(&order.request),
+        status: response.status,
+        fields: &response.fields,
+        times,
+    };
+    judge(received, &rules.freshness)
+}
+
+/// Whether an error that is not stored may yet answer all who wait, so that a failing origin is not asked by
+/// each of them.
+fn is_shareable_error(response: &Response, judgement: &Judgement) -> bool {
+    let personal = matches!(
+        judgement.verdict,
+        Err(NotStored::Private
+            | NotStored::NoStore
+            | NotStored::RequestNoStore
+            | NotStored::Authorization
+            | NotStored::SetCookie
+            | NotStored::VaryStar)
+    );
+    response.status.is_server_error() && !personal
+}
+
+/// The request as it goes to the origin: for all of the representation, or to validate what is stored.
+fn outgoing(order: &Order) -> Request {
+    let from = &order.request;
+    let mut fields = from.fields.clone();
+    let stored = order.stored.as_ref().and_then(|(_, object)| object.fields().ok());
+    semantics::add_validators(&mut fields, &stored.unwrap_or_default());
+    if fields.contains(name::ACCEPT_ENCODING) {
+        let normalized = semantics::AcceptEncoding::of(&fields).normalized();
+        fields.remove(name::ACCEPT_ENCODING);
+        // A constant value is always valid.
+        let _ = normalized.map(|value| fields.add(name::ACCEPT_ENCODING, value));
+    }
+    Request {
+        method: Method::Get,
+        scheme: from.scheme,
+        authority: from.authority.clone(),
+        target: from.target.clone(),
+        version: from.version,
+        fields,
+        body: Body::Empty,
+        client: from.client,
+        received: from.received,
+    }
+}
+
+/// Moves content from the origin to those who read, and to where it is kept.
+async fn pump(
+    mut body: Body,
+    flight: &SharedFlight,
+    mut keeper: Option<Keeper>,
+) -> Result<Option<Fields>, BodyError> {
+    let mut trailers = None;
+    loop {
+        let read_by_someone = flight.room().await;
+        if !read_by_someone && keeper.is_none() && flight.received() > 0 {
+            return Err(BodyError::Gone("nobody waits for it"));
+        }
+        match body.frame().await {
+            Some(Ok(Frame::Data(data))) => {
+                if let Some(kept) = &mut keeper {
+                    match kept.push(&data) {
+                        Ok(stored_up_to) => flight.forget_before(stored_up_to),
+                        Err(_) => keeper = None,
+                    }
+                }
+                flight.push(data);
+            }
+            Some(Ok(Frame::Trailers(fields))) => trailers = Some(fields),
+            Some(Err(error)) => return Err(error),
+            None => break,
+        }
+    }
+    if let Some(keeper) = keeper {
+        keeper.finish();
+    }
+    Ok(trailers)
+}

@@ -1,0 +1,140 @@
+//! Turns content that arrives into stored objects: whole if it is small, in slices if it is large.
+
+use super::Inner;
+use super::fill::NewResponse;
+use super::memory::derived;
+use super::object::{Content, Layout, Object, Slice, Stored};
+use bytes::Bytes;
+use selvedge_cache::semantics::{Freshness, KeyHash, Vary};
+use selvedge_cache::stamps::ScopeHash;
+use selvedge_types::{Hlc, Status};
+use std::sync::Arc;
+
+/// The content is larger than may be stored.
+#[derive(Debug)]
+pub(crate) struct TooLarge;
+
+/// How much is reserved for content of unknown length.
+const FIRST_RESERVE: usize = 16 << 10;
+
+/// Collects one response's content.
+pub(crate) struct Keeper {
+    inner: Arc<Inner>,
+    primary: KeyHash,
+    key: KeyHash,
+    vary: Vary,
+    status: Status,
+    fields: Box<[u8]>,
+    freshness: Freshness,
+    labels: Box<[ScopeHash]>,
+    started: Hlc,
+    slice_bytes: u64,
+    bytes_max: u64,
+    /// The slice, or all of the content, that is being collected.
+    current: Vec<u8>,
+    /// Where it begins.
+    base: u64,
+}
+
+impl Keeper {
+    pub(crate) fn new(
+        inner: Arc<Inner>,
+        primary: KeyHash,
+        new: &NewResponse,
+        labels: Box<[ScopeHash]>,
+        started: Hlc,
+    ) -> Self {
+        let mut fields = Vec::with_capacity(new.fields.wire_len());
+        new.fields.write_wire(&mut fields);
+        let slice_bytes = new.rules.slice_bytes.max(1);
+        let expected = new.length.map_or(FIRST_RESERVE as u64, |n| n.min(slice_bytes));
+        Keeper {
+            inner,
+            primary,
+            key: new.key,
+            vary: new.vary.clone(),
+            status: new.status,
+            fields: fields.into(),
+            freshness: new.freshness,
+            labels,
+            started,
+            slice_bytes,
+            bytes_max: new.rules.object_bytes_max,
+            current: Vec::with_capacity(usize::try_from(expected).unwrap_or(FIRST_RESERVE)),
+            base: 0,
+        }
+    }
+
+    /// Takes content; says up to which offset it can be read back as slices.
+    pub(crate) fn push(&mut self, mut data: &[u8]) -> Result<u64, TooLarge> {
+        if self.base + (self.current.len() + data.len()) as u64 > self.bytes_max {
+            return Err(TooLarge);
+        }
+        while !data.is_empty() {
+            if self.current.len() as u64 == self.slice_bytes {
+                self.store_slice();
+            }
+            let room = usize::try_from(self.slice_bytes).unwrap_or(usize::MAX) - self.current.len();
+            let (now, later) = data.split_at(room.min(data.len()));
+            self.current.extend_from_slice(now);
+            data = later;
+        }
+        Ok(self.base)
+    }
+
+    /// The content is complete: stores it, unless a purge came since its fetch began.
+    pub(crate) fn finish(mut self) {
+        let content = if self.base == 0 {
+            Content::Whole(exact(std::mem::take(&mut self.current)))
+        } else {
+            let layout = Layout {
+                id: self.started.to_bits(),
+                length: self.base + self.current.len() as u64,
+                slice_bytes: self.slice_bytes,
+            };
+            if !self.current.is_empty() {
+                self.store_slice();
+            }
+            Content::Sliced(layout)
+        };
+        let object = Object {
+            fields: self.fields,
+            content,
+            freshness: self.freshness,
+            fetched: self.started,
+            content_id: self.started.to_bits(),
+            labels: self.labels,
+            status: self.status,
+        };
+        if let Vary::On(names) = self.vary {
+            self.inner.put(self.primary, Stored::Varies(Arc::new(names)));
+        }
+        self.inner.put(self.key, Stored::Object(Arc::new(object)));
+    }
+
+    fn store_slice(&mut self) {
+        let next = Vec::with_capacity(self.current.capacity());
+        let bytes = exact(std::mem::replace(&mut self.current, next));
+        let slice = Slice { start: self.base, bytes };
+        let key = slice_key(self.key, self.started.to_bits(), self.base / self.slice_bytes);
+        self.base = slice.end();
+        self.inner.put(key, Stored::Slice(Arc::new(slice)));
+    }
+}
+
+/// The key of a slice of the representation `id` under `key`.
+pub(crate) fn slice_key(key: KeyHash, id: u64, index: u64) -> KeyHash {
+    derived(key, spread(id ^ spread(index + 1)))
+}
+
+/// Mixes bits so that small differences change them all (the finalizer of splitmix64, Steele et al., 2014).
+pub(crate) fn spread(n: u64) -> u64 {
+    let n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let n = (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    n ^ (n >> 31)
+}
+
+/// The bytes in an allocation of just their size.
+fn exact(bytes: Vec<u8>) -> Bytes {
+    Bytes::from(bytes.into_boxed_slice())
+}

@@ -1,0 +1,70 @@
+//! The names by which stored responses are purged together, and what unsafe requests invalidate.
+
+use super::fill::Order;
+use super::rules::CacheRules;
+use super::{Inner, target_of, without_scheme};
+use selvedge_cache::semantics::tags::{cache_groups, tags};
+use selvedge_cache::semantics::{RequestFacts, Target, invalidation};
+use selvedge_cache::stamps::{PurgeKind, PurgeScope, ScopeHash};
+use selvedge_exchange::Request;
+use selvedge_types::{Fields, Status};
+
+impl Inner {
+    /// The scopes of a response's tags and groups; none if it has more tags than are followed, and must
+    /// therefore not be stored.
+    pub(crate) fn labels(
+        &self,
+        order: &Order,
+        rules: &CacheRules,
+        response: &Fields,
+    ) -> Option<Box<[ScopeHash]>> {
+        let hasher = &self.memory.stamps.hasher;
+        let own = tags(response).ok()?;
+        let text = |tag: &[u8]| String::from_utf8_lossy(tag).into_owned();
+        let own = own.iter().map(|tag| hasher.of_tag(&rules.namespace, &text(tag)));
+        let added = rules.tags.iter().map(|tag| hasher.of_tag(&rules.namespace, tag));
+        let origin = origin_of(target_of(&order.request));
+        let groups = cache_groups(response);
+        let groups = groups.iter().map(|group| hasher.of_group(&origin, group));
+        Some(own.chain(added).chain(groups).collect())
+    }
+
+    /// Makes invalid what a response to an unsafe request says (RFC 9111 section 4.4, RFC 9875 section 3).
+    pub(crate) fn invalidate(
+        &self,
+        request: &Request,
+        facts: &RequestFacts,
+        rules: &CacheRules,
+        status: Status,
+        response: &Fields,
+    ) {
+        let Some(found) = invalidation(facts.method, target_of(request), status, response) else { return };
+        let at = self.tick();
+        for target in &found.targets {
+            self.invalidate_uri(rules, target.as_target(), at);
+        }
+        let origin = origin_of(target_of(request));
+        for group in &found.groups {
+            self.memory.stamps.purge(self.memory.stamps.hasher.of_group(&origin, group), PurgeKind::Hard, at);
+        }
+    }
+
+    fn invalidate_uri(&self, rules: &CacheRules, target: Target<'_>, at: selvedge_types::Hlc) {
+        let mut text = Vec::new();
+        rules.key_rule().write(target, &Fields::new(), &mut text);
+        // What is not stored and not on its way needs no stamp, so that such requests do not pile them up.
+        let key = self.memory.key(&text);
+        let keyed_by_uri = rules.key.headers.is_empty() && rules.key.cookies.is_empty();
+        if keyed_by_uri && self.memory.remove(key).is_none() && !self.flights.is_under_way(key) {
+            return;
+        }
+        let uri = String::from_utf8_lossy(selvedge_cache::semantics::key::uri_of_key(&text)).into_owned();
+        let scope = PurgeScope::Url { site: rules.site.to_string(), uri: without_scheme(&uri).into() };
+        self.memory.stamps.purge(self.memory.stamps.hasher.scope(&scope), PurgeKind::Hard, at);
+    }
+}
+
+fn origin_of(target: Target<'_>) -> String {
+    let authority = String::from_utf8_lossy(target.significant_authority()).to_ascii_lowercase();
+    format!("{}://{authority}", target.scheme.as_str())
+}

@@ -1,0 +1,47 @@
+//! What the cache counts.
+
+use selvedge_cache::semantics::ProxyError;
+use selvedge_observe::{Counter, Family, Registry};
+
+/// The cache's counters.
+pub(crate) struct CacheMetrics {
+    evictions: Counter,
+    failures: Family<[(&'static str, &'static str); 1], Counter>,
+    waiters_limit: Counter,
+}
+
+impl CacheMetrics {
+    pub(crate) fn register(registry: &Registry) -> Self {
+        CacheMetrics {
+            evictions: registry.register(
+                "cache_evictions",
+                "Entries that left memory to make room, or were not admitted",
+                Counter::default(),
+            ),
+            failures: registry.register(
+                "origin_errors",
+                "Fetches that brought no usable response, by error type of RFC 9209",
+                Family::default(),
+            ),
+            waiters_limit: registry.register(
+                "cache_waiters_limit_reached",
+                "Requests that did not wait for another's fetch because too many did",
+                Counter::default(),
+            ),
+        }
+    }
+
+    pub(crate) fn evicted(&self, entries: u64) {
+        if entries > 0 {
+            self.evictions.inc_by(entries);
+        }
+    }
+
+    pub(crate) fn origin_failed(&self, error: ProxyError) {
+        self.failures.get_or_create(&[("error", error.as_str())]).inc();
+    }
+
+    pub(crate) fn waiters_limit_reached(&self) {
+        self.waiters_limit.inc();
+    }
+}

@@ -1,0 +1,421 @@
+//! Answers from what is stored or on its way: conditions, ranges, codings, and the fields that tell of it.
+
+use super::Inner;
+use super::fill::{NewResponse, SharedFlight};
+use super::flight::{Next, Reader};
+use super::keep::{slice_key, spread};
+use super::memory::derived;
+use super::object::{Content, Object, Slice, Stored};
+use super::rules::{CacheRules, CompressRules};
+use super::sliced::SlicedBody;
+use crate::compress::{compress, compressed};
+use bytes::Bytes;
+use selvedge_cache::semantics::conditional::{if_range_holds, not_modified_fields};
+use selvedge_cache::semantics::decimal::push_decimal;
+use selvedge_cache::semantics::etag::Validators;
+use selvedge_cache::semantics::partial::{Multipart, part_fields, unsatisfiable_fields};
+use selvedge_cache::semantics::{
+    AcceptEncoding, CacheStatus, ContentRange, KeyHash, Precondition, RangeRequest, RequestFacts, Selected,
+    Span, evaluate_at_cache,
+};
+use selvedge_exchange::{Body, BodyError, BodyStream, Frame, Response, Source};
+use selvedge_types::resource::Coding;
+use selvedge_types::{FieldError, Fields, Method, Status, UnixMillis, name};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+/// A request, as far as an answer depends on it.
+pub(crate) struct Asked {
+    pub(crate) method: Method,
+    pub(crate) fields: Fields,
+    pub(crate) facts: RequestFacts,
+    pub(crate) rules: Arc<CacheRules>,
+    pub(crate) now: UnixMillis,
+}
+
+/// How an answer came about.
+#[derive(Clone, Copy)]
+pub(crate) struct How<'a> {
+    pub(crate) status: CacheStatus<'a>,
+    pub(crate) age: Option<Duration>,
+    pub(crate) source: Source,
+}
+
+/// An answer that is ready, or that needs content recoded first.
+pub(crate) enum Served {
+    Ready(Response),
+    /// The stored content is to be compressed; then the request is served again.
+    Compress {
+        coding: Coding,
+        key: KeyHash,
+        content: Bytes,
+    },
+}
+
+impl Inner {
+    /// An answer from a stored response.
+    pub(crate) fn serve(
+        self: &Arc<Self>,
+        object: &Arc<Object>,
+        key: KeyHash,
+        asked: &Asked,
+        how: How<'_>,
+        may_compress: bool,
+    ) -> Result<Served, FieldError> {
+        let mut fields = object.fields()?;
+        let coding = self.coding_for(object, &mut fields, asked)?;
+        if asked.facts.conditional
+            && evaluate_at_cache(&asked.fields, object.status, &fields, object.freshness.born)
+                == Precondition::NotModified
+        {
+            let mut response = Response::new(Status::NOT_MODIFIED);
+            response.fields = not_modified_fields(&fields);
+            if coding.is_some() {
+                weaken_etag(&mut response.fields)?;
+            }
+            return finished(response, asked, how).map(Served::Ready);
+        }
+        if let Some(response) = self.serve_range(object, key, &fields, asked)? {
+            return finished(response, asked, how).map(Served::Ready);
+        }
+        let mut response = Response::new(object.status);
+        response.fields = fields;
+        response.body = match (&object.content, coding) {
+            (Content::Whole(bytes), None) => Body::from(bytes.clone()),
+            (Content::Whole(bytes), Some(coding)) => {
+                let coded_key = coded_key(key, object.content_id, coding);
+                let coded = match self.memory.get(coded_key) {
+                    Some(Stored::Slice(coded)) => Some(coded.bytes.clone()),
+                    _ if may_compress => {
+                        return Ok(Served::Compress { coding, key: coded_key, content: bytes.clone() });
+                    }
+                    _ => None,
+                };
+                match coded {
+                    Some(coded) => {
+                        mark_coded(&mut response.fields, coding)?;
+                        Body::from(coded)
+                    }
+                    None => Body::from(bytes.clone()),
+                }
+            }
+            (Content::Sliced(layout), _) => match Span::new(0, layout.length) {
+                Some(all) => SlicedBody::new(self.clone(), key, *layout, all).into_body(),
+                None => Body::Empty,
+            },
+        };
+        set_head_length(&mut response, asked)?;
+        finished(response, asked, how).map(Served::Ready)
+    }
+
+    /// The coding that the answer should have, if it is to be coded here; notes that answers vary on it.
+    fn coding_for(
+        &self,
+        object: &Object,
+        fields: &mut Fields,
+        asked: &Asked,
+    ) -> Result<Option<Coding>, FieldError> {
+        if object.freshness.no_transform
+            || !is_compressible(&asked.rules.compress, object.status, fields, Some(object.length()))
+        {
+            return Ok(None);
+        }
+        add_vary_accept_encoding(fields)?;
+        if asked.facts.range || matches!(object.content, Content::Sliced(_)) {
+            return Ok(None);
+        }
+        Ok(wanted_coding(&asked.rules.compress, &asked.fields))
+    }
+
+    /// Compresses content off the data plane's threads and keeps it.
+    pub(crate) async fn keep_compressed(&self, coding: Coding, key: KeyHash, content: Bytes) {
+        let coded = self.tasks.blocking("compress", move || compress(coding, &content)).await;
+        match coded {
+            Ok(Ok(bytes)) => {
+                self.put(key, Stored::Slice(Arc::new(Slice { start: 0, bytes })));
+            }
+            Ok(Err(error)) | Err(error) => {
+                tracing::warn!(%error, coding = coding.as_str(), "content not compressed")
+            }
+        }
+    }
+
+    /// The answer to a request for a range, if it is one that can be given.
+    fn serve_range(
+        self: &Arc<Self>,
+        object: &Arc<Object>,
+        key: KeyHash,
+        fields: &Fields,
+        asked: &Asked,
+    ) -> Result<Option<Response>, FieldError> {
+        if !asked.facts.range || asked.method != Method::Get || !object.status.is_success() {
+            return Ok(None);
+        }
+        if !if_range_holds(&asked.fields, &Validators::of(fields, asked.now), asked.now) {
+            return Ok(None);
+        }
+        let Some(range) = RangeRequest::of(&asked.fields) else { return Ok(None) };
+        let length = object.length();
+        match range.select(length) {
+            Selected::Whole => Ok(None),
+            Selected::Unsatisfiable => {
+                let mut response = Response::new(Status::RANGE_NOT_SATISFIABLE);
+                response.fields = unsatisfiable_fields(fields, length)?;
+                Ok(Some(response))
+            }
+            Selected::One(span) => {
+                let mut response = Response::new(Status::PARTIAL_CONTENT);
+                response.fields = part_fields(fields, ContentRange { span, length: Some(length) })?;
+                response.body = self.body_of(object, key, span);
+                Ok(Some(response))
+            }
+            Selected::Many(spans) => {
+                let boundary = u128::from(spread(object.content_id)) << 64 | u128::from(spread(asked.now.0));
+                let plan = Multipart::new(&spans, length, fields.get(name::CONTENT_TYPE), boundary);
+                let mut response = Response::new(Status::PARTIAL_CONTENT);
+                response.fields = plan.fields(fields)?;
+                let bodies = spans.iter().map(|span| self.body_of(object, key, *span)).collect();
+                response.body = Body::Stream(Box::new(Parts::new(plan, bodies)));
+                Ok(Some(response))
+            }
+        }
+    }
+
+    fn body_of(self: &Arc<Self>, object: &Object, key: KeyHash, span: Span) -> Body {
+        match &object.content {
+            Content::Whole(bytes) => {
+                let end = usize::try_from(span.end()).unwrap_or(bytes.len()).min(bytes.len());
+                let start = usize::try_from(span.start()).unwrap_or(end).min(end);
+                Body::from(bytes.slice(start..end))
+            }
+            Content::Sliced(layout) => SlicedBody::new(self.clone(), key, *layout, span).into_body(),
+        }
+    }
+
+    /// An answer from a fetch that is under way.
+    pub(crate) fn serve_new(
+        self: &Arc<Self>,
+        new: &NewResponse,
+        flight: &SharedFlight,
+        asked: &Asked,
+        how: How<'_>,
+    ) -> Result<Response, FieldError> {
+        let mut fields = new.fields.clone();
+        let mut coding = None;
+        if !new.freshness.no_transform
+            && is_compressible(&new.rules.compress, new.status, &fields, new.length)
+        {
+            add_vary_accept_encoding(&mut fields)?;
+            coding = wanted_coding(&new.rules.compress, &asked.fields);
+        }
+        if asked.facts.conditional
+            && evaluate_at_cache(&asked.fields, new.status, &fields, new.freshness.born)
+                == Precondition::NotModified
+        {
+            let mut response = Response::new(Status::NOT_MODIFIED);
+            response.fields = not_modified_fields(&fields);
+            return finished(response, asked, how);
+        }
+        let mut response = Response::new(new.status);
+        response.fields = fields;
+        let reader = Following {
+            reader: flight.reader(0),
+            slices: new.content_id.map(|id| (self.clone(), new.key, id)),
+            slice_bytes: new.rules.slice_bytes,
+            length: new.length,
+        };
+        response.body = Body::Stream(Box::new(reader));
+        if let Some(coding) = coding {
+            encode(&mut response, coding)?;
+        }
+        finished(response, asked, how)
+    }
+}
+
+/// Compresses a response that only passes, if the rules and the client want that.
+pub(crate) fn compress_passing(
+    response: &mut Response,
+    request: &Fields,
+    rules: &CacheRules,
+) -> Result<(), FieldError> {
+    let no_transform = response.fields.has_member(name::CACHE_CONTROL, "no-transform");
+    let length = response.body.length();
+    if no_transform || !is_compressible(&rules.compress, response.status, &response.fields, length) {
+        return Ok(());
+    }
+    add_vary_accept_encoding(&mut response.fields)?;
+    match wanted_coding(&rules.compress, request) {
+        Some(coding) => encode(response, coding),
+        None => Ok(()),
+    }
+}
+
+fn encode(response: &mut Response, coding: Coding) -> Result<(), FieldError> {
+    let body = std::mem::take(&mut response.body);
+    match compressed(coding, body) {
+        Ok(body) => response.body = body,
+        // Only memory can be short; the content is gone with the attempt.
+        Err(_) => return Err(FieldError::TooLarge),
+    }
+    mark_coded(&mut response.fields, coding)
+}
+
+/// Adds what every answer from the cache carries, and takes off what clients are not to see.
+fn finished(mut response: Response, asked: &Asked, how: How<'_>) -> Result<Response, FieldError> {
+    if let Some(age) = how.age {
+        let mut text = Vec::with_capacity(10);
+        push_decimal(&mut text, age.as_secs());
+        response.fields.set(name::AGE, text)?;
+    }
+    let mut status = Vec::with_capacity(48);
+    how.status.write(&asked.rules.cache_name, &mut status);
+    response.fields.add(name::CACHE_STATUS, status)?;
+    if !asked.rules.expose_tags {
+        response.fields.remove(name::SURROGATE_KEY);
+        response.fields.remove(name::CACHE_TAG);
+    }
+    response.source = how.source;
+    Ok(response)
+}
+
+/// HEAD has no content to count: says how much GET would have.
+fn set_head_length(response: &mut Response, asked: &Asked) -> Result<(), FieldError> {
+    match response.body.length() {
+        Some(length) if asked.method == Method::Head => {
+            let mut text = Vec::with_capacity(20);
+            push_decimal(&mut text, length);
+            response.fields.set(name::CONTENT_LENGTH, text)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_compressible(rules: &CompressRules, status: Status, fields: &Fields, length: Option<u64>) -> bool {
+    !rules.codings.is_empty()
+        && status.code() != 206
+        && !status.has_no_content()
+        && !fields.contains(name::CONTENT_ENCODING)
+        && rules.fits(fields.get(name::CONTENT_TYPE), length)
+}
+
+fn wanted_coding(rules: &CompressRules, request: &Fields) -> Option<Coding> {
+    let accepted = request.contains(name::ACCEPT_ENCODING).then(|| AcceptEncoding::of(request))?;
+    accepted.best(&rules.codings)
+}
+
+fn add_vary_accept_encoding(fields: &mut Fields) -> Result<(), FieldError> {
+    if fields.has_member(name::VARY, "accept-encoding") || fields.has_member(name::VARY, "*") {
+        return Ok(());
+    }
+    fields.add(name::VARY, "Accept-Encoding")
+}
+
+fn mark_coded(fields: &mut Fields, coding: Coding) -> Result<(), FieldError> {
+    fields.remove(name::CONTENT_LENGTH);
+    fields.remove(name::ACCEPT_RANGES);
+    weaken_etag(fields)?;
+    fields.set(name::CONTENT_ENCODING, coding.as_str())
+}
+
+/// The coded bytes are others: only the meaning is the same (RFC 9110 section 8.8.1).
+fn weaken_etag(fields: &mut Fields) -> Result<(), FieldError> {
+    let weak = match fields.get(name::ETAG) {
+        Some(tag) if !tag.starts_with(b"W/") => [b"W/", tag].concat(),
+        _ => return Ok(()),
+    };
+    fields.set(name::ETAG, weak)
+}
+
+/// The key of stored content in a coding made here.
+fn coded_key(key: KeyHash, content_id: u64, coding: Coding) -> KeyHash {
+    derived(key, spread(content_id ^ spread(u64::MAX - coding as u64)))
+}
+
+/// Follows a flight, and reads what it forgot from the slices that were stored.
+struct Following {
+    reader: Reader<super::fill::Answer>,
+    slices: Option<(Arc<Inner>, KeyHash, u64)>,
+    slice_bytes: u64,
+    length: Option<u64>,
+}
+
+impl Following {
+    /// What was stored at the reader's place.
+    fn from_slice(&mut self) -> Option<Bytes> {
+        let (inner, key, id) = self.slices.as_ref()?;
+        let at = self.reader.offset();
+        match inner.memory.get(slice_key(*key, *id, at / self.slice_bytes))? {
+            Stored::Slice(slice) => slice.from(at, u64::MAX),
+            _ => None,
+        }
+    }
+}
+
+impl BodyStream for Following {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, BodyError>>> {
+        Poll::Ready(match ready!(self.reader.poll_next(cx)) {
+            Next::Data(data) => Some(Ok(Frame::Data(data))),
+            Next::End(None) => None,
+            Next::End(Some(trailers)) => Some(Ok(Frame::Trailers(trailers))),
+            Next::Failed(error) => Some(Err(error)),
+            Next::Forgotten => match self.from_slice() {
+                Some(data) => {
+                    self.reader.skip_to(self.reader.offset() + data.len() as u64);
+                    Some(Ok(Frame::Data(data)))
+                }
+                None => Some(Err(BodyError::Gone("this reader fell too far behind"))),
+            },
+        })
+    }
+
+    fn length(&self) -> Option<u64> {
+        self.length
+    }
+}
+
+/// A multipart/byteranges body.
+struct Parts {
+    plan: Multipart,
+    bodies: Vec<Body>,
+    /// Which part is under way, and whether its head was sent.
+    part: usize,
+    begun: bool,
+    ended: bool,
+}
+
+impl Parts {
+    fn new(plan: Multipart, bodies: Vec<Body>) -> Self {
+        Parts { plan, bodies, part: 0, begun: false, ended: false }
+    }
+}
+
+impl BodyStream for Parts {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, BodyError>>> {
+        while let (Some((head, _)), Some(body)) =
+            (self.plan.parts.get(self.part), self.bodies.get_mut(self.part))
+        {
+            if !self.begun {
+                self.begun = true;
+                return Poll::Ready(Some(Ok(Frame::Data(Bytes::copy_from_slice(head)))));
+            }
+            match ready!(body.poll_frame(cx)) {
+                Some(Ok(Frame::Data(data))) => return Poll::Ready(Some(Ok(Frame::Data(data)))),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                Some(Ok(Frame::Trailers(_))) | None => {
+                    self.part += 1;
+                    self.begun = false;
+                }
+            }
+        }
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        self.ended = true;
+        Poll::Ready(Some(Ok(Frame::Data(Bytes::copy_from_slice(&self.plan.end)))))
+    }
+
+    fn length(&self) -> Option<u64> {
+        Some(self.plan.content_length())
+    }
+}

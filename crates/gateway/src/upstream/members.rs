@@ -1,0 +1,187 @@
+//! Who is in a group: its targets as endpoints, names resolved anew when their TTL is over.
+
+use super::balance::{EndpointId, Seat};
+use super::endpoint::{Addrs, Endpoint, Place};
+use super::error::{FetchError, FetchErrorKind, Stage};
+use super::pool::PoolLimits;
+use super::resolve::{Found, Resolve, ResolveError};
+use rustls::pki_types::ServerName;
+use selvedge_types::Scheme;
+use selvedge_types::resource::{OriginHost, OriginTable, TargetUrl};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A TTL is taken as at least this, and at most that.
+const TTL_MIN: Duration = Duration::from_secs(1);
+const TTL_MAX: Duration = Duration::from_secs(3600);
+/// The most endpoints that one target's records may make.
+const ENDPOINTS_PER_TARGET_MAX: usize = 64;
+
+/// An endpoint with its place in the balance.
+#[derive(Clone)]
+pub(super) struct Member {
+    pub(super) endpoint: Arc<Endpoint>,
+    pub(super) weight: u32,
+    pub(super) priority: u16,
+}
+
+impl Member {
+    pub(super) fn seat(&self) -> Seat {
+        Seat { id: self.endpoint.id, weight: self.weight, priority: self.priority }
+    }
+}
+
+/// Where a target was found to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Located {
+    pub(super) place: Place,
+    pub(super) weight: u32,
+    pub(super) priority: u16,
+}
+
+/// What resolving a group's targets came to.
+pub(super) struct Resolution {
+    /// By target; an error stands for that target alone.
+    pub(super) targets: Vec<Result<Vec<Located>, FetchError>>,
+    /// When to resolve again; none if all targets are addresses.
+    pub(super) ttl: Option<Duration>,
+}
+
+/// Finds out where the targets of `origin` are.
+pub(super) async fn resolve(origin: &OriginTable, resolver: &dyn Resolve) -> Resolution {
+    let mut resolution = Resolution { targets: Vec::new(), ttl: None };
+    for target in &origin.targets.0 {
+        let located = locate(origin, &target.url, u32::from(target.weight), resolver).await;
+        let ttl = match &located {
+            Ok((_, ttl)) => *ttl,
+            Err(_) => Some(TTL_MIN),
+        };
+        resolution.ttl = match (resolution.ttl, ttl.map(|ttl| ttl.clamp(TTL_MIN, TTL_MAX))) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        resolution.targets.push(located.map(|(located, _)| located));
+    }
+    resolution
+}
+
+/// The members that `found` makes; those that were there before stay the same endpoints. A target that
+/// cannot be found now keeps the endpoints it had.
+pub(super) fn merge(
+    before: &[Vec<Member>],
+    found: Vec<Result<Vec<Located>, FetchError>>,
+    limits: PoolLimits,
+    next_id: &mut u64,
+) -> Vec<Vec<Member>> {
+    let all_before = || before.iter().flatten();
+    let mut make = |located: Located| {
+        let known = all_before().find(|m| m.endpoint.place == located.place);
+        let endpoint = known.map(|m| m.endpoint.clone()).unwrap_or_else(|| {
+            *next_id += 1;
+            Arc::new(Endpoint::new(EndpointId(*next_id), located.place, limits))
+        });
+        Member { endpoint, weight: located.weight, priority: located.priority }
+    };
+    let targets = found.into_iter().enumerate().map(|(i, located)| match located {
+        Ok(located) => located.into_iter().map(&mut make).collect(),
+        Err(_) => before.get(i).cloned().unwrap_or_default(),
+    });
+    targets.collect()
+}
+
+async fn locate(
+    origin: &OriginTable,
+    url: &TargetUrl,
+    weight: u32,
+    resolver: &dyn Resolve,
+) -> Result<(Vec<Located>, Option<Duration>), FetchError> {
+    if !url.srv {
+        let (places, ttl) = places_of(origin, url, url.port_or_default(), resolver).await?;
+        let located = places.into_iter().map(|place| Located { place, weight, priority: 0 });
+        return Ok((located.collect(), ttl));
+    }
+    let services = resolver.services(&url.host).await.map_err(|e| failed(&url.host, e))?;
+    let mut ttl = services.ttl;
+    let mut located = Vec::new();
+    let mut error = None;
+    for service in services.items.into_iter().take(ENDPOINTS_PER_TARGET_MAX) {
+        let host = service.host.to_ascii_lowercase().into();
+        let url = TargetUrl { scheme: url.scheme, host, port: Some(service.port), srv: false };
+        match places_of(origin, &url, service.port, resolver).await {
+            Ok((places, host_ttl)) => {
+                ttl = host_ttl.map_or(ttl, |host_ttl| ttl.min(host_ttl));
+                // A weight of 0 means a small chance (RFC 2782).
+                let weight = u32::from(service.weight).max(1);
+                let priority = service.priority;
+                located.extend(places.into_iter().map(|place| Located { place, weight, priority }));
+            }
+            Err(e) => error = Some(e),
+        }
+    }
+    match error {
+        Some(error) if located.is_empty() => Err(error),
+        _ => Ok((located, Some(ttl))),
+    }
+}
+
+async fn places_of(
+    origin: &OriginTable,
+    url: &TargetUrl,
+    port: u16,
+    resolver: &dyn Resolve,
+) -> Result<(Vec<Place>, Option<Duration>), FetchError> {
+    let host = url.host.trim_start_matches('[').trim_end_matches(']');
+    let (ips, ttl) = match host.parse::<IpAddr>() {
+        Ok(ip) => (vec![ip], None),
+        Err(_) => {
+            let Found { items, ttl } = resolver.addresses(host).await.map_err(|e| failed(host, e))?;
+            (items, Some(ttl))
+        }
+    };
+    let place = |addrs| Place {
+        scheme: url.scheme,
+        authority: authority_of(url).into(),
+        server_name: server_name(origin, host),
+        addrs,
+    };
+    Ok((pair(&ips, port).into_iter().take(ENDPOINTS_PER_TARGET_MAX).map(place).collect(), ttl))
+}
+
+/// Host and port as in a Host field: the port only if it is not the scheme's own.
+fn authority_of(url: &TargetUrl) -> String {
+    match (url.scheme, url.port) {
+        (Scheme::Http, Some(80)) | (Scheme::Https, Some(443)) | (_, None) => url.host.to_string(),
+        (_, Some(port)) => format!("{}:{port}", url.host),
+    }
+}
+
+/// The name to verify: `sni`, else `host` where that is a name, else the target's own.
+fn server_name(origin: &OriginTable, host: &str) -> Option<ServerName<'static>> {
+    let fixed = match &origin.host {
+        OriginHost::Fixed(fixed) => Some(fixed.rsplit_once(':').map_or(&**fixed, |(name, _)| name)),
+        OriginHost::Request | OriginHost::Target => None,
+    };
+    let name = origin.sni.as_deref().or(fixed).unwrap_or(host);
+    ServerName::try_from(name.to_owned()).ok()
+}
+
+/// Makes one endpoint of an IPv6 and an IPv4 address that come together: a host with both is one host, and
+/// the second address is for the case that the first has no route.
+fn pair(ips: &[IpAddr], port: u16) -> Vec<Addrs> {
+    let family = |v6: bool| ips.iter().filter(move |ip| ip.is_ipv6() == v6).copied();
+    let (v6, v4): (Vec<_>, Vec<_>) = (family(true).collect(), family(false).collect());
+    let first_is_v6 = ips.first().is_some_and(IpAddr::is_ipv6);
+    let (firsts, others) = if first_is_v6 { (v6, v4) } else { (v4, v6) };
+    let count = firsts.len().max(others.len());
+    let at = |list: &[IpAddr], i: usize| list.get(i % list.len().max(1)).map(|ip| SocketAddr::new(*ip, port));
+    (0..count).filter_map(|i| Some(Addrs { first: at(&firsts, i)?, other: at(&others, i) })).collect()
+}
+
+fn failed(name: &str, error: ResolveError) -> FetchError {
+    let kind = match error {
+        ResolveError::Timeout => FetchErrorKind::DnsTimeout,
+        ResolveError::NotFound | ResolveError::Failed(_) => FetchErrorKind::DnsError,
+    };
+    FetchError::new(kind, Stage::Unsent, format!("looking up {name}: {error}"))
+}
