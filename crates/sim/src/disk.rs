@@ -18,6 +18,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+/// Bytes that fit, unless said otherwise: more than any run writes.
+const CAPACITY: u64 = 1 << 40;
+
 /// How likely each fault is, from 0 to 1, per operation.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Faults {
@@ -73,7 +76,7 @@ impl SimDisk {
             image: Image::default(),
             rng,
             faults: Faults::default(),
-            capacity: 1 << 40,
+            capacity: CAPACITY,
             process: 0,
             dark: false,
             operations_left: None,
@@ -116,6 +119,14 @@ impl SimDisk {
         self.state().process += 1;
     }
 
+    /// Ends every fault to come: no crash is due, nothing fails, there is room.
+    pub fn heal(&self) {
+        let mut state = self.state();
+        state.operations_left = None;
+        state.faults = Faults::default();
+        state.capacity = CAPACITY;
+    }
+
     /// Sets how likely faults are from now on.
     pub fn set_faults(&self, faults: Faults) {
         self.state().faults = faults;
@@ -139,6 +150,11 @@ impl SimDisk {
     /// The paths of all files, sorted.
     pub fn paths(&self) -> Vec<String> {
         self.state().image.paths()
+    }
+
+    /// Bytes of all files together.
+    pub fn used(&self) -> u64 {
+        self.state().image.used()
     }
 
     /// What it did so far.
