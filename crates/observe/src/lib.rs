@@ -2,6 +2,8 @@
 //!
 //! A component registers its metrics once and keeps the handles: counting is one atomic addition.
 
+pub mod machine;
+
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Metric;
 use std::sync::{Arc, Mutex};

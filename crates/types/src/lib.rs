@@ -9,6 +9,7 @@ pub mod plan;
 pub mod resource;
 pub mod snapshot;
 pub mod time;
+pub mod token;
 
 pub use fields::{FieldError, Fields, Name, name};
 pub use manifest::{Manifest, ManifestError, ManifestErrors};
@@ -16,3 +17,4 @@ pub use message::{Method, Scheme, Status, Version};
 pub use plan::Plan;
 pub use snapshot::{Revision, Snapshot, SnapshotError};
 pub use time::{Hlc, HlcClock, HlcError, UnixMillis};
+pub use token::{Role, Token};

@@ -1,9 +1,11 @@
 //! Values of clocks: wall time in milliseconds, and the hybrid logical clock that orders events.
 
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// Wall-clock time, milliseconds since 1970-01-01T00:00:00Z.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct UnixMillis(pub u64);
 
 impl UnixMillis {

@@ -1,0 +1,184 @@
+//! What the API needs of the rest of the node, as narrow handles that the composition root supplies.
+
+use crate::wire;
+use selvedge_observe::Registry;
+use selvedge_rt::{Clock, Tasks};
+use selvedge_types::manifest::Manifest;
+use selvedge_types::resource::{Namespace, Resources, SiteId, SiteName};
+use selvedge_types::token::Token;
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+/// An answer to wait for.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// All of them.
+#[derive(Clone)]
+pub struct Handles {
+    /// The control state.
+    pub state: Arc<dyn StateHandle>,
+    /// The cache and the traffic through it.
+    pub cache: Arc<dyn CacheHandle>,
+    /// The live log of requests.
+    pub requests: Arc<dyn RequestLog>,
+    /// This node.
+    pub node: Arc<dyn NodeHandle>,
+    /// Its metrics.
+    pub registry: Registry,
+    /// Where it keeps its data, to report the space there.
+    pub data: Option<PathBuf>,
+    /// Its clock.
+    pub clock: Clock,
+    /// The owner of the API's tasks.
+    pub tasks: Tasks,
+}
+
+/// The control state as of a revision.
+#[derive(Debug, Clone, Default)]
+pub struct Declared {
+    /// The revision.
+    pub revision: u64,
+    /// What is declared as of it.
+    pub resources: Arc<Resources>,
+    /// How often each site was changed, and when last.
+    pub versions: BTreeMap<SiteId, Version>,
+}
+
+/// Which version of an object this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Version {
+    /// How often it was changed, from 1.
+    pub generation: u64,
+    /// The revision of its last change.
+    pub revision: u64,
+}
+
+/// What is to be dropped from the caches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Purge {
+    /// What it names.
+    pub scope: PurgeScope,
+    /// Whether it may still be served while a new one is fetched, or when the origin fails.
+    pub soft: bool,
+}
+
+/// What a purge names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PurgeScope {
+    /// One URL of a site, with all its variants.
+    Url {
+        /// The site that answers to its host.
+        site: SiteId,
+        /// Scheme, host, path and query.
+        url: String,
+    },
+    /// All URLs of a site that begin with this one, by whole path segments.
+    Prefix {
+        /// The site that answers to its host.
+        site: SiteId,
+        /// Scheme, host and path.
+        url: String,
+    },
+    /// What carries a tag, in one site or in all of a namespace.
+    Tag {
+        /// The namespace.
+        namespace: Namespace,
+        /// The site, if one is meant.
+        site: Option<SiteName>,
+        /// The tag.
+        tag: String,
+    },
+    /// All of a site.
+    Site(SiteId),
+}
+
+/// Why the control state did not do what it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StateError {
+    /// Another change came first.
+    #[error("revision {expected} was expected, but revision {current} is the present one")]
+    Conflict {
+        /// What was expected.
+        expected: u64,
+        /// What is.
+        current: u64,
+    },
+    /// It is not there.
+    #[error("{0} does not exist")]
+    NotFound(String),
+    /// It is there already.
+    #[error("{0} exists already")]
+    Exists(String),
+    /// It breaks a rule.
+    #[error("{0}")]
+    Invalid(String),
+    /// The state takes no changes at present; nothing was changed.
+    #[error("the control state takes no changes: {0}")]
+    Unavailable(String),
+    /// Whether the change was made is not known.
+    #[error("whether the change was made is not known: {0}")]
+    Unknown(String),
+}
+
+/// The control state: what is declared, and changes to it.
+pub trait StateHandle: Send + Sync + 'static {
+    /// What is declared, as far as this node knows. Does not wait.
+    fn declared(&self) -> Declared;
+    /// Makes it so, but only if `expected`, when given, is the present revision. The change is on disk when
+    /// this answers with its revision; a manifest that changes nothing answers with the former one.
+    fn apply(&self, manifest: Manifest, expected: Option<u64>) -> Answer<'_, Result<u64, StateError>>;
+    /// Writes a purge down; the caches follow.
+    fn purge(&self, purge: Purge) -> Answer<'_, Result<u64, StateError>>;
+    /// The tokens. Does not wait.
+    fn tokens(&self) -> Vec<Token>;
+    /// Adds a token.
+    fn create_token(&self, token: Token) -> Answer<'_, Result<u64, StateError>>;
+    /// Removes the token with that name.
+    fn revoke_token(&self, name: String) -> Answer<'_, Result<u64, StateError>>;
+}
+
+/// The cache and the traffic through it.
+pub trait CacheHandle: Send + Sync + 'static {
+    /// Counters and fill. Does not wait.
+    fn stats(&self) -> wire::CacheStats;
+    /// What is stored for a request and whether it would be served.
+    fn inspect(&self, request: wire::InspectRequest) -> Answer<'_, Result<wire::Inspection, String>>;
+}
+
+/// The live log of requests.
+pub trait RequestLog: Send + Sync + 'static {
+    /// Follows it from now on; `None` when too many follow already.
+    fn follow(&self) -> Option<Box<dyn RequestLines>>;
+}
+
+/// One follower of the log. Dropping it ends that.
+pub trait RequestLines: Send {
+    /// The next line; `None` when the node stops.
+    fn poll_line(&mut self, cx: &mut Context<'_>) -> Poll<Option<RequestLine>>;
+}
+
+/// What a follower gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RequestLine {
+    /// A request as one JSON object, without a line end.
+    Entry {
+        /// Whose site it was for.
+        namespace: Namespace,
+        /// The object.
+        json: String,
+    },
+    /// That many requests were not told of, because the follower was too slow.
+    Missed(u64),
+}
+
+/// This node.
+pub trait NodeHandle: Send + Sync + 'static {
+    /// Its name, place and addresses.
+    fn info(&self) -> wire::NodeInfo;
+    /// What it needs to serve, and whether it has it. Ready when all hold.
+    fn checks(&self) -> Vec<wire::Check>;
+}

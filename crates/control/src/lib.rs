@@ -1,0 +1,27 @@
+//! The admin API: `/v1/...` in JSON with an OpenAPI document, metrics, health, and the dashboard.
+//!
+//! It decides nothing: it checks who asks, reads what was sent into types, hands it to one of the
+//! [`handles`], and says in JSON what became of it. Errors are problem details (RFC 9457).
+//!
+//! Architecture invariant: it never touches the data plane. What it changes is written to the control
+//! state; the gateway learns of it by snapshot.
+
+mod auth;
+mod dashboard;
+pub mod handles;
+mod openapi;
+mod problem;
+mod router;
+mod routes;
+mod service;
+pub mod wire;
+
+pub use auth::{Secret, SecretError};
+pub use handles::{Handles, StateError};
+pub use problem::Problem;
+pub use service::{ApiOptions, serve};
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,81 @@
+//! The live log of requests.
+
+use crate::auth::Caller;
+use crate::handles::{Handles, RequestLine, RequestLines};
+use crate::problem::Problem;
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http_body::Frame;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+/// How much is put into one piece, in bytes, when lines come faster than they are sent.
+const PIECE_BYTES: usize = 32 << 10;
+
+/// Follow requests as they are answered: one JSON object a line, as in the access log. A line
+/// `{"missed": N}` stands for N requests that came faster than they could be told of.
+#[utoipa::path(get, path = "/v1/requests", tag = "node", security(("token" = [])), responses(
+    (status = 200, description = "Lines, until the client goes", body = str, content_type = "application/x-ndjson"),
+    (status = 401, description = "No valid token", body = Problem),
+    (status = 503, description = "Too many follow already", body = Problem)))]
+pub(crate) async fn follow(
+    State(handles): State<Handles>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Response, Problem> {
+    let Some(lines) = handles.requests.follow() else {
+        let detail = "too many clients follow the requests already; try again when one has gone";
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "limit", detail));
+    };
+    let body = Body::new(LineBody { lines, caller, done: false });
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response())
+}
+
+/// Lines as content: what is there is sent at once, as one piece.
+struct LineBody {
+    lines: Box<dyn RequestLines>,
+    caller: Caller,
+    done: bool,
+}
+
+impl LineBody {
+    fn push(&self, line: RequestLine, out: &mut Vec<u8>) {
+        match line {
+            RequestLine::Entry { namespace, json } if self.caller.sees(&namespace) => {
+                out.extend_from_slice(json.as_bytes());
+                out.push(b'\n');
+            }
+            RequestLine::Entry { .. } => {}
+            RequestLine::Missed(count) => {
+                out.extend_from_slice(format!("{{\"missed\":{count}}}\n").as_bytes())
+            }
+        }
+    }
+}
+
+impl http_body::Body for LineBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let mut piece = Vec::new();
+        while !self.done && piece.len() < PIECE_BYTES {
+            match self.lines.poll_line(cx) {
+                Poll::Ready(Some(line)) => self.push(line, &mut piece),
+                Poll::Ready(None) => self.done = true,
+                Poll::Pending => break,
+            }
+        }
+        if !piece.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(piece.into()))));
+        }
+        if self.done { Poll::Ready(None) } else { Poll::Pending }
+    }
+}

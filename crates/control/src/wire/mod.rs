@@ -1,0 +1,13 @@
+//! What the API and its clients send each other, in JSON. Unknown members are ignored by both sides.
+
+mod cache;
+mod node;
+mod resource;
+mod token;
+
+pub use cache::{CacheStats, Entry, InspectRequest, Inspection, PurgeRequest, Purged, Rule, SiteStats, Tier};
+pub use node::{Check, DiskStatus, MachineStatus, NetworkStatus, NodeInfo, PressureStatus, Ready, Status};
+pub use resource::{
+    Action, Applied, Change, FieldChange, ManifestProblem, Plan, SettingsResource, SiteResource,
+};
+pub use token::{CreateToken, NewToken, RoleName, TokenInfo};

@@ -1,0 +1,61 @@
+//! What may be written on the command line.
+
+use super::commands::cache::CacheCommand;
+use super::commands::get::GetArgs;
+use super::commands::manifest::{ApplyArgs, PlanArgs};
+use super::commands::requests::RequestsArgs;
+use super::commands::serve::ServeArgs;
+use super::commands::status::StatusArgs;
+use super::commands::token::TokenCommand;
+use super::print::Format;
+use clap::{Parser, Subcommand};
+use clap_complete::Shell;
+
+/// Your own edge: a caching gateway in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "selvedge", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(after_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 outcome unknown, 4 unreachable.")]
+pub struct Args {
+    /// How data is printed
+    #[arg(short, long, value_enum, global = true, default_value_t, value_name = "FORMAT")]
+    pub output: Format,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show what applying a manifest would change
+    Plan(PlanArgs),
+    /// Make what a manifest declares
+    Apply(ApplyArgs),
+    /// Show what is declared
+    Get(GetArgs),
+    /// Show how the node is
+    Status(StatusArgs),
+    /// Purge and inspect what is cached
+    Cache {
+        /// What to do with it.
+        #[command(subcommand)]
+        command: CacheCommand,
+    },
+    /// Show requests as they are answered
+    Requests(RequestsArgs),
+    /// Make and revoke the API's tokens
+    Token {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: TokenCommand,
+    },
+    /// Serve a directory's files over HTTP
+    Serve(ServeArgs),
+    /// Print the manifest's JSON Schema
+    Schema,
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}

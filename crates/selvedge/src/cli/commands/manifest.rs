@@ -1,0 +1,102 @@
+//! `selvedge plan FILE` and `selvedge apply FILE`
+
+use crate::cli::client::{ApiArgs, Client};
+use crate::cli::print::Format;
+use crate::cli::{Exit, Failure, Output};
+use clap::Args;
+use selvedge_control::wire;
+use selvedge_types::manifest::{MAX_MANIFEST_BYTES, Manifest, ManifestError};
+use selvedge_types::plan;
+use std::fs::File;
+use std::io::{self, Read};
+
+/// What `plan` takes.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// The manifest; `-` for standard input
+    pub file: String,
+    /// Exit with 0 if nothing would change, 2 if something would, 1 on errors
+    #[arg(long)]
+    pub detailed_exitcode: bool,
+    /// Which API to ask.
+    #[command(flatten)]
+    pub api: ApiArgs,
+}
+
+/// What `apply` takes.
+#[derive(Debug, Args)]
+pub struct ApplyArgs {
+    /// The manifest; `-` for standard input
+    pub file: String,
+    /// Apply only if this is the present revision, as `plan` told it
+    #[arg(long, value_name = "REVISION")]
+    pub expected: Option<u64>,
+    /// Which API to ask.
+    #[command(flatten)]
+    pub api: ApiArgs,
+}
+
+/// Shows what applying a manifest would change.
+pub(super) fn plan(output: Output, args: &PlanArgs) -> Result<Exit, Failure> {
+    let text = read(&args.file)?;
+    check(&args.file, &text)?;
+    let plan: wire::Plan = Client::find(&args.api)?.plan(text)?;
+    print(output, &plan, &plan.changes)?;
+    let changes = args.detailed_exitcode && !plan.changes.is_empty();
+    Ok(if changes { Exit::Usage } else { Exit::Done })
+}
+
+/// Makes it so.
+pub(super) fn apply(output: Output, args: &ApplyArgs) -> Result<Exit, Failure> {
+    let text = read(&args.file)?;
+    check(&args.file, &text)?;
+    let target = match args.expected {
+        Some(revision) => format!("/v1/apply?expected={revision}"),
+        None => "/v1/apply".to_owned(),
+    };
+    let applied: wire::Applied = Client::find(&args.api)?.apply(&target, text)?;
+    print(output, &applied, &applied.changes)?;
+    eprintln!("revision {}", applied.revision);
+    Ok(Exit::Done)
+}
+
+/// Reads a manifest and what is wrong with it, as far as can be told without a node.
+pub(crate) fn check(file: &str, text: &str) -> Result<Manifest, Failure> {
+    Manifest::parse(file, text).map_err(|errors| {
+        let mut each: Vec<Failure> = errors.0.iter().map(|e| describe(e, text)).collect();
+        match each.len() {
+            1 => each.remove(0),
+            n => Failure::failed(format!("{file} has {n} errors")).with(each),
+        }
+    })
+}
+
+/// Reads a manifest's text.
+pub(crate) fn read(file: &str) -> Result<String, Failure> {
+    let failure = |e: io::Error| Failure::failed(format!("cannot read the manifest {file}")).because(e);
+    let reader: Box<dyn Read> = match file {
+        "-" => Box::new(io::stdin().lock()),
+        path => Box::new(File::open(path).map_err(failure)?),
+    };
+    let mut text = String::new();
+    // One byte more than is allowed, so that too long a file is told from one that just fits.
+    reader.take(MAX_MANIFEST_BYTES as u64 + 1).read_to_string(&mut text).map_err(failure)?;
+    Ok(text)
+}
+
+fn describe(error: &ManifestError, text: &str) -> Failure {
+    let label = if error.label.is_empty() { "here" } else { &error.label };
+    Failure::failed(error.message.clone())
+        .at(&error.file, text, error.span.clone(), label)
+        .next(error.help.clone())
+}
+
+fn print<T: serde::Serialize>(output: Output, data: &T, changes: &[wire::Change]) -> Result<Exit, Failure> {
+    match output.format {
+        Format::Json | Format::Yaml => output.print(data, |_| Default::default()),
+        Format::Table | Format::Wide => {
+            let changes: Vec<plan::ResourceChange> = changes.iter().cloned().map(Into::into).collect();
+            output.text(&plan::Plan { changes }.to_string())
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! The commands: one file each.
+
+pub(super) mod cache;
+mod completions;
+pub(super) mod get;
+pub(super) mod manifest;
+pub(super) mod requests;
+mod schema;
+pub(super) mod serve;
+pub(super) mod status;
+pub(super) mod token;
+
+use super::{Args, Command, Exit, Failure, Output};
+
+/// Runs the command.
+pub(super) fn run(args: Args) -> Result<Exit, Failure> {
+    let output = Output::new(args.output);
+    match args.command {
+        Command::Plan(args) => manifest::plan(output, &args),
+        Command::Apply(args) => manifest::apply(output, &args),
+        Command::Get(args) => get::run(output, &args),
+        Command::Status(args) => status::run(output, &args),
+        Command::Cache { command } => cache::run(output, command),
+        Command::Requests(args) => requests::run(output, &args),
+        Command::Token { command } => token::run(output, command),
+        Command::Serve(args) => serve::run(output, &args),
+        Command::Schema => schema::run(output),
+        Command::Completions { shell } => completions::run(output, shell),
+    }
+}

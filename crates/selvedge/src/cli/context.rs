@@ -1,0 +1,148 @@
+//! The context file: how commands on the same machine find a node's API without flags.
+//!
+//! `dev` and `up` write it into the data directory and for the user; commands look at their flags, then the
+//! environment, then these files.
+
+use super::{Exit, Failure};
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// Where a node's data is when nothing else is said, for a system service.
+pub const SYSTEM_DATA: &str = "/var/lib/selvedge";
+const FILE: &str = "context.json";
+
+/// An API and the token for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Context {
+    /// The API's base URL.
+    pub api: String,
+    /// The token's secret.
+    pub token: String,
+}
+
+impl Context {
+    /// Writes the file into `directory`, readable by its owner alone. The old one stays until the new one is
+    /// whole.
+    pub fn write(&self, directory: &Path) -> io::Result<PathBuf> {
+        fs::create_dir_all(directory)?;
+        let (path, new) = (directory.join(FILE), directory.join(format!("{FILE}.new")));
+        match fs::remove_file(&new) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+        file.write_all(serde_json::to_string_pretty(self)?.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&new, &path)?;
+        Ok(path)
+    }
+
+    /// Reads the file in `directory`, if there is one.
+    pub fn read(directory: &Path) -> io::Result<Option<Self>> {
+        match fs::read(directory.join(FILE)) {
+            Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+}
+
+/// The directory of the user's own context file; none without a home.
+pub fn user_directory() -> Option<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let config = set("XDG_CONFIG_HOME").or_else(|| set("HOME").map(|home| home.join(".config")))?;
+    Some(config.join("selvedge"))
+}
+
+/// Finds the API: `api` and `token` as given by flag or environment, the rest from the first context file
+/// among the data directory's, the user's and the system's.
+pub(super) fn find(api: Option<&str>, token: Option<&str>, data: Option<&Path>) -> Result<Context, Failure> {
+    if let (Some(api), Some(token)) = (api, token) {
+        return Ok(Context { api: api.to_owned(), token: token.to_owned() });
+    }
+    let places = match data {
+        Some(data) => vec![data.to_owned()],
+        None => user_directory().into_iter().chain([PathBuf::from(SYSTEM_DATA)]).collect(),
+    };
+    let mut refused = None;
+    for place in &places {
+        match Context::read(place) {
+            Ok(Some(found)) => return merge(found, api, token),
+            Ok(None) => {}
+            Err(e) => refused = refused.or(Some((place, e))),
+        }
+    }
+    match (api, refused) {
+        (Some(_), _) => Err(Failure::usage("no token for the API").next(
+            "set SELVEDGE_TOKEN to a token's secret, or run this where the node left its context file",
+        )),
+        (None, Some((place, e))) => {
+            Err(Failure::failed(format!("cannot read {}", place.join(FILE).display())).because(e))
+        }
+        (None, None) => Err(Failure::new(Exit::Unreachable, "no node found on this machine")
+            .next("start one with `selvedge dev`, or set SELVEDGE_API and SELVEDGE_TOKEN to reach another")),
+    }
+}
+
+/// A token is only ever sent to the API it belongs to, or to the one it was given with.
+fn merge(found: Context, api: Option<&str>, token: Option<&str>) -> Result<Context, Failure> {
+    match (api, token) {
+        (Some(api), None) if api.trim_end_matches('/') != found.api.trim_end_matches('/') => {
+            Err(Failure::usage(format!("no token for {api}"))
+                .next(format!("the context file is for {}: set SELVEDGE_TOKEN too", found.api)))
+        }
+        (_, Some(token)) => Ok(Context { token: token.to_owned(), ..found }),
+        (_, None) => Ok(found),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn context() -> Context {
+        Context { api: "http://127.0.0.1:7070".into(), token: "sv_x".into() }
+    }
+
+    #[test]
+    fn it_is_written_for_its_owner_alone_and_read_back() {
+        let dir = tempfile::tempdir().unwrap();
+        for _ in 0..2 {
+            let path = context().write(dir.path()).unwrap();
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+        assert_eq!(Context::read(dir.path()).unwrap(), Some(context()));
+        assert_eq!(Context::read(&dir.path().join("none")).unwrap(), None);
+    }
+
+    #[test]
+    fn flags_come_before_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        context().write(dir.path()).unwrap();
+        let find = |api, token| find(api, token, Some(dir.path()));
+        assert_eq!(find(None, None).unwrap(), context());
+        assert_eq!(find(None, Some("t")).unwrap(), Context { token: "t".into(), ..context() });
+        let both = Context { api: "http://other".into(), token: "t".into() };
+        assert_eq!(find(Some("http://other"), Some("t")).unwrap(), both);
+        assert_eq!(find(Some("http://127.0.0.1:7070/"), None).unwrap(), context());
+    }
+
+    #[test]
+    fn a_token_is_not_sent_to_another_api() {
+        let dir = tempfile::tempdir().unwrap();
+        context().write(dir.path()).unwrap();
+        let refused = find(Some("http://elsewhere"), None, Some(dir.path())).unwrap_err();
+        assert_eq!(refused.exit(), Exit::Usage);
+    }
+
+    #[test]
+    fn without_any_file_it_says_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(find(None, None, Some(dir.path())).unwrap_err().exit(), Exit::Unreachable);
+        assert_eq!(find(Some("http://a"), None, Some(dir.path())).unwrap_err().exit(), Exit::Usage);
+    }
+}

@@ -1,0 +1,40 @@
+//! The command line: arguments in, one command run, an exit code out.
+//!
+//! Data goes to standard output, everything else to standard error. A command returns an [`Exit`] or a
+//! [`Failure`]; only [`main`] turns them into a process's exit code.
+
+mod args;
+mod client;
+mod commands;
+mod context;
+mod failure;
+mod http;
+mod print;
+mod units;
+mod yaml;
+
+pub use args::{Args, Command};
+pub use client::ApiArgs;
+pub use context::{Context, SYSTEM_DATA, user_directory};
+pub use failure::{Exit, Failure};
+pub use print::{Format, Output, Table};
+
+use clap::Parser;
+use std::process::ExitCode;
+
+/// Runs the command that the process's arguments name.
+pub fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // Help and version go to standard output and are no failure; there is nowhere to report a
+            // failing print to.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
+        }
+    };
+    match commands::run(args) {
+        Ok(exit) => exit.into(),
+        Err(failure) => failure.report(),
+    }
+}

@@ -1,0 +1,4 @@
+//! The composition root and the command line: the one crate that knows all others.
+
+pub mod cli;
+pub mod files;

@@ -1,0 +1,5 @@
+//! The `selvedge` program.
+
+fn main() -> std::process::ExitCode {
+    selvedge::cli::main()
+}

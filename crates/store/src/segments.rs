@@ -1,0 +1,92 @@
+//! The cache's disk tier: objects appended to large files, the oldest file given up for the next.
+//!
+//! ```text
+//!   put -> queue -> [ newest file ] ... [ file ] [ oldest file ] -> reclaimed: hit objects are written anew
+//!                          ^
+//!   get -> index: key -> place, 16 bytes an object
+//! ```
+//! Nothing is synced and nothing is promised to be there: whatever is read is checked against its
+//! checksums and its full key, and what does not pass is a miss. An object that is removed from the index
+//! may come back after a restart; the caller compares its fetch's time with purges, as it does anyway.
+
+mod file;
+mod index;
+mod location;
+mod read;
+mod record;
+mod set;
+mod tier;
+mod write;
+
+pub use file::scan;
+pub use index::{DiskIndex, HITS_MAX};
+pub use location::{Location, SEGMENT_BYTES_MAX};
+pub use read::Located;
+pub use record::{Found, Head, Key, META_BYTES_MAX, NewRecord};
+pub use set::{Opened, Segments};
+pub use tier::{DiskTier, Metrics};
+pub use write::{Candidate, Keep, keep_hit};
+
+use std::io;
+use std::time::Duration;
+
+/// The limits of the disk tier.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Bytes of all files together, at most.
+    pub bytes_max: u64,
+    /// Bytes of one file, at most [`SEGMENT_BYTES_MAX`], and at most a quarter of all.
+    pub segment_bytes: u32,
+    /// Objects, at most: bounds the index's memory.
+    pub entries_max: usize,
+    /// Bytes to leave free on the disk for others.
+    pub reserve_bytes: u64,
+    /// Bytes that may wait to be written; what comes on top is not stored.
+    pub queue_bytes_max: usize,
+    /// Objects that may wait to be written.
+    pub queue_max: usize,
+    /// Reads that wait for the device at once; more wait for these.
+    pub reads_max: usize,
+    /// Percent of a file that objects rewritten from reclaimed ones may take.
+    pub rewrite_percent: u8,
+    /// How long nothing is written after the first failure; doubled by each that follows.
+    pub retry_after: Duration,
+    /// How long nothing is written after a failure, at most.
+    pub retry_after_max: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            bytes_max: 10 << 30,
+            segment_bytes: location::SEGMENT_BYTES_MAX,
+            entries_max: 50_000_000,
+            reserve_bytes: 256 << 20,
+            queue_bytes_max: 64 << 20,
+            queue_max: 4096,
+            reads_max: 128,
+            rewrite_percent: 50,
+            retry_after: Duration::from_secs(1),
+            retry_after_max: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Why objects could not be written. The cache goes on in RAM alone.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No space for another file beside what is to be left free.
+    #[error("the cache's disk at {path} is full; it is used again when there is space")]
+    Full {
+        /// Where the files are.
+        path: String,
+    },
+    /// The disk failed.
+    #[error("using the cache's disk at {path} failed")]
+    Failed {
+        /// Where the files are.
+        path: String,
+        /// What it said.
+        source: io::Error,
+    },
+}
