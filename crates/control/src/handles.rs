@@ -11,7 +11,6 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 /// An answer to wait for.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -156,9 +155,9 @@ pub trait RequestLog: Send + Sync + 'static {
 }
 
 /// One follower of the log. Dropping it ends that.
-pub trait RequestLines: Send {
-    /// The next line; `None` when the node stops.
-    fn poll_line(&mut self, cx: &mut Context<'_>) -> Poll<Option<RequestLine>>;
+pub trait RequestLines: Send + 'static {
+    /// The next line; `None` when the node stops. Cancel-safe.
+    fn next(&mut self) -> Answer<'_, Option<RequestLine>>;
 }
 
 /// What a follower gets.
@@ -166,8 +165,8 @@ pub trait RequestLines: Send {
 pub enum RequestLine {
     /// A request as one JSON object, without a line end.
     Entry {
-        /// Whose site it was for.
-        namespace: Namespace,
+        /// Whose site it was for; none if no site answers to its host.
+        namespace: Option<Namespace>,
         /// The object.
         json: String,
     },

@@ -17,7 +17,6 @@ use selvedge_types::token::{Role, Token};
 use serde_json::Value;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 use tower_service::Service;
 
 #[derive(Default)]
@@ -74,8 +73,8 @@ impl World {
         secret.reveal().to_owned()
     }
 
-    pub(crate) fn say(&self, namespace: &str, json: &str) {
-        let namespace = Namespace::parse_text(namespace).unwrap();
+    pub(crate) fn say(&self, namespace: Option<&str>, json: &str) {
+        let namespace = namespace.map(|n| Namespace::parse_text(n).unwrap());
         self.0.lock().unwrap().lines.push_back(RequestLine::Entry { namespace, json: json.into() });
     }
 
@@ -167,8 +166,9 @@ impl RequestLog for World {
 }
 
 impl RequestLines for World {
-    fn poll_line(&mut self, _: &mut Context<'_>) -> Poll<Option<RequestLine>> {
-        Poll::Ready(self.0.lock().unwrap().lines.pop_front())
+    fn next(&mut self) -> Answer<'_, Option<RequestLine>> {
+        let line = self.0.lock().unwrap().lines.pop_front();
+        Box::pin(async move { line })
     }
 }
 
