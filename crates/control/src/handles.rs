@@ -4,7 +4,7 @@ use crate::wire;
 use selvedge_observe::Registry;
 use selvedge_rt::{Clock, Tasks};
 use selvedge_types::manifest::Manifest;
-use selvedge_types::resource::{Namespace, Resources, SiteId, SiteName};
+use selvedge_types::resource::{Namespace, Resources, SiteId};
 use selvedge_types::token::Token;
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -68,26 +68,24 @@ pub struct Purge {
 /// What a purge names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PurgeScope {
-    /// One URL of a site, with all its variants.
+    /// One URL of a site, with all its variants, over http and https.
     Url {
         /// The site that answers to its host.
         site: SiteId,
         /// Scheme, host, path and query.
         url: String,
     },
-    /// All URLs of a site that begin with this one, by whole path segments.
+    /// A path of a site and all below it, by whole segments, on all of the site's hosts.
     Prefix {
-        /// The site that answers to its host.
+        /// The site that answers to the host.
         site: SiteId,
-        /// Scheme, host and path.
-        url: String,
+        /// The path.
+        path: String,
     },
-    /// What carries a tag, in one site or in all of a namespace.
+    /// What carries a tag, in all of a namespace.
     Tag {
         /// The namespace.
         namespace: Namespace,
-        /// The site, if one is meant.
-        site: Option<SiteName>,
         /// The tag.
         tag: String,
     },
