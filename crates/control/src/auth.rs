@@ -77,11 +77,6 @@ impl Caller {
         }
     }
 
-    /// Whether what belongs to `namespace`, or to none, is shown to the caller.
-    pub(crate) fn sees_of(&self, namespace: Option<&Namespace>) -> bool {
-        namespace.map_or(self.namespace.is_none(), |namespace| self.sees(namespace))
-    }
-
     /// Whether what is in `namespace` is shown to the caller.
     pub(crate) fn sees(&self, namespace: &Namespace) -> bool {
         self.namespace.as_ref().is_none_or(|only| only == namespace)

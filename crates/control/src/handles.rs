@@ -4,13 +4,14 @@ use crate::wire;
 use selvedge_observe::Registry;
 use selvedge_rt::{Clock, Tasks};
 use selvedge_types::manifest::Manifest;
-use selvedge_types::resource::{Namespace, Resources, SiteId};
+use selvedge_types::resource::{Namespace, Resources, SiteId, SiteName};
 use selvedge_types::token::Token;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 /// An answer to wait for.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -68,24 +69,26 @@ pub struct Purge {
 /// What a purge names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PurgeScope {
-    /// One URL of a site, with all its variants, over http and https.
+    /// One URL of a site, with all its variants.
     Url {
         /// The site that answers to its host.
         site: SiteId,
         /// Scheme, host, path and query.
         url: String,
     },
-    /// A path of a site and all below it, by whole segments, on all of the site's hosts.
+    /// All URLs of a site that begin with this one, by whole path segments.
     Prefix {
-        /// The site that answers to the host.
+        /// The site that answers to its host.
         site: SiteId,
-        /// The path.
-        path: String,
+        /// Scheme, host and path.
+        url: String,
     },
-    /// What carries a tag, in all of a namespace.
+    /// What carries a tag, in one site or in all of a namespace.
     Tag {
         /// The namespace.
         namespace: Namespace,
+        /// The site, if one is meant.
+        site: Option<SiteName>,
         /// The tag.
         tag: String,
     },
@@ -153,9 +156,9 @@ pub trait RequestLog: Send + Sync + 'static {
 }
 
 /// One follower of the log. Dropping it ends that.
-pub trait RequestLines: Send + 'static {
-    /// The next line; `None` when the node stops. Cancel-safe.
-    fn next(&mut self) -> Answer<'_, Option<RequestLine>>;
+pub trait RequestLines: Send {
+    /// The next line; `None` when the node stops.
+    fn poll_line(&mut self, cx: &mut Context<'_>) -> Poll<Option<RequestLine>>;
 }
 
 /// What a follower gets.
@@ -163,8 +166,8 @@ pub trait RequestLines: Send + 'static {
 pub enum RequestLine {
     /// A request as one JSON object, without a line end.
     Entry {
-        /// Whose site it was for; none if no site answers to its host.
-        namespace: Option<Namespace>,
+        /// Whose site it was for.
+        namespace: Namespace,
         /// The object.
         json: String,
     },

@@ -17,6 +17,7 @@ use selvedge_types::token::{Role, Token};
 use serde_json::Value;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use tower_service::Service;
 
 #[derive(Default)]
@@ -73,8 +74,8 @@ impl World {
         secret.reveal().to_owned()
     }
 
-    pub(crate) fn say(&self, namespace: Option<&str>, json: &str) {
-        let namespace = namespace.map(|n| Namespace::parse_text(n).unwrap());
+    pub(crate) fn say(&self, namespace: &str, json: &str) {
+        let namespace = Namespace::parse_text(namespace).unwrap();
         self.0.lock().unwrap().lines.push_back(RequestLine::Entry { namespace, json: json.into() });
     }
 
@@ -166,9 +167,8 @@ impl RequestLog for World {
 }
 
 impl RequestLines for World {
-    fn next(&mut self) -> Answer<'_, Option<RequestLine>> {
-        let line = self.0.lock().unwrap().lines.pop_front();
-        Box::pin(async move { line })
+    fn poll_line(&mut self, _: &mut Context<'_>) -> Poll<Option<RequestLine>> {
+        Poll::Ready(self.0.lock().unwrap().lines.pop_front())
     }
 }
 

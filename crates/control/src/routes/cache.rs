@@ -82,9 +82,9 @@ fn scope(request: &PurgeRequest, resources: &Resources, caller: &Caller) -> Resu
         }
         (None, Some(prefix), None, false) => {
             let (url, host) = check_url(prefix)?;
-            Ok(PurgeScope::Prefix { site: site_of(resources, &host, caller)?, path: path_of(&url)? })
+            Ok(PurgeScope::Prefix { site: site_of(resources, &host, caller)?, url })
         }
-        (None, None, Some(tag), false) => tag_scope(request, tag, caller),
+        (None, None, Some(tag), false) => tag_scope(request, tag, resources, caller),
         (None, None, None, true) => {
             let name = request.site.as_deref().ok_or_else(|| Problem::invalid("`all` needs `site`"))?;
             Ok(PurgeScope::Site(named_site(request, name, resources, caller)?))
@@ -93,24 +93,22 @@ fn scope(request: &PurgeRequest, resources: &Resources, caller: &Caller) -> Resu
     }
 }
 
-fn tag_scope(request: &PurgeRequest, tag: &str, caller: &Caller) -> Result<PurgeScope, Problem> {
+fn tag_scope(
+    request: &PurgeRequest,
+    tag: &str,
+    resources: &Resources,
+    caller: &Caller,
+) -> Result<PurgeScope, Problem> {
     let is_tag = !tag.is_empty() && tag.len() <= NAME_BYTES_MAX && tag.bytes().all(|b| b.is_ascii_graphic());
     if !is_tag {
         return Err(Problem::invalid("a tag is made of visible ASCII characters, without spaces"));
     }
-    if request.site.is_some() {
-        return Err(Problem::invalid("a tag is purged in all of a namespace: leave out `site`"));
-    }
-    Ok(PurgeScope::Tag { namespace: namespace(request, caller)?, tag: tag.to_owned() })
-}
-
-/// The path of a prefix; a query cannot be part of one.
-fn path_of(url: &str) -> Result<String, Problem> {
-    let uri: Uri = url.parse().map_err(|_| Problem::invalid(format!("{url:?} is not a URL")))?;
-    match uri.query() {
-        Some(_) => Err(Problem::invalid("a prefix is a path: leave out the query")),
-        None => Ok(uri.path().to_owned()),
-    }
+    let namespace = namespace(request, caller)?;
+    let site = match &request.site {
+        Some(name) => Some(named_site(request, name, resources, caller)?.name),
+        None => None,
+    };
+    Ok(PurgeScope::Tag { namespace, site, tag: tag.to_owned() })
 }
 
 fn namespace(request: &PurgeRequest, caller: &Caller) -> Result<Namespace, Problem> {
@@ -192,16 +190,16 @@ mod tests {
     fn a_purge_names_one_thing() {
         let some = |s: &str| Some(s.to_owned());
         let url = PurgeRequest { url: some("https://docs.example.com/a"), ..Default::default() };
-        let prefix = PurgeRequest { prefix: some("http://x.EXAMPLE.com/a/b"), ..Default::default() };
+        let prefix = PurgeRequest { prefix: some("http://x.EXAMPLE.com/"), ..Default::default() };
         let tag = PurgeRequest { tag: some("news"), ..Default::default() };
         let site = PurgeRequest { all: true, site: some("docs"), ..Default::default() };
         let scope_of = |r: &PurgeRequest, c| scope(r, &resources(), &c).map_err(|p| p.status().as_u16());
         let id = |n: &str| SiteId::parse_text(n).unwrap();
         let expected = PurgeScope::Url { site: id("docs"), url: "https://docs.example.com/a".into() };
         assert_eq!(scope_of(&url, caller(None)), Ok(expected));
-        let expected = PurgeScope::Prefix { site: id("rest"), path: "/a/b".into() };
+        let expected = PurgeScope::Prefix { site: id("rest"), url: "http://x.EXAMPLE.com/".into() };
         assert_eq!(scope_of(&prefix, caller(None)), Ok(expected));
-        let expected = PurgeScope::Tag { namespace: Namespace::default(), tag: "news".into() };
+        let expected = PurgeScope::Tag { namespace: Namespace::default(), site: None, tag: "news".into() };
         assert_eq!(scope_of(&tag, caller(None)), Ok(expected));
         assert_eq!(scope_of(&site, caller(None)), Ok(PurgeScope::Site(id("docs"))));
     }
@@ -218,8 +216,6 @@ mod tests {
             (PurgeRequest { url: some("ftp://docs.example.com/"), ..default() }, None, 400),
             (PurgeRequest { url: some("http://u@docs.example.com/"), ..default() }, None, 400),
             (PurgeRequest { tag: some("a b"), ..default() }, None, 400),
-            (PurgeRequest { tag: some("a"), site: some("docs"), ..default() }, None, 400),
-            (PurgeRequest { prefix: some("http://docs.example.com/a?b"), ..default() }, None, 400),
             (PurgeRequest { url: some("http://other.org/"), ..default() }, None, 404),
             (PurgeRequest { url: some("http://docs.example.com/"), ..default() }, Some("team"), 404),
             (PurgeRequest { all: true, site: some("none"), ..default() }, None, 404),

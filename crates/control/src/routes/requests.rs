@@ -10,17 +10,12 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body::Frame;
-use selvedge_rt::{OnEnd, Tasks};
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use tokio::sync::mpsc;
 
 /// How much is put into one piece, in bytes, when lines come faster than they are sent.
 const PIECE_BYTES: usize = 32 << 10;
-
-/// How many lines may wait for a client; the log itself keeps more before it says that some were missed.
-const LINES_WAITING_MAX: usize = 256;
 
 /// Follow requests as they are answered: one JSON object a line, as in the access log. A line
 /// `{"missed": N}` stands for N requests that came faster than they could be told of.
@@ -36,37 +31,21 @@ pub(crate) async fn follow(
         let detail = "too many clients follow the requests already; try again when one has gone";
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "limit", detail));
     };
-    let (sender, receiver) = mpsc::channel(LINES_WAITING_MAX);
-    handles.tasks.spawn("request follower", OnEnd::Forget, forward(lines, sender, handles.tasks.clone()));
-    let body = Body::new(LineBody { lines: receiver, caller });
+    let body = Body::new(LineBody { lines, caller, done: false });
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response())
-}
-
-/// Passes lines on until the log ends, the client goes or the node stops.
-async fn forward(mut lines: Box<dyn RequestLines>, client: mpsc::Sender<RequestLine>, tasks: Tasks) {
-    loop {
-        let line = tokio::select! {
-            line = lines.next() => line,
-            () = client.closed() => return,
-            () = tasks.stopped() => return,
-        };
-        let Some(line) = line else { return };
-        if client.send(line).await.is_err() {
-            return;
-        }
-    }
 }
 
 /// Lines as content: what is there is sent at once, as one piece.
 struct LineBody {
-    lines: mpsc::Receiver<RequestLine>,
+    lines: Box<dyn RequestLines>,
     caller: Caller,
+    done: bool,
 }
 
 impl LineBody {
     fn push(&self, line: RequestLine, out: &mut Vec<u8>) {
         match line {
-            RequestLine::Entry { namespace, json } if self.caller.sees_of(namespace.as_ref()) => {
+            RequestLine::Entry { namespace, json } if self.caller.sees(&namespace) => {
                 out.extend_from_slice(json.as_bytes());
                 out.push(b'\n');
             }
@@ -87,17 +66,16 @@ impl http_body::Body for LineBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let mut piece = Vec::new();
-        let mut done = false;
-        while !done && piece.len() < PIECE_BYTES {
-            match self.lines.poll_recv(cx) {
+        while !self.done && piece.len() < PIECE_BYTES {
+            match self.lines.poll_line(cx) {
                 Poll::Ready(Some(line)) => self.push(line, &mut piece),
-                Poll::Ready(None) => done = true,
+                Poll::Ready(None) => self.done = true,
                 Poll::Pending => break,
             }
         }
         if !piece.is_empty() {
             return Poll::Ready(Some(Ok(Frame::data(piece.into()))));
         }
-        if done { Poll::Ready(None) } else { Poll::Pending }
+        if self.done { Poll::Ready(None) } else { Poll::Pending }
     }
 }

@@ -66,16 +66,16 @@ pub struct PurgeRequest {
     /// This URL, with all its variants.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
-    /// What is at this URL's path and below it, by whole segments, on all hosts of the site.
+    /// Every URL that begins with this one, by whole path segments.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
-    /// What carries this tag, in all of the namespace.
+    /// What carries this tag, in `site` or in all of the namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
     /// All of `site`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub all: bool,
-    /// The site meant by `all`.
+    /// The site meant by `tag` and `all`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub site: Option<String>,
     /// The namespace of `site` and `tag`; `default` if none.

@@ -25,17 +25,17 @@ pub struct PurgeArgs {
     /// This URL, with all its variants
     #[arg(long)]
     pub url: Option<String>,
-    /// What carries this tag, in all of the namespace
+    /// What carries this tag
     #[arg(long)]
     pub tag: Option<String>,
-    /// This URL's path and what is below it, on all hosts of its site
+    /// Every URL that begins with this one, by whole path segments
     #[arg(long, value_name = "URL")]
     pub prefix: Option<String>,
     /// All of --site
     #[arg(long, requires = "site")]
     pub all: bool,
-    /// The site meant by --all: NAME, or NAMESPACE/NAME
-    #[arg(long, requires = "all")]
+    /// The site meant by --tag or --all: NAME, or NAMESPACE/NAME
+    #[arg(long, conflicts_with_all = ["url", "prefix"])]
     pub site: Option<String>,
     /// The namespace of --site and --tag
     #[arg(short, long)]
