@@ -233,7 +233,8 @@ impl Origin for OriginOnTheWay {
             return fail(ProxyError::HttpRequestError, "the request's header became too large".into());
         }
         Box::pin(async move {
-            let mut response = Origin::fetch(&**group, request, interim).await?;
+            let fetched = Origin::fetch(&**group, request, interim).await;
+            let mut response = fetched.inspect_err(|_| self.traffic.origin_failed())?;
             response.body = self.traffic.counted(std::mem::take(&mut response.body));
             Ok(response)
         })

@@ -17,6 +17,7 @@ pub struct Traffic {
     statuses: Family<Labels, Counter>,
     sent: Family<Labels, Counter>,
     received: Family<Labels, Counter>,
+    failures: Family<Labels, Counter>,
     latency: Family<Labels, Histogram>,
     sites: Mutex<BTreeMap<String, Arc<SiteTraffic>>>,
 }
@@ -27,6 +28,7 @@ pub struct SiteTraffic {
     by_class: [Counter; 6],
     sent: Counter,
     received: Counter,
+    failures: Counter,
     latency: Histogram,
 }
 
@@ -43,6 +45,8 @@ pub struct SiteCounts {
     pub sent_bytes: u64,
     /// Bytes of content received from origins.
     pub origin_bytes: u64,
+    /// Requests to origins that brought no usable response.
+    pub origin_errors: u64,
 }
 
 impl Traffic {
@@ -70,6 +74,11 @@ impl Traffic {
                 "Bytes of content received from origins, by site",
                 Family::default(),
             ),
+            failures: registry.register(
+                "origin_failures",
+                "Requests to origins that brought no usable response, by site",
+                Family::default(),
+            ),
             latency: registry.register(
                 "request_duration_seconds",
                 "From a request's head to the end of its response, by site",
@@ -93,6 +102,7 @@ impl Traffic {
             by_class: classes.map(|c| self.statuses.get_or_create(&with("class", c)).clone()),
             sent: self.sent.get_or_create(&label()).clone(),
             received: self.received.get_or_create(&label()).clone(),
+            failures: self.failures.get_or_create(&label()).clone(),
             latency: self.latency.get_or_create(&label()).clone(),
         });
         sites.insert(name.to_string(), site.clone());
@@ -108,6 +118,7 @@ impl Traffic {
             errors: site.by_class[4].get(),
             sent_bytes: site.sent.get(),
             origin_bytes: site.received.get(),
+            origin_errors: site.failures.get(),
         };
         sites.iter().map(count).collect()
     }
@@ -126,6 +137,11 @@ impl SiteTraffic {
         self.by_class[class].inc();
         self.by_source[source as usize].inc();
         Box::new(Pending { site: self.clone(), begun, clock: clock.clone() })
+    }
+
+    /// Counts a request to an origin that brought no usable response.
+    pub(crate) fn origin_failed(&self) {
+        self.failures.inc();
     }
 
     /// The content, counted as it comes from an origin.
