@@ -9,7 +9,7 @@ use selvedge_rt::{Rng, Tasks};
 use selvedge_state::{Change, Command, Error, Metrics, Options, Setup, SnapshotFile, State};
 use selvedge_store::wal;
 use selvedge_types::{HlcClock, Manifest, Revision, Role, Token, UnixMillis};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -70,7 +70,7 @@ pub(super) fn play(run: &Run) -> Result<(), Failure> {
     disk.kill();
     sim.bounce(HOST);
     let served = lock(&known).acknowledged.len();
-    for _ in 0..5_000 {
+    for _ in 0..1_500 {
         sim.step().map_err(|e| Failure::new(e.to_string()))?;
     }
     check(&known)?;
@@ -174,9 +174,9 @@ fn compare(state: &State, disk: &SimDisk, known: &Shared) -> Result<(), String> 
     if state.revision() < known.last {
         return Err(format!("revision {} after {} was acknowledged", state.revision(), known.last));
     }
-    let tokens: Vec<String> = state.tokens().into_iter().map(|t| t.name).collect();
-    let stamps: Vec<String> = state.stamps().into_iter().map(|s| tag_of(&s.scope)).collect();
-    let lost = known.acknowledged.keys().find(|name| !tokens.contains(name) && !stamps.contains(name));
+    let tokens: BTreeSet<String> = state.tokens().into_iter().map(|t| t.name).collect();
+    let stamps: BTreeSet<String> = state.stamps().into_iter().map(|s| tag_of(&s.scope)).collect();
+    let lost = known.acknowledged.keys().find(|name| !tokens.contains(*name) && !stamps.contains(*name));
     if let Some(name) = lost {
         return Err(format!("{name} was acknowledged and is gone"));
     }
@@ -194,8 +194,8 @@ fn compare(state: &State, disk: &SimDisk, known: &Shared) -> Result<(), String> 
 }
 
 async fn work(run: Run, state: State, known: Shared, mut rng: Rng, who: String) {
-    for i in 0.. {
-        tokio::time::sleep(Duration::from_millis(rng.below(20))).await;
+    for i in 0u64.. {
+        tokio::time::sleep(Duration::from_millis(rng.below(60))).await;
         let name = format!("{who}-{i}");
         let command = match rng.below(3) {
             0 => manifest(rng.below(5)),
@@ -212,8 +212,10 @@ async fn work(run: Run, state: State, known: Shared, mut rng: Rng, who: String) 
                 if named {
                     known.acknowledged.insert(name, revision);
                 }
-                let times = state.stamps().into_iter().map(|s| s.hard.to_bits());
-                known.time = known.time.max(times.max().unwrap_or(0));
+                if i % 10 == 0 {
+                    let times = state.stamps().into_iter().map(|s| s.hard.to_bits());
+                    known.time = known.time.max(times.max().unwrap_or(0));
+                }
             }
             Err(error) if error.is_refusal() => run.exercised("state: commands refused", 1),
             Err(_) => {
