@@ -1,4 +1,9 @@
 //! The data plane: listeners, sites and their policies, the cache's driver, connections to origins.
+pub mod access_log;
 pub mod cache;
 pub mod compress;
+pub mod front;
+pub mod plane;
+pub mod site;
+pub mod traffic;
 pub mod upstream;

@@ -169,13 +169,13 @@ fn parse_trailers(wire: &[u8], lines_max: usize) -> Result<Option<Fields>, BodyE
     if section != Section::Complete(wire.len()) {
         return Err(BodyError::Trailer(FieldError::Line));
     }
-    drop_forbidden(&mut fields);
+    drop_forbidden_trailers(&mut fields);
     Ok((!fields.is_empty()).then_some(fields))
 }
 
 /// Drops what may not stand in trailers: framing, routing, authentication, content format, controls
 /// (RFC 9110 section 6.5.1).
-fn drop_forbidden(fields: &mut Fields) {
+pub fn drop_forbidden_trailers(fields: &mut Fields) {
     use name::*;
     for forbidden in [
         TRANSFER_ENCODING,
@@ -246,7 +246,7 @@ pub fn write_last_chunk(out: &mut Vec<u8>, trailers: Option<&Fields>) {
     out.extend_from_slice(b"0\r\n");
     if let Some(trailers) = trailers.filter(|fields| !fields.is_empty()) {
         let mut allowed = trailers.clone();
-        drop_forbidden(&mut allowed);
+        drop_forbidden_trailers(&mut allowed);
         allowed.write_wire(out);
     }
     out.extend_from_slice(b"\r\n");

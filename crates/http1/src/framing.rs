@@ -168,7 +168,7 @@ fn coding_name(member: &[u8]) -> Option<&str> {
 
 /// Whether a name, punctuation aside, spells one that frames messages: some servers turn `_` into `-`, or
 /// skip what they do not know, and would then cut the message elsewhere.
-fn is_look_alike(text: &[u8]) -> bool {
+pub fn is_look_alike(text: &[u8]) -> bool {
     let spells = |plain: &[u8]| {
         let mut letters = text.iter().filter(|b| b.is_ascii_alphanumeric());
         plain.iter().all(|p| letters.next().is_some_and(|l| l.eq_ignore_ascii_case(p)))

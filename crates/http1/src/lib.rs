@@ -25,9 +25,9 @@ mod write;
 
 pub use authority::Authority;
 pub use body::{BodyDecoder, BodyStep};
-pub use chunked::{ChunkHead, write_last_chunk};
+pub use chunked::{ChunkHead, drop_forbidden_trailers, write_last_chunk};
 pub use error::{BodyError, RequestError, ResponseError, WriteError};
-pub use framing::BodyFraming;
+pub use framing::{BodyFraming, is_look_alike};
 pub use head::Progress;
 pub use limits::Limits;
 pub use request::{RequestHead, parse_request};

@@ -7,6 +7,7 @@
 pub mod clock;
 pub mod disk;
 pub mod net;
+pub mod operator_files;
 pub mod rng;
 pub mod tasks;
 pub mod workers;
@@ -14,6 +15,7 @@ pub mod workers;
 pub use clock::Clock;
 pub use disk::{Disk, DiskFile, DiskLock};
 pub use net::{Listener, Net, Stream};
+pub use operator_files::read_operator_file;
 pub use rng::Rng;
 pub use tasks::{OnEnd, Tasks};
 pub use workers::Workers;

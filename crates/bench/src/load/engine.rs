@@ -274,6 +274,10 @@ fn process_cpu() -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+    use std::net::{SocketAddr, TcpListener};
+    use std::thread;
+
     use super::*;
     use crate::load::Targets;
     use crate::origin::Origin;
@@ -304,6 +308,53 @@ mod tests {
         let outcome =
             run(load(&origin, pace, targets, Duration::from_millis(400)), &mut |_| {}).expect("runs");
         assert!((150..=250).contains(&outcome.requests), "{}", outcome.requests);
+    }
+
+    /// A server that answers `answers` requests on each connection, then closes it.
+    fn closing_server(answers: usize) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
+        let address = listener.local_addr().expect("has an address");
+        thread::spawn(move || {
+            for mut socket in listener.incoming().flatten() {
+                thread::spawn(move || {
+                    let mut buffer = [0; 1024];
+                    for _ in 0..answers {
+                        if !matches!(socket.read(&mut buffer), Ok(1..)) {
+                            return;
+                        }
+                        let sent = socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+                        sent.expect("the client reads");
+                    }
+                });
+            }
+        });
+        address
+    }
+
+    fn closed_by(answers: usize) -> Result<Outcome, LoadError> {
+        let targets = Targets::Each { size: 0, next: 0, end: 400 };
+        let load = Load {
+            address: closing_server(answers),
+            tls: None,
+            connections: 2,
+            pace: Pace::Closed,
+            targets,
+            warm_up: Duration::ZERO,
+            measured: Duration::from_secs(60),
+        };
+        run(load, &mut |_| {})
+    }
+
+    #[test]
+    fn a_connection_that_is_closed_now_and_then_is_opened_again() {
+        let outcome = closed_by(50).expect("runs");
+        assert_eq!(outcome.requests, 400);
+        assert!((6..=8).contains(&outcome.reconnects), "{}", outcome.reconnects);
+    }
+
+    #[test]
+    fn a_server_that_closes_every_time_is_an_error() {
+        assert!(matches!(closed_by(1), Err(LoadError::Answer { .. })));
     }
 
     #[test]

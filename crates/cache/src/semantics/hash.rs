@@ -59,6 +59,26 @@ impl KeyHasher {
         half.copy_from_slice(&digest.as_bytes()[..16]);
         KeyHash(half)
     }
+
+    /// The hash of two numbers, for short secondary keys: for one `a`, no two `b` have the same.
+    pub fn hash_pair(&self, a: u64, b: u64) -> KeyHash {
+        let mut half = [0; 16];
+        half.copy_from_slice(&self.secret[..16]);
+        let secret = KeyHash(half);
+        let low = spread(b ^ spread(a ^ secret.low()));
+        let high = spread(low ^ secret.high());
+        let mut both = [0; 16];
+        both[..8].copy_from_slice(&low.to_le_bytes());
+        both[8..].copy_from_slice(&high.to_le_bytes());
+        KeyHash(both)
+    }
+}
+
+/// A one-to-one mixing of 64 bits (the finalizer of MurmurHash3).
+const fn spread(mut x: u64) -> u64 {
+    x = (x ^ x >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    x = (x ^ x >> 33).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    x ^ x >> 33
 }
 
 impl fmt::Debug for KeyHasher {
@@ -76,6 +96,8 @@ mod tests {
         let hasher = KeyHasher::new([7; 32]);
         let found = format!("{:?}", hasher.hash(b"https://a.example/"));
         assert_eq!(found, "8e8797576fb6cda06f4a7752f04ccf74");
+        assert_eq!(format!("{:?}", hasher.hash_pair(1, 2)), "26e562a792cd726813d185187dee0fc1");
+        assert_ne!(hasher.hash_pair(1, 2), KeyHasher::new([8; 32]).hash_pair(1, 2));
         assert_ne!(hasher.hash(b"a"), KeyHasher::new([8; 32]).hash(b"a"));
         assert_eq!(format!("{hasher:?}"), "KeyHasher");
     }

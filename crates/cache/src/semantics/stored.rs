@@ -72,7 +72,8 @@ fn ensure_date(fields: &mut Fields, received: UnixMillis) {
 pub struct Updated {
     /// Its fields, to be stored in place of the old ones.
     pub fields: Fields,
-    /// Its new facts. If the verdict says that it must not be stored, drop it after this answer.
+    /// Its new facts. If the verdict says that it must not be stored, drop it after this answer; if only
+    /// the request said so (`no-store`), leave the stored response as it was.
     pub judgement: Judgement,
 }
 

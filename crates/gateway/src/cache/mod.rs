@@ -8,6 +8,7 @@
 //!                  \-> not to be cached -------------------> passed to the origin
 //! ```
 
+mod disk;
 mod fill;
 mod flight;
 mod flights;
@@ -16,8 +17,11 @@ mod labels;
 mod memory;
 mod metrics;
 mod object;
+mod operate;
 pub mod origin;
+mod parts;
 mod pass;
+mod record;
 mod rules;
 mod serve;
 mod sliced;
@@ -29,15 +33,18 @@ use flight::{Flight, Head};
 use flights::{Flights, Joined};
 use memory::{Lookup, Memory};
 use metrics::CacheMetrics;
-use object::{Object, Stored};
+use object::{Content, Object, Stored};
+pub use operate::{CacheUsage, Inspected, InspectedObject};
 use origin::{FetchFailure, Origin};
+use parts::Refetch;
 pub use rules::{CacheRules, CompressRules, Refine};
 use selvedge_cache::semantics::{
-    CacheStatus, Forwarded, KeyHash, MethodClass, RequestFacts, Reuse, Target, Vary, reuse,
+    CacheStatus, Forwarded, KeyHash, MethodClass, RequestFacts, Reuse, Span, Target, Vary, reuse,
 };
 use selvedge_exchange::{Body, Later, Reply, Request, Response, Source};
 use selvedge_observe::Registry;
 use selvedge_rt::{Clock, OnEnd, Tasks};
+use selvedge_store::segments::DiskTier;
 use selvedge_types::{Fields, Hlc, HlcClock, Method, Status, UnixMillis, name};
 use serve::{Asked, How, Served};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -74,9 +81,10 @@ pub struct Cache(Arc<Inner>);
 
 pub(crate) struct Inner {
     memory: Memory,
+    disk: Option<DiskTier>,
     flights: Flights,
     clock: Clock,
-    hlc: Mutex<HlcClock>,
+    hlc: Arc<Mutex<HlcClock>>,
     tasks: Tasks,
     metrics: CacheMetrics,
     collapsed_waiters_max: u32,
@@ -88,13 +96,22 @@ const INTERIM_QUEUE: usize = 8;
 const ATTEMPTS: usize = 3;
 
 impl Cache {
-    /// An empty cache. Its background work belongs to `tasks`.
-    pub fn new(options: &CacheOptions, clock: Clock, tasks: Tasks, registry: &Registry) -> Self {
+    /// A cache with nothing in memory, over what `disk` has. `hlc` orders its fetches and purges, and is the
+    /// one that stamps purges. Its background work belongs to `tasks`.
+    pub fn new(
+        options: &CacheOptions,
+        disk: Option<DiskTier>,
+        clock: Clock,
+        hlc: Arc<Mutex<HlcClock>>,
+        tasks: Tasks,
+        registry: &Registry,
+    ) -> Self {
         Cache(Arc::new(Inner {
+            disk,
             memory: Memory::new(options.ram_bytes, options.seed, options.secret),
             flights: Flights::default(),
             clock,
-            hlc: Mutex::default(),
+            hlc,
             tasks,
             metrics: CacheMetrics::register(registry),
             collapsed_waiters_max: options.collapsed_waiters_max,
@@ -131,37 +148,40 @@ impl Inner {
     fn answer(self: &Arc<Self>, ask: Ask, facts: RequestFacts) -> Reply {
         let now = self.clock.wall();
         let (primary, uri) = self.primary_key(&ask.rules, &ask.request);
-        let scopes =
-            || self.memory.stamps.hasher.of_uri(&ask.rules.site, without_scheme(&uri), ask.request.path());
-        match self.memory.look_up(primary, &ask.request.fields, scopes) {
+        match self.look_up(&ask.rules.site, primary, &uri, ask.request.path(), &ask.request.fields) {
             Lookup::Object { object, key, purged } => {
-                self.answer_stored(ask, facts, primary, key, object, purged, now)
+                self.answer_stored(ask, facts, primary, (key, object, purged), now, Source::Memory)
             }
             Lookup::Absent { key, varies } => {
+                if let Some(at) = self.on_disk(key) {
+                    return self.answer_from_disk(ask, facts, primary, uri, (key, at), varies);
+                }
                 let why = if varies { Forwarded::VaryMiss } else { Forwarded::UriMiss };
                 self.answer_absent(ask, facts, primary, key, why)
             }
-            Lookup::Pass(until) if until > now => self.pass_reply(ask, facts, Forwarded::UriMiss),
+            Lookup::Pass(until) if until > now && !facts.directives.only_if_cached => {
+                self.alone_reply(ask, facts, primary, Forwarded::UriMiss)
+            }
             Lookup::Pass(_) => self.answer_absent(ask, facts, primary, primary, Forwarded::UriMiss),
         }
     }
 
-    #[allow(clippy::too_many_arguments)] // one call, and each is needed
+    /// Answers with a stored response, of which it is known under which key it is and whether a soft purge
+    /// covers it.
     fn answer_stored(
         self: &Arc<Self>,
         mut ask: Ask,
         facts: RequestFacts,
         primary: KeyHash,
-        key: KeyHash,
-        object: Arc<Object>,
-        purged: bool,
+        (key, object, purged): (KeyHash, Arc<Object>, bool),
         now: UnixMillis,
+        tier: Source,
     ) -> Reply {
         let freshness = if purged { object.freshness.made_stale(now) } else { object.freshness };
         let (how, refresh) = match reuse(&freshness, &facts, now) {
             Reuse::Fresh { age, ttl_left } => {
                 let ttl = i64::try_from(ttl_left.as_secs()).unwrap_or(i64::MAX);
-                (How { status: CacheStatus::hit(ttl), age: Some(age), source: Source::Memory }, false)
+                (How { status: CacheStatus::hit(ttl), age: Some(age), source: tier }, false)
             }
             Reuse::Stale(stale) => {
                 let ttl = i64::try_from(stale.staleness.as_secs()).unwrap_or(i64::MAX);
@@ -172,7 +192,7 @@ impl Inner {
             Reuse::Revalidate(why) => {
                 let forwarded = if why.is_by_request() { Forwarded::Request } else { Forwarded::Stale };
                 if ask.request.method == Method::Head {
-                    return self.pass_reply(ask, facts, forwarded);
+                    return self.pass_beside(ask, facts, forwarded, Some((key, object)));
                 }
                 return self.fetch_reply(ask, facts, primary, key, Some((key, object)), forwarded);
             }
@@ -180,12 +200,21 @@ impl Inner {
         if refresh {
             self.refresh(&ask, facts, primary, key, &object);
         }
+        let mut refetch = None;
+        if let Content::Sliced(layout) = object.content {
+            let from = Refetch::new(&ask, &object, key);
+            if let Some(gap) = self.first_missing(key, layout, &ask.request.fields, &facts) {
+                return self.complete(ask, facts, primary, from, gap);
+            }
+            refetch = Some(from);
+        }
         let asked = Asked {
             method: ask.request.method.clone(),
             fields: std::mem::take(&mut ask.request.fields),
             facts,
             rules: ask.rules.clone(),
             now,
+            refetch,
         };
         match self.serve(&object, key, &asked, how, true) {
             Ok(Served::Ready(response)) => Reply::Now(response),
@@ -215,6 +244,44 @@ impl Inner {
         }
     }
 
+    /// Fetches the first stretch that is missing of a stored response, then answers from it.
+    fn complete(
+        self: &Arc<Self>,
+        ask: Ask,
+        facts: RequestFacts,
+        primary: KeyHash,
+        from: Arc<Refetch>,
+        gap: Span,
+    ) -> Reply {
+        if facts.directives.only_if_cached {
+            return Reply::Now(only_if_cached());
+        }
+        let inner = self.clone();
+        Reply::later(async move {
+            if inner.fetch_span(&from, gap).await.is_err() {
+                inner.forget(from.key);
+                return inner.answer_absent(ask, facts, primary, from.key, Forwarded::Partial).wait().await;
+            }
+            let now = inner.clock.wall();
+            let asked = Asked {
+                method: ask.request.method,
+                fields: ask.request.fields,
+                facts,
+                rules: ask.rules,
+                now,
+                refetch: Some(from.clone()),
+            };
+            let mut status = CacheStatus::forwarded(Forwarded::Partial);
+            status.forward_status = Some(Status::PARTIAL_CONTENT);
+            status.stored = true;
+            let how = How { status, age: Some(from.object.freshness.age(now)), source: Source::Miss };
+            match inner.serve(&from.object, from.key, &asked, how, false) {
+                Ok(Served::Ready(response)) => response,
+                _ => unreadable(),
+            }
+        })
+    }
+
     fn answer_absent(
         self: &Arc<Self>,
         ask: Ask,
@@ -226,8 +293,11 @@ impl Inner {
         if facts.directives.only_if_cached {
             return Reply::Now(only_if_cached());
         }
-        if facts.method == MethodClass::Head || facts.range || facts.directives.no_store {
+        if facts.method == MethodClass::Head {
             return self.pass_reply(ask, facts, why);
+        }
+        if facts.range || facts.directives.no_store {
+            return self.alone_reply(ask, facts, primary, why);
         }
         self.fetch_reply(ask, facts, primary, key, None, why)
     }
@@ -418,17 +488,6 @@ impl Inner {
         }
     }
 
-    /// Keeps a value in memory.
-    fn put(&self, key: KeyHash, stored: Stored) {
-        let evicted = self.memory.insert(key, stored);
-        self.metrics.evicted(evicted.iter().filter(|(k, _)| *k != key).count() as u64);
-    }
-
-    /// Drops a value.
-    fn forget(&self, key: KeyHash) {
-        drop(self.memory.remove(key));
-    }
-
     /// A reading of the clock that orders fetches and purges.
     pub(crate) fn tick(&self) -> Hlc {
         let now = self.clock.wall();
@@ -443,6 +502,7 @@ fn asked_by(order: &Order, now: UnixMillis) -> Asked {
         facts: order.facts,
         rules: order.rules.clone(),
         now,
+        refetch: None,
     }
 }
 

@@ -52,13 +52,18 @@ impl Origin for Script {
                 gate.notified().await;
             }
             let step = self.steps.lock().unwrap().pop_front();
-            let (status, head, content, cut) = match step.expect("the origin was asked more often than scripted") {
-                Step::Answer(status, head, content) => (status, head, content, false),
-                Step::Cut(status, head, content) => (status, head, content, true),
-                Step::Fail(error) => {
-                    return Err(FetchFailure { status: error.status(), proxy_error: error, detail: "scripted".into() });
-                }
-            };
+            let (status, head, content, cut) =
+                match step.expect("the origin was asked more often than scripted") {
+                    Step::Answer(status, head, content) => (status, head, content, false),
+                    Step::Cut(status, head, content) => (status, head, content, true),
+                    Step::Fail(error) => {
+                        return Err(FetchFailure {
+                            status: error.status(),
+                            proxy_error: error,
+                            detail: "scripted".into(),
+                        });
+                    }
+                };
             let mut response = Response::new(Status::new(status).unwrap());
             response.fields = Fields::from_wire(head.replace('|', "\r\n").as_bytes()).unwrap();
             response.body = Body::Stream(Box::new(Content { content: content.into(), cut }));
@@ -107,7 +112,11 @@ fn rules() -> CacheRules {
         collapse: true,
         slice_bytes: 1000,
         object_bytes_max: 100_000,
-        compress: CompressRules { codings: Vec::new(), bytes_min: 10, types: vec![Glob::parse_text("text/*").unwrap()] },
+        compress: CompressRules {
+            codings: Vec::new(),
+            bytes_min: 10,
+            types: vec![Glob::parse_text("text/*").unwrap()],
+        },
         refine: None,
     }
 }
@@ -122,8 +131,16 @@ impl World {
     fn with(steps: Vec<Step>, gated: bool) -> World {
         let wall = Arc::new(Wall(AtomicU64::new(START * 1000)));
         let tasks = Tasks::simulated();
-        let options = CacheOptions { ram_bytes: 4 << 20, secret: [1; 32], seed: 1, collapsed_waiters_max: 100 };
-        let cache = Cache::new(&options, Clock::simulated(wall.clone()), tasks.clone(), &Registry::default());
+        let options =
+            CacheOptions { ram_bytes: 4 << 20, secret: [1; 32], seed: 1, collapsed_waiters_max: 100 };
+        let cache = Cache::new(
+            &options,
+            None,
+            Clock::simulated(wall.clone()),
+            Arc::default(),
+            tasks.clone(),
+            &Registry::default(),
+        );
         let gate = gated.then(Notify::new);
         let origin = Arc::new(Script { steps: Mutex::new(steps.into()), seen: Mutex::default(), gate });
         World { cache, wall, origin, rules: rules(), tasks }
@@ -196,7 +213,10 @@ fn ok(head: &str, content: &str) -> Step {
 async fn a_response_is_fetched_once_and_then_served_from_memory_with_its_age() {
     let world = World::new(vec![ok("Cache-Control: max-age=60|", "one")]);
     let (status, content, cache) = world.get("/a", "").await;
-    assert_eq!((status, content.as_str(), cache.as_str()), (200, "one", "selvedge; fwd=uri-miss; ttl=60; stored"));
+    assert_eq!(
+        (status, content.as_str(), cache.as_str()),
+        (200, "one", "selvedge; fwd=uri-miss; ttl=60; stored")
+    );
     world.pass_time(10);
     let Reply::Now(response) = world.ask("GET", "/a", "") else { panic!("a hit is answered at once") };
     assert_eq!(response.fields.get_str(name::AGE), Some("10"));
@@ -315,8 +335,10 @@ async fn stale_while_revalidate_answers_at_once_and_asks_once_beside_it() {
 #[tokio::test]
 async fn an_origin_that_fails_leaves_the_stale_page() {
     for failure in [Step::Fail(ProxyError::ConnectionRefused), Step::Answer(503, String::new(), vec![])] {
-        let world =
-            World::new(vec![ok("Cache-Control: max-age=60, stale-if-error=600|ETag: \"v1\"|", "one"), failure]);
+        let world = World::new(vec![
+            ok("Cache-Control: max-age=60, stale-if-error=600|ETag: \"v1\"|", "one"),
+            failure,
+        ]);
         world.get("/a", "").await;
         world.pass_time(100);
         let (status, content, cache) = world.get("/a", "").await;
@@ -450,7 +472,8 @@ async fn only_if_cached_never_reaches_the_origin() {
 #[tokio::test]
 async fn content_is_compressed_once_for_those_who_want_it() {
     let text = "the edge of a cloth ".repeat(40);
-    let mut world = World::new(vec![ok("Cache-Control: max-age=60|Content-Type: text/plain|ETag: \"v1\"|", &text)]);
+    let mut world =
+        World::new(vec![ok("Cache-Control: max-age=60|Content-Type: text/plain|ETag: \"v1\"|", &text)]);
     world.rules.compress.codings = vec![Coding::Gzip];
     assert_eq!(world.get("/a", "").await.1, text);
     let response = world.ask("GET", "/a", "Accept-Encoding: gzip|").wait().await;

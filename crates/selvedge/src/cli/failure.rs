@@ -35,7 +35,10 @@ impl From<Exit> for ExitCode {
 
 /// Why a command did not do what it was asked for.
 #[derive(Debug)]
-pub struct Failure {
+pub struct Failure(Box<Parts>);
+
+#[derive(Debug)]
+struct Parts {
     exit: Exit,
     what: String,
     why: Option<Box<dyn Error + Send + Sync>>,
@@ -48,7 +51,7 @@ pub struct Failure {
 impl Failure {
     /// A failure that ends the process with `exit`, and what failed, in words.
     pub fn new(exit: Exit, what: impl Into<String>) -> Self {
-        Failure {
+        Failure(Box::new(Parts {
             exit,
             what: what.into(),
             why: None,
@@ -56,7 +59,7 @@ impl Failure {
             source_code: None,
             labels: Vec::new(),
             related: Vec::new(),
-        }
+        }))
     }
 
     /// A failure of the command itself (exit code 1).
@@ -71,45 +74,45 @@ impl Failure {
 
     /// The cause.
     pub fn because(mut self, why: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        self.why = Some(why.into());
+        self.0.why = Some(why.into());
         self
     }
 
     /// What to do next.
     pub fn next(mut self, next: impl Into<String>) -> Self {
-        self.next = Some(next.into());
+        self.0.next = Some(next.into());
         self
     }
 
     /// The place in a text that it is about.
     pub fn at(mut self, file: &str, text: &str, span: std::ops::Range<usize>, label: &str) -> Self {
-        self.source_code = Some(miette::NamedSource::new(file, text.to_owned()));
-        self.labels = vec![LabeledSpan::new_with_span(Some(label.to_owned()), span)];
+        self.0.source_code = Some(miette::NamedSource::new(file, text.to_owned()));
+        self.0.labels = vec![LabeledSpan::new_with_span(Some(label.to_owned()), span)];
         self
     }
 
     /// Further failures that came with it.
     pub fn with(mut self, related: Vec<Failure>) -> Self {
-        self.related = related;
+        self.0.related = related;
         self
     }
 
     /// The exit code it ends the process with.
     pub fn exit(&self) -> Exit {
-        self.exit
+        self.0.exit
     }
 
     /// Prints it to standard error; colours only on a terminal and without `NO_COLOR`.
     pub(super) fn report(&self) -> ExitCode {
-        if !self.what.is_empty() {
+        if !self.0.what.is_empty() {
             let mut text = String::new();
             if self.handler().render_report(&mut text, self).is_err() {
-                text = format!("error: {}\n", self.what);
+                text = format!("error: {}\n", self.0.what);
             }
             // There is nowhere to report a failing standard error to.
             let _ = io::stderr().lock().write_all(text.as_bytes());
         }
-        self.exit.into()
+        self.0.exit.into()
     }
 
     fn handler(&self) -> GraphicalReportHandler {
@@ -123,32 +126,32 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.what)
+        f.write_str(&self.0.what)
     }
 }
 
 impl Error for Failure {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.why.as_ref().map(|why| why.as_ref() as &(dyn Error + 'static))
+        self.0.why.as_ref().map(|why| why.as_ref() as &(dyn Error + 'static))
     }
 }
 
 impl Diagnostic for Failure {
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        self.next.as_ref().map(|next| Box::new(next) as Box<dyn fmt::Display>)
+        self.0.next.as_ref().map(|next| Box::new(next) as Box<dyn fmt::Display>)
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
-        self.source_code.as_ref().map(|s| s as &dyn SourceCode)
+        self.0.source_code.as_ref().map(|s| s as &dyn SourceCode)
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        (!self.labels.is_empty())
-            .then(|| Box::new(self.labels.iter().cloned()) as Box<dyn Iterator<Item = _>>)
+        (!self.0.labels.is_empty())
+            .then(|| Box::new(self.0.labels.iter().cloned()) as Box<dyn Iterator<Item = _>>)
     }
 
     fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn Diagnostic> + 'a>> {
-        let related = self.related.iter().map(|f| f as &dyn Diagnostic);
-        (!self.related.is_empty()).then(|| Box::new(related) as Box<dyn Iterator<Item = _>>)
+        let related = self.0.related.iter().map(|f| f as &dyn Diagnostic);
+        (!self.0.related.is_empty()).then(|| Box::new(related) as Box<dyn Iterator<Item = _>>)
     }
 }

@@ -154,15 +154,16 @@ async fn live(run: Run, disk: SimDisk, clock: SimClock, known: Shared) -> turmoi
 
 /// A state may refuse to open because of the disk, never because of what it wrote itself.
 fn judge_refusal(error: &Error, known: &Shared) -> turmoil::Result {
-    let sound = match error {
-        Error::Log(wal::Error::Damaged { .. } | wal::Error::Version { .. }) => false,
-        Error::Tables(selvedge_store::engine::Error::Damaged { .. }) => false,
-        Error::Unreadable { .. } | Error::Lost { .. } | Error::LogBehind { .. } | Error::LogAhead { .. } => {
-            false
-        }
-        _ => true,
-    };
-    if !sound {
+    let damaged = matches!(
+        error,
+        Error::Log(wal::Error::Damaged { .. } | wal::Error::Version { .. })
+            | Error::Tables(selvedge_store::engine::Error::Damaged { .. })
+            | Error::Unreadable { .. }
+            | Error::Lost { .. }
+            | Error::LogBehind { .. }
+            | Error::LogAhead { .. }
+    );
+    if damaged {
         lock(known).failure.get_or_insert(format!("a sound state does not open: {error:?}"));
     }
     Ok(())

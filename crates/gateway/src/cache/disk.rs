@@ -1,0 +1,144 @@
+//! Looking on disk for what memory does not have.
+
+use super::memory::Lookup;
+use super::object::{Object, Stored};
+use super::record::{decode, disk_key, encode};
+use super::{Ask, Inner, without_scheme};
+use selvedge_cache::semantics::{Forwarded, KeyHash, RequestFacts};
+use selvedge_cache::stamps::PurgeKind;
+use selvedge_exchange::{Reply, Source};
+use selvedge_store::segments::Located;
+use selvedge_types::Fields;
+use std::sync::Arc;
+
+impl Inner {
+    /// Keeps a value in memory, and on disk if there is one.
+    pub(crate) fn put(&self, key: KeyHash, stored: Stored) {
+        if let Some(disk) = &self.disk
+            && let Some(record) = encode(key, &stored, self.tick())
+        {
+            disk.put(record);
+        }
+        self.keep_in_memory(key, stored);
+    }
+
+    /// Keeps a value that is on disk already, or need not be.
+    pub(crate) fn keep_in_memory(&self, key: KeyHash, stored: Stored) {
+        let evicted = self.memory.insert(key, stored);
+        self.metrics.evicted(evicted.iter().filter(|(k, _)| *k != key).count() as u64);
+    }
+
+    /// Drops a value from both tiers.
+    pub(crate) fn forget(&self, key: KeyHash) {
+        drop(self.memory.remove(key));
+        if let Some(disk) = &self.disk {
+            disk.remove(disk_key(key));
+        }
+    }
+
+    /// Whether something is stored under `key`, in either tier.
+    pub(crate) fn has(&self, key: KeyHash) -> bool {
+        self.memory.peek(key).is_some() || self.disk.as_ref().is_some_and(|disk| disk.contains(disk_key(key)))
+    }
+
+    /// Where a value is on disk.
+    pub(crate) fn on_disk(&self, key: KeyHash) -> Option<Located> {
+        self.disk.as_ref()?.locate(disk_key(key))
+    }
+
+    /// Reads a value from disk, and keeps it in memory. What is damaged is not there.
+    pub(crate) async fn read_disk(&self, key: KeyHash, at: Located) -> Option<Stored> {
+        let disk = self.disk.as_ref()?;
+        let found = match disk.try_read(&at) {
+            Some(found) => found,
+            None => disk.read(at).await,
+        };
+        let Some(stored) = found.and_then(decode) else {
+            disk.remove(disk_key(key));
+            return None;
+        };
+        self.keep_in_memory(key, stored.clone());
+        Some(stored)
+    }
+
+    /// Answers from disk what memory does not have.
+    pub(crate) fn answer_from_disk(
+        self: &Arc<Self>,
+        ask: Ask,
+        facts: RequestFacts,
+        primary: KeyHash,
+        uri: String,
+        found: (KeyHash, Located),
+        varies: bool,
+    ) -> Reply {
+        let inner = self.clone();
+        Reply::later(async move {
+            let (key, at) = found;
+            let stored = inner.read_disk(key, at).await;
+            let (key, object) = match stored {
+                Some(Stored::Object(object)) => (key, Some(object)),
+                Some(Stored::Varies(names)) if !varies => {
+                    let key = inner.memory.variant_key(primary, &names, &ask.request.fields);
+                    (key, inner.read_object(key).await)
+                }
+                _ => (key, None),
+            };
+            let now = inner.clock.wall();
+            let path = ask.request.path();
+            let object = object.map(|object| {
+                let scopes = inner.memory.stamps.hasher.of_uri(&ask.rules.site, without_scheme(&uri), path);
+                let kind =
+                    inner.memory.stamps.covering(scopes.chain(object.labels.iter().copied()), object.fetched);
+                (object, kind)
+            });
+            match object {
+                Some((_, Some(PurgeKind::Hard))) => inner.forget(key),
+                Some((object, kind)) => {
+                    let lookup = (key, object, kind == Some(PurgeKind::Soft));
+                    return inner.answer_stored(ask, facts, primary, lookup, now, Source::Disk).wait().await;
+                }
+                None => {}
+            }
+            let why = if varies || key != primary { Forwarded::VaryMiss } else { Forwarded::UriMiss };
+            inner.answer_absent(ask, facts, primary, key, why).wait().await
+        })
+    }
+
+    /// The response that is on disk for a request, if one is.
+    pub(crate) async fn object_on_disk(
+        &self,
+        primary: KeyHash,
+        key: KeyHash,
+        fields: &Fields,
+    ) -> Option<Arc<Object>> {
+        match self.read_disk(key, self.on_disk(key)?).await? {
+            Stored::Object(object) => Some(object),
+            Stored::Varies(names) => self.read_object(self.memory.variant_key(primary, &names, fields)).await,
+            Stored::Pass(_) | Stored::Slice(_) => None,
+        }
+    }
+
+    async fn read_object(&self, key: KeyHash) -> Option<Arc<Object>> {
+        let stored = match self.memory.get(key) {
+            Some(stored) => Some(stored),
+            None => self.read_disk(key, self.on_disk(key)?).await,
+        };
+        match stored {
+            Some(Stored::Object(object)) => Some(object),
+            _ => None,
+        }
+    }
+
+    /// What memory has for a request, or where it is on disk.
+    pub(crate) fn look_up(
+        &self,
+        rules_site: &str,
+        primary: KeyHash,
+        uri: &str,
+        path: &str,
+        fields: &Fields,
+    ) -> Lookup {
+        let scopes = || self.memory.stamps.hasher.of_uri(rules_site, without_scheme(uri), path);
+        self.memory.look_up(primary, fields, scopes)
+    }
+}

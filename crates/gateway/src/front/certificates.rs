@@ -1,0 +1,236 @@
+//! Certificates by host, read from files again when those change.
+
+use arc_swap::ArcSwap;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use selvedge_rt::{Tasks, read_operator_file};
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// No chain or key file is larger.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+/// How often files are looked at.
+const RELOAD_EVERY: Duration = Duration::from_secs(10);
+
+/// A certificate chain and its key, in PEM files, for some hosts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// Exact names, or `*.` and a name for the names one label below it (RFC 9525 section 6.3).
+    pub hosts: Vec<String>,
+    /// The chain, the host's own certificate first.
+    pub chain: PathBuf,
+    /// The private key: PKCS#8, PKCS#1 or SEC1.
+    pub key: PathBuf,
+}
+
+/// Why a certificate cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateError {
+    /// A file cannot be read.
+    #[error("{path} cannot be read: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file does not hold what it should.
+    #[error("{path} holds no PEM {what} ({source})")]
+    Pem {
+        /// The file.
+        path: PathBuf,
+        /// What was looked for.
+        what: &'static str,
+        /// Why it was not found.
+        source: rustls_pki_types::pem::Error,
+    },
+    /// Chain and key do not fit, or the key is of a kind that cannot sign.
+    #[error("the certificate in {path} cannot be used with its key: {source}")]
+    Key {
+        /// The chain's file.
+        path: PathBuf,
+        /// Why.
+        source: rustls::Error,
+    },
+    /// A self-signed certificate cannot be made.
+    #[error("a self-signed certificate cannot be made: {0}")]
+    SelfSigned(rcgen::Error),
+    /// The TLS library refused its configuration.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(rustls::Error),
+}
+
+/// The certificates of a node. Clones share them; changes count for the next handshake.
+#[derive(Clone, Default)]
+pub struct Certificates(Arc<Store>);
+
+#[derive(Default)]
+struct Store {
+    table: ArcSwap<Table>,
+    /// What the table was made of.
+    files: Mutex<Vec<Loaded>>,
+}
+
+#[derive(Default)]
+struct Table {
+    by_host: HashMap<String, Arc<CertifiedKey>>,
+    /// For clients that name no host, or one without a certificate.
+    fallback: Option<Arc<CertifiedKey>>,
+}
+
+struct Loaded {
+    files: CertificateFiles,
+    chain_pem: Vec<u8>,
+    key_pem: Vec<u8>,
+    key: Arc<CertifiedKey>,
+}
+
+impl Certificates {
+    /// None yet: every handshake fails.
+    pub fn new() -> Certificates {
+        Certificates::default()
+    }
+
+    /// Uses the certificates in `files` instead of those before. Those that cannot be used are left out and
+    /// returned; where the same files were used before, what they held then stays. Blocks on the disk.
+    pub fn set(&self, files: Vec<CertificateFiles>) -> Vec<CertificateError> {
+        let mut loaded = self.0.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut errors = Vec::new();
+        let mut now = Vec::new();
+        for files in files {
+            let before = loaded.iter().position(|l| l.files.chain == files.chain && l.files.key == files.key);
+            match (Loaded::read(&files, before.and_then(|i| loaded.get(i))), before) {
+                (Ok(read), _) => now.push(read),
+                (Err(error), before) => {
+                    errors.push(error);
+                    now.extend(before.map(|i| Loaded { files, ..loaded.swap_remove(i) }));
+                }
+            }
+        }
+        *loaded = now;
+        let by_host = table_of(&loaded);
+        let fallback = self.0.table.load().fallback.clone();
+        self.0.table.store(Arc::new(Table { by_host, fallback }));
+        errors
+    }
+
+    /// Reads the files again; what changed is used from now on. Blocks on the disk.
+    pub fn reload(&self) -> Vec<CertificateError> {
+        let files = {
+            let loaded = self.0.files.lock().unwrap_or_else(PoisonError::into_inner);
+            loaded.iter().map(|l| l.files.clone()).collect()
+        };
+        self.set(files)
+    }
+
+    /// Answers hosts without a certificate, too, with one made here for `hosts`, which no client trusts unasked.
+    pub fn set_self_signed_fallback(&self, hosts: Vec<String>) -> Result<(), CertificateError> {
+        let made = rcgen::generate_simple_self_signed(hosts).map_err(CertificateError::SelfSigned)?;
+        let chain = vec![made.cert.der().clone()];
+        let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+        let provider = rustls::crypto::ring::default_provider();
+        let fallback = CertifiedKey::from_der(chain, key, &provider).map_err(CertificateError::Tls)?;
+        let by_host = self.0.table.load().by_host.clone();
+        self.0.table.store(Arc::new(Table { by_host, fallback: Some(Arc::new(fallback)) }));
+        Ok(())
+    }
+
+    /// Reads the files again every ten seconds, until `tasks` are told to stop.
+    pub async fn watch(self, tasks: Tasks) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(RELOAD_EVERY) => {}
+                () = tasks.stopped() => return,
+            }
+            let certificates = self.clone();
+            match tasks.blocking("certificate reload", move || certificates.reload()).await {
+                Ok(errors) => {
+                    errors.iter().for_each(|error| tracing::warn!(%error, "certificate not reloaded"))
+                }
+                Err(error) => tracing::warn!(%error, "certificates not reloaded"),
+            }
+        }
+    }
+
+    pub(crate) fn resolver(&self) -> Arc<dyn ResolvesServerCert> {
+        Arc::new(self.clone())
+    }
+
+    fn find(&self, host: Option<&str>) -> Option<Arc<CertifiedKey>> {
+        let table = self.0.table.load();
+        let by_name = host.and_then(|host| {
+            let host = host.to_ascii_lowercase();
+            let wildcard = || host.split_once('.').map(|(_, parent)| format!("*.{parent}"));
+            let exact = table.by_host.get(&host);
+            exact.or_else(|| wildcard().and_then(|name| table.by_host.get(&name))).cloned()
+        });
+        by_name.or_else(|| table.fallback.clone())
+    }
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.find(hello.server_name())
+    }
+}
+
+impl fmt::Debug for Certificates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.table.load().by_host.keys()).finish()
+    }
+}
+
+/// The first certificate named for a host wins.
+fn table_of(loaded: &[Loaded]) -> HashMap<String, Arc<CertifiedKey>> {
+    let mut by_host = HashMap::new();
+    for (host, key) in loaded.iter().flat_map(|l| l.files.hosts.iter().map(|host| (host, &l.key))) {
+        by_host.entry(host.to_ascii_lowercase()).or_insert_with(|| key.clone());
+    }
+    by_host
+}
+
+impl Loaded {
+    /// Reads the files; what was made of the same bytes before is used again.
+    fn read(files: &CertificateFiles, before: Option<&Loaded>) -> Result<Loaded, CertificateError> {
+        let (chain_pem, key_pem) = (read(&files.chain)?, read(&files.key)?);
+        let same = before.filter(|b| b.chain_pem == chain_pem && b.key_pem == key_pem);
+        let key = match same {
+            Some(before) => before.key.clone(),
+            None => Arc::new(certified_key(files, &chain_pem, &key_pem)?),
+        };
+        Ok(Loaded { files: files.clone(), chain_pem, key_pem, key })
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, CertificateError> {
+    read_operator_file(path, FILE_BYTES_MAX)
+        .map_err(|source| CertificateError::Read { path: path.to_owned(), source })
+}
+
+fn certified_key(
+    files: &CertificateFiles,
+    chain_pem: &[u8],
+    key_pem: &[u8],
+) -> Result<CertifiedKey, CertificateError> {
+    let pem = |path: &Path, what| {
+        let path = path.to_owned();
+        move |source| CertificateError::Pem { path, what, source }
+    };
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(chain_pem)
+        .collect::<Result<_, _>>()
+        .map_err(pem(&files.chain, "certificate"))?;
+    if chain.is_empty() {
+        let source = rustls_pki_types::pem::Error::NoItemsFound;
+        return Err(pem(&files.chain, "certificate")(source));
+    }
+    let key = PrivateKeyDer::from_pem_slice(key_pem).map_err(pem(&files.key, "private key"))?;
+    let provider = rustls::crypto::ring::default_provider();
+    CertifiedKey::from_der(chain, key, &provider)
+        .map_err(|source| CertificateError::Key { path: files.chain.clone(), source })
+}

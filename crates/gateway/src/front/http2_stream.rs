@@ -1,0 +1,260 @@
+//! One exchange of an HTTP/2 connection.
+
+use super::connection::{Front, Link};
+use super::counters::Cause;
+use super::http1::error_response;
+use super::http2::Shared;
+use super::http2_message::{write_head, write_interim, write_trailers};
+use super::timer::Timer;
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{Reason, SendStream};
+use selvedge_exchange::{Body, Frame, Later, Response, Sent};
+use selvedge_types::{Fields, Status};
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll};
+use tokio::time::Instant;
+
+/// A reply that needs a task of its own.
+pub(crate) enum StreamReply {
+    /// Its content streams.
+    Now(Response),
+    /// It is still to come.
+    Later(Later),
+}
+
+/// What a stream's task knows of its connection.
+pub(crate) struct StreamContext {
+    is_head: bool,
+    expects_continue: bool,
+    front: Arc<Front>,
+    shared: Arc<Shared>,
+    timer: Timer,
+    ends: Instant,
+}
+
+impl StreamContext {
+    pub(crate) fn new(is_head: bool, expects_continue: bool, shared: Arc<Shared>, link: &Link) -> Self {
+        shared.tasks.fetch_add(1, Relaxed);
+        let ends = Instant::now() + link.front.options.timeouts.exchange;
+        let front = link.front.clone();
+        StreamContext { is_head, expects_continue, front, shared, timer: Timer::new(ends), ends }
+    }
+
+    /// The client cancelled the stream.
+    fn count_reset(&self) {
+        self.shared.resets.fetch_add(1, Relaxed);
+    }
+}
+
+impl Drop for StreamContext {
+    fn drop(&mut self) {
+        self.shared.tasks.fetch_sub(1, Relaxed);
+    }
+}
+
+/// The stream cannot be completed.
+enum Broken {
+    /// The client cancelled it.
+    Cancelled,
+    /// The response's content ended early, or was longer than promised.
+    Content,
+    /// It took too long.
+    TimedOut(Cause),
+    /// The connection is gone.
+    Gone,
+}
+
+/// Answers without waiting. What the client has no window for yet waits in the connection, as a reference.
+pub(crate) fn answer_now(
+    mut respond: SendResponse<Bytes>,
+    mut response: Response,
+    is_head: bool,
+    link: &Link,
+) {
+    let content = match std::mem::take(&mut response.body) {
+        Body::Full(content) => content,
+        _ => Bytes::new(),
+    };
+    let has_content = !is_head && !response.status.has_no_content();
+    let head = write_head(&response, has_content.then_some(content.len() as u64), link.front.as_ref());
+    let is_last = !has_content || content.is_empty();
+    let body_bytes = if is_last { 0 } else { content.len() as u64 };
+    let result = respond
+        .send_response(head, is_last)
+        .and_then(|mut stream| if is_last { Ok(()) } else { stream.send_data(content, true) });
+    if let Some(finish) = response.finish.take() {
+        finish.finish(Sent { head_bytes: 0, body_bytes, complete: result.is_ok() });
+    }
+}
+
+/// Carries one exchange to its end.
+pub(crate) async fn run_stream(
+    reply: StreamReply,
+    mut respond: SendResponse<Bytes>,
+    mut context: StreamContext,
+) {
+    let response = match reply {
+        StreamReply::Now(response) => Ok(response),
+        StreamReply::Later(later) => wait(later, &mut respond, &mut context).await,
+    };
+    let mut response = match response {
+        Ok(response) if response.status.code() == 101 => {
+            // There is no Upgrade in HTTP/2 (RFC 9113 section 8.6).
+            let mut refusal = error_response(Status::BAD_GATEWAY, "the origin switched protocols");
+            refusal.finish = response.finish;
+            refusal
+        }
+        Ok(response) => response,
+        Err(broken) => {
+            let reason = give_up(broken, &context);
+            return respond.send_reset(reason);
+        }
+    };
+    let mut body = std::mem::take(&mut response.body);
+    let has_content = !context.is_head && !response.status.has_no_content();
+    let length = body.length();
+    let head = write_head(&response, length.filter(|_| has_content), &context.front);
+    let is_last = !has_content || length == Some(0);
+    let Ok(mut stream) = respond.send_response(head, is_last) else {
+        return finish(&mut response, 0, false);
+    };
+    if is_last {
+        return finish(&mut response, 0, true);
+    }
+    let mut sent = 0;
+    let result = send_content(&mut body, length, &mut stream, &mut sent, &mut context).await;
+    finish(&mut response, sent, result.is_ok());
+    if let Err(broken) = result {
+        stream.send_reset(give_up(broken, &context));
+    }
+}
+
+fn finish(response: &mut Response, body_bytes: u64, complete: bool) {
+    if let Some(finish) = response.finish.take() {
+        finish.finish(Sent { head_bytes: 0, body_bytes, complete });
+    }
+}
+
+/// Counts what broke; with which reason to reset the stream.
+fn give_up(broken: Broken, context: &StreamContext) -> Reason {
+    match broken {
+        Broken::Cancelled => {
+            context.count_reset();
+            Reason::CANCEL
+        }
+        Broken::TimedOut(cause) => {
+            context.front.counters.cut(cause);
+            Reason::CANCEL
+        }
+        Broken::Content | Broken::Gone => Reason::INTERNAL_ERROR,
+    }
+}
+
+/// Waits for the response, and passes interim ones on.
+async fn wait(
+    mut later: Later,
+    respond: &mut SendResponse<Bytes>,
+    context: &mut StreamContext,
+) -> Result<Response, Broken> {
+    if context.expects_continue {
+        // A failure means that the stream is gone, which is noticed below.
+        let proceed = write_interim(Status::new(100).unwrap_or(Status::OK), &Fields::new());
+        let _ = respond.send_informational(proceed);
+    }
+    context.timer.set(context.ends);
+    poll_fn(|cx| {
+        while let Some(interim) = &mut later.interim {
+            match interim.poll_recv(cx) {
+                Poll::Ready(Some(interim)) if interim.status.code() != 101 => {
+                    let _ = respond.send_informational(write_interim(interim.status, &interim.fields));
+                }
+                Poll::Ready(Some(_)) => {}
+                Poll::Ready(None) => later.interim = None,
+                Poll::Pending => break,
+            }
+        }
+        if let Poll::Ready(response) = later.response.as_mut().poll(cx) {
+            return Poll::Ready(Ok(response));
+        }
+        match respond.poll_reset(cx) {
+            Poll::Ready(Ok(_)) => return Poll::Ready(Err(Broken::Cancelled)),
+            Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Gone)),
+            Poll::Pending => {}
+        }
+        context.timer.poll(cx).map(|()| Err(Broken::TimedOut(Cause::ExchangeTimeout)))
+    })
+    .await
+}
+
+async fn send_content(
+    body: &mut Body,
+    length: Option<u64>,
+    stream: &mut SendStream<Bytes>,
+    sent: &mut u64,
+    context: &mut StreamContext,
+) -> Result<(), Broken> {
+    let mut left = length;
+    loop {
+        context.timer.set(context.ends);
+        let frame = poll_fn(|cx| match body.poll_frame(cx) {
+            Poll::Ready(frame) => Poll::Ready(Ok(frame)),
+            Poll::Pending => poll_end(stream, context, Cause::ExchangeTimeout, cx),
+        });
+        match frame.await? {
+            Some(Ok(Frame::Data(data))) => {
+                left = match left {
+                    Some(left) => Some(left.checked_sub(data.len() as u64).ok_or(Broken::Content)?),
+                    None => None,
+                };
+                send_data(data, stream, sent, context).await?;
+            }
+            _ if left.is_some_and(|left| left > 0) => return Err(Broken::Content),
+            Some(Ok(Frame::Trailers(trailers))) => {
+                return stream.send_trailers(write_trailers(&trailers)).map_err(|_| Broken::Gone);
+            }
+            Some(Err(_)) => return Err(Broken::Content),
+            None => return stream.send_data(Bytes::new(), true).map_err(|_| Broken::Gone),
+        }
+    }
+}
+
+/// Sends `data` as the client's window allows.
+async fn send_data(
+    mut data: Bytes,
+    stream: &mut SendStream<Bytes>,
+    sent: &mut u64,
+    context: &mut StreamContext,
+) -> Result<(), Broken> {
+    while !data.is_empty() {
+        stream.reserve_capacity(data.len());
+        let patience = Instant::now() + context.front.options.timeouts.write;
+        context.timer.set(patience.min(context.ends));
+        let capacity = poll_fn(|cx| match stream.poll_capacity(cx) {
+            Poll::Ready(Some(Ok(capacity))) => Poll::Ready(Ok(capacity)),
+            Poll::Ready(Some(Err(_)) | None) => Poll::Ready(Err(Broken::Cancelled)),
+            Poll::Pending => poll_end(stream, context, Cause::WriteTimeout, cx),
+        });
+        let part = data.split_to(capacity.await?.min(data.len()));
+        *sent += part.len() as u64;
+        stream.send_data(part, false).map_err(|_| Broken::Gone)?;
+    }
+    Ok(())
+}
+
+/// Ready only when the stream has to end: the client cancelled it, or the time is over.
+fn poll_end<T>(
+    stream: &mut SendStream<Bytes>,
+    context: &mut StreamContext,
+    cause: Cause,
+    cx: &mut Context<'_>,
+) -> Poll<Result<T, Broken>> {
+    match stream.poll_reset(cx) {
+        Poll::Ready(Ok(_)) => return Poll::Ready(Err(Broken::Cancelled)),
+        Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Gone)),
+        Poll::Pending => {}
+    }
+    context.timer.poll(cx).map(|()| Err(Broken::TimedOut(cause)))
+}
