@@ -1,5 +1,6 @@
 //! Races: Selvedge and its peers in turn, on one machine, under one load. The ratio is the result.
 
 pub mod edge;
+pub mod hit_ratio;
 pub mod load;
 pub mod origin;

@@ -17,6 +17,7 @@
 //! at most [`RESORTS_MAX`] entries that were hit since they were last looked at. Changing the rank moves a few
 //! entries at a time. Metadata is 24 bytes for an entry and up to 32 for its share of the history.
 
+pub mod disk;
 mod duel;
 mod heat;
 mod history;
@@ -26,8 +27,8 @@ mod ranked;
 use duel::Duel;
 use heat::{Clock, Heat};
 use history::History;
+use ranked::{Aim, Ranked, Tag};
 pub use ranked::{RESORTS_MAX, Rank};
-use ranked::{Ranked, Tag};
 
 /// The caller's name for an entry: an index into its slab, below [`Slot::LIMIT`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -63,9 +64,9 @@ impl Eviction {
     pub fn new(capacity_bytes: u64, entries_hint: usize, seed: u64) -> Self {
         Eviction {
             clock: Clock::default(),
-            entries: Ranked::new(Rank::Density, capacity_bytes),
+            entries: Ranked::new(Aim::Objects, Rank::Density, capacity_bytes),
             history: History::new(entries_hint),
-            duel: Duel::new(capacity_bytes),
+            duel: Duel::new(Aim::Objects, capacity_bytes),
             seed,
         }
     }
@@ -96,6 +97,7 @@ impl Eviction {
         self.entries.insert(slot, tag, heat, cost.max(1), now);
         self.clock.set_entries(self.entries.len());
         self.history.fit(self.entries.len());
+        self.duel.fit(self.entries.len());
         self.contest(tag, heat, cost.max(1));
     }
 
@@ -180,7 +182,6 @@ impl Eviction {
 
     /// Lets the two ranks compete over this request, if it is of the sample.
     fn contest(&mut self, tag: Tag, heat: Heat, cost: u32) {
-        self.duel.fit(self.entries.len());
         if self.duel.samples(tag) {
             self.duel.request(tag, heat, cost, self.clock.now());
             self.entries.set_rank(self.duel.winner());

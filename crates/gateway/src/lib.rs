@@ -1,5 +1,7 @@
 //! The data plane: listeners, sites and their policies, the cache's driver, connections to origins.
+pub mod access_log;
 pub mod cache;
 pub mod compress;
 pub mod front;
+pub mod site;
 pub mod upstream;

@@ -7,10 +7,13 @@ use hashbrown::HashTable;
 
 use super::Slot;
 use super::heat::{Heat, Rebase};
-use super::ranked::{Rank, Ranked, Tag};
+use super::ranked::{Aim, Rank, Ranked, Tag};
 
 /// A shadow is made for about as many entries; the sample is as large as that allows.
 const SHADOW_ENTRIES: usize = 1024;
+
+/// At least one key in so many (as a power of two) is sampled.
+const SAMPLE_BITS_MAX: u32 = 24;
 
 /// How many requests that only one shadow answered are weighed.
 const WINDOW: f32 = 512.0;
@@ -21,29 +24,31 @@ const CONFIDENCE: f32 = 3.0;
 /// Both shadows and how they fare.
 #[derive(Debug)]
 pub(super) struct Duel {
+    aim: Aim,
     density: Shadow,
     aging: Shadow,
     winner: Rank,
     capacity: u64,
     /// One in `2^sample_bits` keys is sampled.
     sample_bits: u32,
-    /// Requests that only density answered less those that only aging did, older ones counting less.
+    /// What only density's hits gained less what only aging's did, older ones counting less.
     lead: f32,
-    /// The number of both.
-    weight: f32,
+    /// The variance of that, if both were alike: the squares' sum.
+    variance: f32,
 }
 
 impl Duel {
     /// For a cache of that many bytes.
-    pub(super) fn new(capacity: u64) -> Self {
+    pub(super) fn new(aim: Aim, capacity: u64) -> Self {
         Duel {
-            density: Shadow::new(Rank::Density, capacity),
-            aging: Shadow::new(Rank::Aging, capacity),
+            aim,
+            density: Shadow::new(aim, Rank::Density, capacity),
+            aging: Shadow::new(aim, Rank::Aging, capacity),
             winner: Rank::Density,
             capacity,
             sample_bits: 0,
             lead: 0.0,
-            weight: 0.0,
+            variance: 0.0,
         }
     }
 
@@ -63,18 +68,20 @@ impl Duel {
         let aging = self.aging.request(tag, heat, cost, now);
         if density != aging {
             let fade = 1.0 - 1.0 / WINDOW;
-            self.lead = self.lead * fade + if density { 1.0 } else { -1.0 };
-            self.weight = self.weight * fade + 1.0;
+            let gain = self.aim.gain(cost);
+            self.lead = self.lead * fade + if density { gain } else { -gain };
+            self.variance = self.variance * fade + gain * gain;
             self.judge();
         }
     }
 
-    /// Adapts the sample to the number of the cache's entries.
+    /// Adapts the sample to the number of entries: of the cache, and of the shadows.
     pub(super) fn fit(&mut self, entries: usize) {
         let sampled = entries >> self.sample_bits;
-        if sampled > 2 * SHADOW_ENTRIES {
+        let held = self.density.entries.len().max(self.aging.entries.len());
+        if sampled > 2 * SHADOW_ENTRIES || held > 4 * SHADOW_ENTRIES {
             self.resample(self.sample_bits + 1);
-        } else if sampled < SHADOW_ENTRIES / 4 && self.sample_bits > 0 {
+        } else if sampled < SHADOW_ENTRIES / 4 && held < SHADOW_ENTRIES && self.sample_bits > 0 {
             self.resample(self.sample_bits - 1);
         }
     }
@@ -97,7 +104,7 @@ impl Duel {
     }
 
     fn judge(&mut self) {
-        let margin = CONFIDENCE * self.weight.sqrt();
+        let margin = CONFIDENCE * self.variance.sqrt();
         if self.lead > margin {
             self.winner = Rank::Density;
         } else if self.lead < -margin {
@@ -106,7 +113,8 @@ impl Duel {
     }
 
     fn resample(&mut self, bits: u32) {
-        self.sample_bits = bits;
+        self.sample_bits = bits.min(SAMPLE_BITS_MAX);
+        let bits = self.sample_bits;
         let mask = (1 << bits) - 1;
         for shadow in [&mut self.density, &mut self.aging] {
             shadow.entries.set_capacity((self.capacity >> bits).max(1));
@@ -124,8 +132,8 @@ struct Shadow {
 }
 
 impl Shadow {
-    fn new(rank: Rank, capacity: u64) -> Self {
-        Shadow { entries: Ranked::new(rank, capacity), slots: HashTable::new(), free: Vec::new() }
+    fn new(aim: Aim, rank: Rank, capacity: u64) -> Self {
+        Shadow { entries: Ranked::new(aim, rank, capacity), slots: HashTable::new(), free: Vec::new() }
     }
 
     /// Whether it is a hit.

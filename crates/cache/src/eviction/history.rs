@@ -25,7 +25,7 @@ struct Memory {
 ///
 /// Another key with the same 31-bit tag is taken for the same: with a million entries about one key in 500
 /// inherits a stranger's heat, which harms nothing but that key's rank.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct History {
     buckets: Vec<Bucket>,
 }
@@ -79,12 +79,6 @@ impl History {
     fn bucket(&mut self, tag: Tag) -> &mut Bucket {
         let mask = self.buckets.len() - 1;
         &mut self.buckets[tag.place() & mask]
-    }
-}
-
-impl Default for History {
-    fn default() -> Self {
-        History { buckets: Vec::new() }
     }
 }
 

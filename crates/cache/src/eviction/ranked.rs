@@ -23,6 +23,33 @@ pub enum Rank {
     Aging,
 }
 
+/// What is to be high.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Aim {
+    /// The share of requests that are hits: small entries are worth more.
+    Objects,
+    /// The share of bytes that come from hits: every byte is worth the same.
+    Bytes,
+}
+
+impl Aim {
+    /// By what an entry's heat is divided.
+    fn divisor(self, cost: u32) -> u32 {
+        match self {
+            Aim::Objects => cost,
+            Aim::Bytes => 1,
+        }
+    }
+
+    /// What a hit is worth.
+    pub(super) fn gain(self, cost: u32) -> f32 {
+        match self {
+            Aim::Objects => 1.0,
+            Aim::Bytes => cost as f32,
+        }
+    }
+}
+
 /// What remains of a key's hash: 31 bits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Tag(u32);
@@ -67,6 +94,7 @@ impl Node {
 /// Entries, bounded in bytes, ordered by a rank that may be changed.
 #[derive(Debug)]
 pub(super) struct Ranked {
+    aim: Aim,
     rank: Rank,
     /// The heap that is ordered by `rank`; the other holds what has not been moved from the rank before.
     side: Side,
@@ -80,8 +108,9 @@ pub(super) struct Ranked {
 }
 
 impl Ranked {
-    pub(super) fn new(rank: Rank, capacity: u64) -> Self {
+    pub(super) fn new(aim: Aim, rank: Rank, capacity: u64) -> Self {
         Ranked {
+            aim,
             rank,
             side: Side::Left,
             nodes: Vec::new(),
@@ -185,7 +214,15 @@ impl Ranked {
         for _ in 0..MIGRATE_MAX {
             let Some(last) = self.queue.last(from) else { return };
             self.sort_in(last.slot, now);
-            self.queue.release(from);
+        }
+        self.queue.release(from);
+    }
+
+    /// Moves those that would have gone by the rank before: one of them may be the one to go.
+    fn migrate_first(&mut self, now: Heat) {
+        for _ in 0..MIGRATE_MAX {
+            let Some(first) = self.queue.first(self.side.other()) else { return };
+            self.sort_in(first.slot, now);
         }
     }
 
@@ -208,10 +245,11 @@ impl Ranked {
         if u64::from(cost) > self.capacity {
             return 0;
         }
+        let divisor = self.aim.divisor(cost);
         match self.rank {
-            Rank::Density => heat.density(cost),
+            Rank::Density => heat.density(divisor),
             // Not negative, so that the bits order as the numbers do.
-            Rank::Aging => (self.floor + heat.count(now) / cost as f32).to_bits(),
+            Rank::Aging => (self.floor + heat.count(now) / divisor as f32).to_bits(),
         }
     }
 
@@ -232,10 +270,8 @@ impl Ranked {
     /// The first that was not hit since it was sorted in, or the lowest of [`RESORTS_MAX`] that were.
     fn victim(&mut self, now: Heat) -> Option<Ordered> {
         let mut lowest: Option<Ordered> = None;
+        self.migrate_first(now);
         for _ in 0..RESORTS_MAX {
-            if self.queue.len(self.side.other()) > 0 {
-                self.migrate(now);
-            }
             let first = self.queue.first(self.side)?;
             if !self.nodes[first.slot.index()].is_hit() {
                 return Some(first);

@@ -2,7 +2,8 @@
 
 use super::age::Times;
 use super::cache_control::ResponseDirectives;
-use super::freshness::{Freshness, Rule};
+use super::freshness::Freshness;
+use super::lifetime::Rule;
 use super::policy::{FreshnessPolicy, SetCookie};
 use super::range::ContentRange;
 use super::request::{MethodClass, RequestFacts};

@@ -8,9 +8,10 @@ use super::origin::{FetchFailure, Origin};
 use super::rules::CacheRules;
 use selvedge_cache::semantics::stored::{Stored as StoredView, Update, Updated};
 use selvedge_cache::semantics::{
-    self, Failure, Freshness, Judgement, KeyHash, NotStored, Received, RequestFacts, Stale, Storable, Times,
-    Vary, judge, on_error,
+    self, Failure, Freshness, Judgement, KeyHash, NotStored, RequestFacts, Stale, Storable, Times, Vary,
+    judge, on_error,
 };
+use selvedge_cache::stamps::ScopeHash;
 use selvedge_exchange::{Body, BodyError, Frame, Interim, Request, Response};
 use selvedge_types::{Fields, Hlc, Method, Status, UnixMillis, name};
 use std::sync::Arc;
@@ -170,11 +171,8 @@ impl Inner {
     ) {
         let rules = order.rules.for_response(response.status, &response.fields);
         rules.strip_cookies(&mut response.fields);
-        let judgement = judge_response(&order, &rules, &response, times);
-        let fits = response.body.length().is_none_or(|n| n <= rules.object_bytes_max);
-        let stored =
-            rules.enabled && fits && judgement.verdict == Ok(Storable::Whole) && response.tunnel.is_none();
-        let labels = if stored { self.labels(&order, &rules, &response.fields) } else { None };
+        let Received { judgement, labels } = self.receive_response(&order, &rules, &response, times);
+        let labels = labels.filter(|_| judgement.verdict == Ok(Storable::Whole));
         if labels.is_none() && !is_shareable_error(&response, &judgement) {
             self.note_pass(&order, times.responded);
             // Whoever asked first may have left; then nobody wants the answer.
@@ -263,21 +261,41 @@ impl Inner {
     }
 }
 
+/// What is known of a response that has come.
+pub(crate) struct Received {
+    pub(crate) judgement: Judgement,
+    /// What it can be purged by; none if it must not be stored.
+    pub(crate) labels: Option<Box<[ScopeHash]>>,
+}
+
+impl Inner {
+    /// Decides whether and how a response is stored.
+    pub(crate) fn receive_response(
+        &self,
+        order: &Order,
+        rules: &CacheRules,
+        response: &Response,
+        times: Times,
+    ) -> Received {
+        let received = semantics::Received {
+            request: &order.facts,
+            target: super::target_of(&order.request),
+            status: response.status,
+            fields: &response.fields,
+            times,
+        };
+        let judgement = judge(received, &rules.freshness);
+        let fits = response.body.length().is_none_or(|n| n <= rules.object_bytes_max);
+        let may_store = rules.enabled && fits && judgement.is_storable() && response.tunnel.is_none();
+        let labels = if may_store { self.labels(order, rules, &response.fields) } else { None };
+        Received { judgement, labels }
+    }
+}
+
 enum Validated {
     Use(Answer),
     /// It is a response of its own, or does not fit what is stored.
     Unknown,
-}
-
-fn judge_response(order: &Order, rules: &CacheRules, response: &Response, times: Times) -> Judgement {
-    let received = Received {
-        request: &order.facts,
-        target: super::target_of(&order.request),
-        status: response.status,
-        fields: &response.fields,
-        times,
-    };
-    judge(received, &rules.freshness)
 }
 
 /// Whether an error that is not stored may yet answer all who wait, so that a failing origin is not asked by

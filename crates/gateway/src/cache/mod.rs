@@ -18,6 +18,7 @@ mod memory;
 mod metrics;
 mod object;
 pub mod origin;
+mod parts;
 mod pass;
 mod record;
 mod rules;
@@ -31,11 +32,12 @@ use flight::{Flight, Head};
 use flights::{Flights, Joined};
 use memory::{Lookup, Memory};
 use metrics::CacheMetrics;
-use object::{Object, Stored};
+use object::{Content, Object, Stored};
 use origin::{FetchFailure, Origin};
+use parts::Refetch;
 pub use rules::{CacheRules, CompressRules, Refine};
 use selvedge_cache::semantics::{
-    CacheStatus, Forwarded, KeyHash, MethodClass, RequestFacts, Reuse, Target, Vary, reuse,
+    CacheStatus, Forwarded, KeyHash, MethodClass, RequestFacts, Reuse, Span, Target, Vary, reuse,
 };
 use selvedge_exchange::{Body, Later, Reply, Request, Response, Source};
 use selvedge_observe::Registry;
@@ -153,7 +155,9 @@ impl Inner {
                 let why = if varies { Forwarded::VaryMiss } else { Forwarded::UriMiss };
                 self.answer_absent(ask, facts, primary, key, why)
             }
-            Lookup::Pass(until) if until > now => self.pass_reply(ask, facts, Forwarded::UriMiss),
+            Lookup::Pass(until) if until > now && !facts.directives.only_if_cached => {
+                self.alone_reply(ask, facts, primary, Forwarded::UriMiss)
+            }
             Lookup::Pass(_) => self.answer_absent(ask, facts, primary, primary, Forwarded::UriMiss),
         }
     }
@@ -184,7 +188,7 @@ impl Inner {
             Reuse::Revalidate(why) => {
                 let forwarded = if why.is_by_request() { Forwarded::Request } else { Forwarded::Stale };
                 if ask.request.method == Method::Head {
-                    return self.pass_reply(ask, facts, forwarded);
+                    return self.pass_beside(ask, facts, forwarded, Some((key, object)));
                 }
                 return self.fetch_reply(ask, facts, primary, key, Some((key, object)), forwarded);
             }
@@ -192,12 +196,21 @@ impl Inner {
         if refresh {
             self.refresh(&ask, facts, primary, key, &object);
         }
+        let mut refetch = None;
+        if let Content::Sliced(layout) = object.content {
+            let from = Refetch::new(&ask, &object, key);
+            if let Some(gap) = self.first_missing(key, layout, &ask.request.fields, &facts) {
+                return self.complete(ask, facts, primary, from, gap);
+            }
+            refetch = Some(from);
+        }
         let asked = Asked {
             method: ask.request.method.clone(),
             fields: std::mem::take(&mut ask.request.fields),
             facts,
             rules: ask.rules.clone(),
             now,
+            refetch,
         };
         match self.serve(&object, key, &asked, how, true) {
             Ok(Served::Ready(response)) => Reply::Now(response),
@@ -227,6 +240,44 @@ impl Inner {
         }
     }
 
+    /// Fetches the first stretch that is missing of a stored response, then answers from it.
+    fn complete(
+        self: &Arc<Self>,
+        ask: Ask,
+        facts: RequestFacts,
+        primary: KeyHash,
+        from: Arc<Refetch>,
+        gap: Span,
+    ) -> Reply {
+        if facts.directives.only_if_cached {
+            return Reply::Now(only_if_cached());
+        }
+        let inner = self.clone();
+        Reply::later(async move {
+            if inner.fetch_span(&from, gap).await.is_err() {
+                inner.forget(from.key);
+                return inner.answer_absent(ask, facts, primary, from.key, Forwarded::Partial).wait().await;
+            }
+            let now = inner.clock.wall();
+            let asked = Asked {
+                method: ask.request.method,
+                fields: ask.request.fields,
+                facts,
+                rules: ask.rules,
+                now,
+                refetch: Some(from.clone()),
+            };
+            let mut status = CacheStatus::forwarded(Forwarded::Partial);
+            status.forward_status = Some(Status::PARTIAL_CONTENT);
+            status.stored = true;
+            let how = How { status, age: Some(from.object.freshness.age(now)), source: Source::Miss };
+            match inner.serve(&from.object, from.key, &asked, how, false) {
+                Ok(Served::Ready(response)) => response,
+                _ => unreadable(),
+            }
+        })
+    }
+
     fn answer_absent(
         self: &Arc<Self>,
         ask: Ask,
@@ -238,8 +289,11 @@ impl Inner {
         if facts.directives.only_if_cached {
             return Reply::Now(only_if_cached());
         }
-        if facts.method == MethodClass::Head || facts.range || facts.directives.no_store {
+        if facts.method == MethodClass::Head {
             return self.pass_reply(ask, facts, why);
+        }
+        if facts.range || facts.directives.no_store {
+            return self.alone_reply(ask, facts, primary, why);
         }
         self.fetch_reply(ask, facts, primary, key, None, why)
     }
@@ -444,6 +498,7 @@ fn asked_by(order: &Order, now: UnixMillis) -> Asked {
         facts: order.facts,
         rules: order.rules.clone(),
         now,
+        refetch: None,
     }
 }
 

@@ -1,27 +1,53 @@
-//! Requests that are not answered from the cache: other methods, bypassed ones, those that may not be shared.
+//! Requests that nobody waits with: other methods, bypassed ones, those for parts of what is not stored, and
+//! those whose answers were not shareable the last time.
 
-use super::fill::Order;
+use super::fill::{NewResponse, Order, Received};
+use super::keep::Keeper;
+use super::object::{Content, Object, Stored};
+use super::parts::{PartKeeper, without_range};
 use super::serve::compress_passing;
 use super::{Ask, INTERIM_QUEUE, Inner, failed, unreadable};
-use selvedge_cache::semantics::{CacheStatus, Forwarded, RequestFacts};
-use selvedge_exchange::{Body, Later, Reply, Request, Response, Source};
-use selvedge_types::{Method, name};
+use bytes::Bytes;
+use selvedge_cache::semantics::stored::{Stored as StoredView, Update, update_from_head};
+use selvedge_cache::semantics::{
+    CacheStatus, Forwarded, KeyHash, RequestFacts, Storable, Times, Vary, storable_fields,
+};
+use selvedge_exchange::{Body, BodyError, BodyStream, Frame, Later, Reply, Request, Response, Source};
+use selvedge_types::{FieldError, Fields, Hlc, Method, name};
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use tokio::sync::mpsc;
 
 impl Inner {
     /// Sends the request to the origin and its response to the client, past the store.
     pub(crate) fn pass_reply(self: &Arc<Self>, ask: Ask, facts: RequestFacts, why: Forwarded) -> Reply {
+        self.pass_beside(ask, facts, why, None)
+    }
+
+    /// The same; a HEAD's answer brings the stored response under that key up to date.
+    pub(crate) fn pass_beside(
+        self: &Arc<Self>,
+        ask: Ask,
+        facts: RequestFacts,
+        why: Forwarded,
+        stored: Option<(KeyHash, Arc<Object>)>,
+    ) -> Reply {
         let (sender, interim) = mpsc::channel(INTERIM_QUEUE);
         let inner = self.clone();
         let response = Box::pin(async move {
             let Ask { request, rules, origin, .. } = ask;
             let seen = super::copy_of(&request);
+            let started = inner.tick();
+            let requested = inner.clock.wall();
             match origin.fetch(request, Some(sender)).await {
                 Ok(mut response) => {
+                    let times = Times { requested, responded: inner.clock.wall() };
                     inner.invalidate(&seen, &facts, &rules, response.status, &response.fields);
+                    if let (Some((key, object)), Method::Head) = (stored, &seen.method) {
+                        inner.update_by_head(&seen, &facts, &rules, key, &object, &response, times, started);
+                    }
                     rules.strip_cookies(&mut response.fields);
-                    finish(response, &seen, &rules, why)
+                    finish(response, &seen, &rules, CacheStatus::forwarded(why))
                 }
                 Err(failure) => {
                     inner.metrics.origin_failed(failure.proxy_error);
@@ -34,28 +60,175 @@ impl Inner {
 
     /// A response that turned out to be for this request alone.
     pub(crate) fn passed(&self, response: Response, order: &Order, why: Forwarded) -> Response {
-        finish(response, &order.request, &order.rules, why)
+        finish(response, &order.request, &order.rules, CacheStatus::forwarded(why))
     }
 
-    /// Fetches for one request alone.
-    pub(crate) async fn fetch_alone(&self, order: Order, why: Forwarded) -> Response {
-        let Order { request, rules, origin, interim, .. } = order;
-        let seen = super::copy_of(&request);
-        let outcome = origin.fetch(request, interim).await;
-        match outcome {
-            Ok(response) => finish(response, &seen, &rules, why),
-            Err(failure) => failed(&failure, &rules),
+    /// As [`Inner::fetch_alone`], for a request that is not waited with from the start.
+    pub(crate) fn alone_reply(
+        self: &Arc<Self>,
+        ask: Ask,
+        facts: RequestFacts,
+        primary: KeyHash,
+        why: Forwarded,
+    ) -> Reply {
+        let (sender, interim) = mpsc::channel(INTERIM_QUEUE);
+        let Ask { request, rules, origin, .. } = ask;
+        let order = Order { request, facts, rules, origin, primary, stored: None, interim: Some(sender) };
+        let response = Box::pin(self.clone().fetch_alone(order, why));
+        Reply::Later(Later { response, interim: Some(interim) })
+    }
+
+    /// Fetches for one request alone, with its own conditions and range; keeps what may be kept as it passes.
+    pub(crate) async fn fetch_alone(self: Arc<Self>, mut order: Order, why: Forwarded) -> Response {
+        let started = self.tick();
+        let requested = self.clock.wall();
+        let request = super::copy_of(&order.request);
+        match order.origin.fetch(request, order.interim.take()).await {
+            Ok(mut response) => {
+                let times = Times { requested, responded: self.clock.wall() };
+                let mut status = CacheStatus::forwarded(why);
+                status.stored = self.tee(&order, &mut response, times, started);
+                finish(response, &order.request, &order.rules, status)
+            }
+            Err(failure) => {
+                self.metrics.origin_failed(failure.proxy_error);
+                failed(&failure, &order.rules)
+            }
+        }
+    }
+
+    /// Has the response's content kept as it passes, if it may be; says so.
+    fn tee(self: &Arc<Self>, order: &Order, response: &mut Response, times: Times, started: Hlc) -> bool {
+        let rules = order.rules.for_response(response.status, &response.fields);
+        rules.strip_cookies(&mut response.fields);
+        let Received { judgement, labels } = self.receive_response(order, &rules, response, times);
+        let (Ok(storable), Some(labels)) = (judgement.verdict, labels) else { return false };
+        let fields = storable_fields(&response.fields, &judgement.omit, times.responded);
+        let key = self.variant(order.primary, &judgement.vary, &order.request.fields);
+        let keeper = match storable {
+            Storable::Whole => {
+                let new = NewResponse {
+                    status: response.status,
+                    fields,
+                    length: response.body.length(),
+                    freshness: judgement.freshness,
+                    content_id: Some(started.to_bits()),
+                    vary: judgement.vary,
+                    key,
+                    rules,
+                };
+                Some(Tee::Whole(Box::new(Keeper::new(self.clone(), order.primary, &new, labels, started))))
+            }
+            Storable::Part(range) => {
+                let object = Object {
+                    fields: without_range(fields),
+                    content: Content::Whole(Bytes::new()),
+                    freshness: judgement.freshness,
+                    fetched: started,
+                    content_id: started.to_bits(),
+                    labels,
+                    status: response.status,
+                };
+                let kept = self.keep_part(order, response, object, key, range, times);
+                if let (Vary::On(names), true) = (judgement.vary, kept.is_some()) {
+                    self.put(order.primary, Stored::Varies(Arc::new(names)));
+                }
+                kept.map(Tee::Part)
+            }
+        };
+        let Some(keeper) = keeper else { return false };
+        let body = std::mem::take(&mut response.body);
+        response.body = Body::Stream(Box::new(Kept { body, keeper: Some(keeper) }));
+        true
+    }
+
+    /// RFC 9111 section 4.3.5.
+    #[allow(clippy::too_many_arguments)] // all of one exchange
+    fn update_by_head(
+        &self,
+        request: &Request,
+        facts: &RequestFacts,
+        rules: &super::CacheRules,
+        key: KeyHash,
+        object: &Arc<Object>,
+        response: &Response,
+        times: Times,
+        started: Hlc,
+    ) {
+        let Ok(fields) = object.fields() else { return };
+        let facts = RequestFacts { method: selvedge_cache::semantics::MethodClass::Get, ..*facts };
+        let view = StoredView {
+            request: &facts,
+            target: super::target_of(request),
+            status: object.status,
+            fields: &fields,
+        };
+        match update_from_head(view, response.status, &response.fields, times, &rules.freshness) {
+            Update::Fresh(updated) => drop(self.freshen(key, object, &updated, started)),
+            Update::Mismatch if response.status.is_success() => {
+                let stale = object.freshness.made_stale(times.responded);
+                let outdated = object.freshened(object.fields.clone(), stale, object.fetched);
+                self.put(key, Stored::Object(Arc::new(outdated)));
+            }
+            Update::Mismatch => {}
         }
     }
 }
 
-fn finish(mut response: Response, request: &Request, rules: &super::CacheRules, why: Forwarded) -> Response {
-    let done = add_fields(&mut response, request, rules, why);
-    if done.is_err() {
+enum Tee {
+    Whole(Box<Keeper>),
+    Part(PartKeeper),
+}
+
+/// Content that is kept as it passes.
+struct Kept {
+    body: Body,
+    keeper: Option<Tee>,
+}
+
+impl BodyStream for Kept {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, BodyError>>> {
+        let frame = ready!(self.body.poll_frame(cx));
+        match &frame {
+            Some(Ok(Frame::Data(data))) => {
+                let full = match &mut self.keeper {
+                    Some(Tee::Whole(keeper)) => keeper.push(data).is_err(),
+                    Some(Tee::Part(keeper)) => {
+                        keeper.push(data);
+                        false
+                    }
+                    None => false,
+                };
+                if full {
+                    self.keeper = None;
+                }
+            }
+            Some(Ok(Frame::Trailers(_))) | None => {
+                if let Some(Tee::Whole(keeper)) = self.keeper.take() {
+                    keeper.finish();
+                }
+            }
+            Some(Err(_)) => self.keeper = None,
+        }
+        Poll::Ready(frame)
+    }
+
+    fn length(&self) -> Option<u64> {
+        self.body.length()
+    }
+}
+
+fn finish(
+    mut response: Response,
+    request: &Request,
+    rules: &super::CacheRules,
+    status: CacheStatus<'_>,
+) -> Response {
+    if add_fields(&mut response, request, rules, status).is_err() {
         return unreadable();
     }
-    response.source =
-        if matches!(why, Forwarded::Bypass | Forwarded::Method) { Source::Bypass } else { Source::Miss };
+    let past = matches!(status.forwarded, Some(Forwarded::Bypass | Forwarded::Method));
+    response.source = if past { Source::Bypass } else { Source::Miss };
     response
 }
 
@@ -63,17 +236,21 @@ fn add_fields(
     response: &mut Response,
     request: &Request,
     rules: &super::CacheRules,
-    why: Forwarded,
-) -> Result<(), selvedge_types::FieldError> {
-    let mut status = Vec::with_capacity(48);
-    CacheStatus::forwarded(why).write(&rules.cache_name, &mut status);
-    response.fields.add(name::CACHE_STATUS, status)?;
-    if !rules.expose_tags {
-        response.fields.remove(name::SURROGATE_KEY);
-        response.fields.remove(name::CACHE_TAG);
-    }
+    status: CacheStatus<'_>,
+) -> Result<(), FieldError> {
+    let mut text = Vec::with_capacity(48);
+    status.write(&rules.cache_name, &mut text);
+    response.fields.add(name::CACHE_STATUS, text)?;
+    hide_tags(&mut response.fields, rules);
     if request.method != Method::Head && response.tunnel.is_none() && !matches!(response.body, Body::Empty) {
         compress_passing(response, &request.fields, rules)?;
     }
     Ok(())
+}
+
+pub(crate) fn hide_tags(fields: &mut Fields, rules: &super::CacheRules) {
+    if !rules.expose_tags {
+        fields.remove(name::SURROGATE_KEY);
+        fields.remove(name::CACHE_TAG);
+    }
 }

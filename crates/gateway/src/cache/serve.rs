@@ -6,6 +6,8 @@ use super::flight::{Next, Reader};
 use super::keep::{slice_key, spread};
 use super::memory::derived;
 use super::object::{Content, Object, Slice, Stored};
+use super::parts::Refetch;
+use super::pass::hide_tags;
 use super::rules::{CacheRules, CompressRules};
 use super::sliced::SlicedBody;
 use crate::compress::{compress, compressed};
@@ -32,6 +34,8 @@ pub(crate) struct Asked {
     pub(crate) facts: RequestFacts,
     pub(crate) rules: Arc<CacheRules>,
     pub(crate) now: UnixMillis,
+    /// How to fetch what is missing of a response in slices.
+    pub(crate) refetch: Option<Arc<Refetch>>,
 }
 
 /// How an answer came about.
@@ -101,7 +105,9 @@ impl Inner {
                 }
             }
             (Content::Sliced(layout), _) => match Span::new(0, layout.length) {
-                Some(all) => SlicedBody::new(self.clone(), key, *layout, all).into_body(),
+                Some(all) => {
+                    SlicedBody::new(self.clone(), key, *layout, all, asked.refetch.clone()).into_body()
+                }
                 None => Body::Empty,
             },
         };
@@ -167,7 +173,7 @@ impl Inner {
             Selected::One(span) => {
                 let mut response = Response::new(Status::PARTIAL_CONTENT);
                 response.fields = part_fields(fields, ContentRange { span, length: Some(length) })?;
-                response.body = self.body_of(object, key, span);
+                response.body = self.body_of(object, key, span, asked);
                 Ok(Some(response))
             }
             Selected::Many(spans) => {
@@ -175,21 +181,23 @@ impl Inner {
                 let plan = Multipart::new(&spans, length, fields.get(name::CONTENT_TYPE), boundary);
                 let mut response = Response::new(Status::PARTIAL_CONTENT);
                 response.fields = plan.fields(fields)?;
-                let bodies = spans.iter().map(|span| self.body_of(object, key, *span)).collect();
+                let bodies = spans.iter().map(|span| self.body_of(object, key, *span, asked)).collect();
                 response.body = Body::Stream(Box::new(Parts::new(plan, bodies)));
                 Ok(Some(response))
             }
         }
     }
 
-    fn body_of(self: &Arc<Self>, object: &Object, key: KeyHash, span: Span) -> Body {
+    fn body_of(self: &Arc<Self>, object: &Object, key: KeyHash, span: Span, asked: &Asked) -> Body {
         match &object.content {
             Content::Whole(bytes) => {
                 let end = usize::try_from(span.end()).unwrap_or(bytes.len()).min(bytes.len());
                 let start = usize::try_from(span.start()).unwrap_or(end).min(end);
                 Body::from(bytes.slice(start..end))
             }
-            Content::Sliced(layout) => SlicedBody::new(self.clone(), key, *layout, span).into_body(),
+            Content::Sliced(layout) => {
+                SlicedBody::new(self.clone(), key, *layout, span, asked.refetch.clone()).into_body()
+            }
         }
     }
 
@@ -271,10 +279,7 @@ fn finished(mut response: Response, asked: &Asked, how: How<'_>) -> Result<Respo
     let mut status = Vec::with_capacity(48);
     how.status.write(&asked.rules.cache_name, &mut status);
     response.fields.add(name::CACHE_STATUS, status)?;
-    if !asked.rules.expose_tags {
-        response.fields.remove(name::SURROGATE_KEY);
-        response.fields.remove(name::CACHE_TAG);
-    }
+    hide_tags(&mut response.fields, &asked.rules);
     response.source = how.source;
     Ok(response)
 }

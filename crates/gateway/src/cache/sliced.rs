@@ -3,6 +3,7 @@
 use super::Inner;
 use super::keep::slice_key;
 use super::object::{Layout, Stored};
+use super::parts::Refetch;
 use bytes::Bytes;
 use selvedge_cache::semantics::{KeyHash, Span};
 use selvedge_exchange::{Body, BodyError, BodyStream, Frame};
@@ -22,19 +23,40 @@ pub(crate) struct SlicedBody {
     end: u64,
     length: u64,
     reading: Option<Read>,
+    refetch: Option<Arc<Refetch>>,
 }
 
 impl SlicedBody {
-    pub(crate) fn new(inner: Arc<Inner>, key: KeyHash, layout: Layout, span: Span) -> Self {
-        SlicedBody {
-            inner,
-            key,
-            layout,
-            at: span.start(),
-            end: span.end(),
-            length: span.len(),
-            reading: None,
-        }
+    pub(crate) fn new(
+        inner: Arc<Inner>,
+        key: KeyHash,
+        layout: Layout,
+        span: Span,
+        refetch: Option<Arc<Refetch>>,
+    ) -> Self {
+        let (at, end, length) = (span.start(), span.end(), span.len());
+        SlicedBody { inner, key, layout, at, end, length, reading: None, refetch }
+    }
+
+    /// Reads the rest of a slice from disk, or from the origin if it is not there.
+    fn read(&self, slice_key: KeyHash) -> Read {
+        let (inner, refetch, layout) = (self.inner.clone(), self.refetch.clone(), self.layout);
+        let slice_end = (self.at / layout.slice_bytes + 1).saturating_mul(layout.slice_bytes);
+        let (from, wanted, end) = (self.at, self.end, slice_end.min(layout.length));
+        Box::pin(async move {
+            if let Some(at) = inner.on_disk(slice_key)
+                && let Some(Stored::Slice(slice)) = inner.read_disk(slice_key, at).await
+                && let Some(data) = slice.from(from, wanted)
+            {
+                return Ok(data);
+            }
+            let (Some(refetch), Some(span)) = (refetch, Span::new(from, end)) else {
+                return Err(BodyError::Gone("a part of it was dropped"));
+            };
+            let data = inner.fetch_span(&refetch, span).await?;
+            let wanted = usize::try_from(wanted - from).unwrap_or(usize::MAX).min(data.len());
+            if wanted == 0 { Err(BodyError::Incomplete) } else { Ok(data.slice(..wanted)) }
+        })
     }
 
     pub(crate) fn into_body(self) -> Body {
@@ -66,17 +88,7 @@ impl BodyStream for SlicedBody {
         {
             return self.took(data);
         }
-        let Some(at) = self.inner.on_disk(key) else {
-            return Poll::Ready(Some(Err(BodyError::Gone("a slice of it was evicted"))));
-        };
-        let (inner, from, end) = (self.inner.clone(), self.at, self.end);
-        self.reading = Some(Box::pin(async move {
-            match inner.read_disk(key, at).await {
-                Some(Stored::Slice(slice)) => slice.from(from, end),
-                _ => None,
-            }
-            .ok_or(BodyError::Gone("a slice of it was evicted"))
-        }));
+        self.reading = Some(self.read(key));
         self.poll_frame(cx)
     }
 

@@ -2,7 +2,7 @@
 
 use super::connect::{Connected, connect};
 use super::endpoint::{Endpoint, Speaks};
-use super::error::{FetchError, FetchErrorKind, Stage};
+use super::error::{FetchError, Stage};
 use super::group::Group;
 use super::h1::{self, BodyTimes, Broken, OriginTunnel};
 use super::hop::strip_response;
@@ -10,6 +10,7 @@ use super::http2;
 use super::lease::Lease;
 use super::outgoing::Outgoing;
 use super::upload::Upload;
+use selvedge_cache::semantics::ProxyError;
 use selvedge_exchange::{Body, Response};
 use selvedge_types::resource::OriginProtocol;
 use selvedge_types::{Fields, Scheme, Status, name};
@@ -116,7 +117,7 @@ async fn http2_line(group: &Group, endpoint: &Endpoint, until: Instant) -> Resul
     }
     let Ok(_connecting) = timeout_at(until, endpoint.http2.connecting.lock()).await else {
         let detail = "could not be connected to in time";
-        return Err(FetchError::new(FetchErrorKind::ConnectionTimeout, Stage::Unsent, detail));
+        return Err(FetchError::new(ProxyError::ConnectionTimeout, Stage::Unsent, detail));
     };
     if let Some(line) = take() {
         return Ok(line);

@@ -1,12 +1,13 @@
 //! Opens connections: TCP, TLS, and the protocol that was agreed on.
 
 use super::endpoint::{Endpoint, Speaks};
-use super::error::{FetchError, FetchErrorKind, Stage};
+use super::error::{FetchError, Stage};
 use super::group::Group;
 use super::h1;
 use super::http2;
 use super::io::Io;
 use super::tls;
+use selvedge_cache::semantics::ProxyError;
 use selvedge_rt::Stream;
 use selvedge_types::Scheme;
 use selvedge_types::resource::OriginProtocol;
@@ -35,7 +36,7 @@ pub(super) async fn connect(
     endpoint.pool.make_room();
     let late = |_| {
         let detail = "could not be connected to in time";
-        FetchError::new(FetchErrorKind::ConnectionTimeout, Stage::Unsent, detail)
+        FetchError::new(ProxyError::ConnectionTimeout, Stage::Unsent, detail)
     };
     timeout_at(until, connect_now(group, endpoint, http1_only)).await.unwrap_or_else(|e| Err(late(e)))
 }
@@ -80,12 +81,12 @@ async fn connect_tcp(group: &Group, endpoint: &Endpoint) -> Result<Stream, Fetch
 
 fn refused(addr: SocketAddr, error: &io::Error) -> FetchError {
     let kind = match error.kind() {
-        ErrorKind::ConnectionRefused => FetchErrorKind::ConnectionRefused,
-        ErrorKind::TimedOut => FetchErrorKind::ConnectionTimeout,
+        ErrorKind::ConnectionRefused => ProxyError::ConnectionRefused,
+        ErrorKind::TimedOut => ProxyError::ConnectionTimeout,
         ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable | ErrorKind::AddrNotAvailable => {
-            FetchErrorKind::DestinationIpUnroutable
+            ProxyError::DestinationIpUnroutable
         }
-        _ => FetchErrorKind::ConnectionRefused,
+        _ => ProxyError::ConnectionRefused,
     };
     FetchError::new(kind, Stage::Unsent, format!("connecting to {addr}: {error}"))
 }
@@ -98,7 +99,7 @@ async fn connect_tls(
 ) -> Result<tokio_rustls::client::TlsStream<Stream>, FetchError> {
     let (Some(tls), Some(name)) = (&group.tls, endpoint.place.server_name.clone()) else {
         let detail = "its name cannot be verified in TLS: set `sni`";
-        return Err(FetchError::new(FetchErrorKind::TlsProtocolError, Stage::Unsent, detail));
+        return Err(FetchError::new(ProxyError::TlsProtocolError, Stage::Unsent, detail));
     };
     let config = if http1_only { &tls.http1 } else { &tls.usual };
     let connecting = TlsConnector::from(config.clone()).connect(name, stream);

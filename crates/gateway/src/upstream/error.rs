@@ -1,102 +1,7 @@
 //! Why a fetch failed: for which reason, on which side, and whether trying again could help.
 
-use selvedge_types::Status;
+use selvedge_cache::semantics::ProxyError;
 use std::fmt;
-
-/// The reason, as one of the error types of Proxy-Status (RFC 9209 section 2.3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum FetchErrorKind {
-    /// Looking the origin's name up took too long.
-    DnsTimeout,
-    /// The origin's name could not be looked up, or has no address.
-    DnsError,
-    /// The group has no endpoint.
-    DestinationUnavailable,
-    /// There is no route to the address.
-    DestinationIpUnroutable,
-    /// The origin refused the connection.
-    ConnectionRefused,
-    /// The connection ended before any byte of an answer.
-    ConnectionTerminated,
-    /// Connecting, with TLS, took too long.
-    ConnectionTimeout,
-    /// The origin took none of the request's bytes for too long.
-    ConnectionWriteTimeout,
-    /// As many requests wait for a connection, or wait as long, as is allowed.
-    ConnectionLimitReached,
-    /// TLS failed.
-    TlsProtocolError,
-    /// The origin's certificate is not valid for it.
-    TlsCertificateError,
-    /// The origin sent a TLS alert.
-    TlsAlertReceived,
-    /// The request's own content broke off or is malformed.
-    HttpRequestError,
-    /// The connection ended within the head of the answer.
-    HttpResponseIncomplete,
-    /// The head of the answer is larger than is allowed.
-    HttpResponseHeaderSectionSize,
-    /// The head of the answer took too long.
-    HttpResponseTimeout,
-    /// The origin switched protocols unasked, or could not.
-    HttpUpgradeFailed,
-    /// The answer breaks HTTP.
-    HttpProtocolError,
-    /// The request cannot be sent as it is.
-    ProxyInternalError,
-}
-
-impl FetchErrorKind {
-    /// The token in Proxy-Status (RFC 9209 section 2.3).
-    pub fn proxy_status(self) -> &'static str {
-        use FetchErrorKind::*;
-        match self {
-            DnsTimeout => "dns_timeout",
-            DnsError => "dns_error",
-            DestinationUnavailable => "destination_unavailable",
-            DestinationIpUnroutable => "destination_ip_unroutable",
-            ConnectionRefused => "connection_refused",
-            ConnectionTerminated => "connection_terminated",
-            ConnectionTimeout => "connection_timeout",
-            ConnectionWriteTimeout => "connection_write_timeout",
-            ConnectionLimitReached => "connection_limit_reached",
-            TlsProtocolError => "tls_protocol_error",
-            TlsCertificateError => "tls_certificate_error",
-            TlsAlertReceived => "tls_alert_received",
-            HttpRequestError => "http_request_error",
-            HttpResponseIncomplete => "http_response_incomplete",
-            HttpResponseHeaderSectionSize => "http_response_header_section_size",
-            HttpResponseTimeout => "http_response_timeout",
-            HttpUpgradeFailed => "http_upgrade_failed",
-            HttpProtocolError => "http_protocol_error",
-            ProxyInternalError => "proxy_internal_error",
-        }
-    }
-
-    /// The status to answer with (RFC 9209 section 2.3 recommends them).
-    pub fn status(self) -> Status {
-        use FetchErrorKind::*;
-        match self {
-            DnsTimeout | ConnectionTimeout | ConnectionWriteTimeout | HttpResponseTimeout => {
-                Status::GATEWAY_TIMEOUT
-            }
-            DestinationUnavailable | ConnectionLimitReached => Status::SERVICE_UNAVAILABLE,
-            HttpRequestError => Status::BAD_REQUEST,
-            ProxyInternalError => Status::new(500).unwrap_or(Status::BAD_GATEWAY),
-            _ => Status::BAD_GATEWAY,
-        }
-    }
-
-    /// Whose fault it is.
-    pub fn side(self) -> Side {
-        use FetchErrorKind::*;
-        match self {
-            HttpRequestError => Side::Client,
-            ConnectionLimitReached | ProxyInternalError => Side::Gateway,
-            _ => Side::Origin,
-        }
-    }
-}
 
 /// Where an error has its cause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -125,8 +30,8 @@ pub enum Stage {
 /// Why a fetch failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FetchError {
-    /// The reason.
-    pub kind: FetchErrorKind,
+    /// The reason (RFC 9209 section 2.3), which also gives the status to answer with.
+    pub kind: ProxyError,
     /// How far the request came.
     pub stage: Stage,
     /// The endpoint that the last try went to, if one was chosen.
@@ -136,13 +41,22 @@ pub struct FetchError {
 }
 
 impl FetchError {
-    pub(super) fn new(kind: FetchErrorKind, stage: Stage, detail: impl Into<String>) -> Self {
+    pub(super) fn new(kind: ProxyError, stage: Stage, detail: impl Into<String>) -> Self {
         FetchError { kind, stage, endpoint: None, detail: detail.into() }
+    }
+
+    /// Whose fault it is.
+    pub fn side(&self) -> Side {
+        match self.kind {
+            ProxyError::HttpRequestError => Side::Client,
+            ProxyError::ConnectionLimitReached | ProxyError::ProxyInternalError => Side::Gateway,
+            _ => Side::Origin,
+        }
     }
 
     /// Whether the same request might succeed a little later. What was tried again already was not enough.
     pub fn may_pass(&self) -> bool {
-        self.kind.side() != Side::Client && self.kind != FetchErrorKind::ProxyInternalError
+        self.side() != Side::Client && self.kind != ProxyError::ProxyInternalError
     }
 }
 

@@ -3,13 +3,14 @@
 use super::attempt::attempt;
 use super::balance::EndpointId;
 use super::endpoint::Endpoint;
-use super::error::{FetchError, FetchErrorKind, Side, Stage};
+use super::error::{FetchError, Side, Stage};
 use super::group::Group;
 use super::h1::Broken;
 use super::hop::{Wishes, strip_request};
 use super::outgoing::Outgoing;
 use super::retry::{Case, Verdict, decide};
 use super::upload::Upload;
+use selvedge_cache::semantics::ProxyError;
 use selvedge_exchange::{Body, Interim, Request, Response};
 use selvedge_types::resource::OriginHost;
 use selvedge_types::{FieldError, name};
@@ -35,8 +36,7 @@ pub(super) async fn fetch(
     let due = Instant::now().checked_add(group.times.total);
     let due = due.ok_or_else(|| internal("the total time is too long"))?;
     let found = timeout_at(due, group.endpoints()).await;
-    let late =
-        || FetchError::new(FetchErrorKind::DnsTimeout, Stage::Unsent, "looking names up took too long");
+    let late = || FetchError::new(ProxyError::DnsTimeout, Stage::Unsent, "looking names up took too long");
     let result = match found.unwrap_or_else(|_| Err(late())) {
         Ok(endpoints) => Fetch::new(group, request, options, due)?.run(&endpoints).await,
         Err(error) => Err(error),
@@ -83,7 +83,7 @@ impl<'a> Fetch<'a> {
         loop {
             let Some(endpoint) = self.group.pick(endpoints, &self.tried) else {
                 let detail = "there is no origin";
-                return Err(FetchError::new(FetchErrorKind::DestinationUnavailable, Stage::Unsent, detail));
+                return Err(FetchError::new(ProxyError::DestinationUnavailable, Stage::Unsent, detail));
             };
             let Broken { mut error, upload: rest } = match self.try_once(&endpoint, upload, fresh).await {
                 Ok(response) => return Ok(response),
@@ -134,7 +134,7 @@ impl<'a> Fetch<'a> {
 
     /// Counts a failure against the endpoint if it is to blame.
     fn note(&self, endpoint: &Endpoint, error: &FetchError) {
-        if error.kind.side() == Side::Origin && error.stage != Stage::Stale {
+        if error.side() == Side::Origin && error.stage != Stage::Stale {
             self.group.handle_failure(endpoint);
         }
     }
@@ -165,7 +165,7 @@ impl<'a> Fetch<'a> {
 }
 
 fn internal(detail: &str) -> FetchError {
-    FetchError::new(FetchErrorKind::ProxyInternalError, Stage::Unsent, detail)
+    FetchError::new(ProxyError::ProxyInternalError, Stage::Unsent, detail)
 }
 
 fn bad_field(error: FieldError) -> FetchError {

@@ -3,7 +3,7 @@
 use super::balance::{Balancer, EndpointId, MemberView};
 use super::budget::RetryBudget;
 use super::endpoint::Endpoint;
-use super::error::{FetchError, FetchErrorKind, Stage};
+use super::error::{FetchError, Stage};
 use super::health::HealthState;
 use super::lock;
 use super::members::{Member, Resolution, merge, resolve};
@@ -14,6 +14,7 @@ use super::service::Seams;
 use super::tls::Tls;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use selvedge_cache::semantics::ProxyError;
 use selvedge_rt::{OnEnd, Rng};
 use selvedge_types::Status;
 use selvedge_types::resource::{Health, OriginTable};
@@ -133,7 +134,7 @@ impl Group {
             return Ok(endpoints);
         }
         let none =
-            || FetchError::new(FetchErrorKind::DestinationUnavailable, Stage::Unsent, "there is no origin");
+            || FetchError::new(ProxyError::DestinationUnavailable, Stage::Unsent, "there is no origin");
         Err(lock(&self.roster).error.clone().unwrap_or_else(none))
     }
 
@@ -149,9 +150,8 @@ impl Group {
     async fn look_up(&self) {
         let found = timeout(self.times.connect, resolve(&self.origin, &*self.seams.resolver)).await;
         let resolution = found.unwrap_or_else(|_| {
-            let late = || {
-                FetchError::new(FetchErrorKind::DnsTimeout, Stage::Unsent, "looking names up took too long")
-            };
+            let late =
+                || FetchError::new(ProxyError::DnsTimeout, Stage::Unsent, "looking names up took too long");
             let targets = self.origin.targets.0.iter().map(|_| Err(late())).collect();
             Resolution { targets, ttl: Some(LOOKUP_PAUSE) }
         });

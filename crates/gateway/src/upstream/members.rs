@@ -2,10 +2,11 @@
 
 use super::balance::{EndpointId, Seat};
 use super::endpoint::{Addrs, Endpoint, Place};
-use super::error::{FetchError, FetchErrorKind, Stage};
+use super::error::{FetchError, Stage};
 use super::pool::PoolLimits;
 use super::resolve::{Found, Resolve, ResolveError};
 use rustls::pki_types::ServerName;
+use selvedge_cache::semantics::ProxyError;
 use selvedge_types::Scheme;
 use selvedge_types::resource::{OriginHost, OriginTable, TargetUrl};
 use std::net::{IpAddr, SocketAddr};
@@ -180,8 +181,8 @@ fn pair(ips: &[IpAddr], port: u16) -> Vec<Addrs> {
 
 fn failed(name: &str, error: ResolveError) -> FetchError {
     let kind = match error {
-        ResolveError::Timeout => FetchErrorKind::DnsTimeout,
-        ResolveError::NotFound | ResolveError::Failed(_) => FetchErrorKind::DnsError,
+        ResolveError::Timeout => ProxyError::DnsTimeout,
+        ResolveError::NotFound | ResolveError::Failed(_) => ProxyError::DnsError,
     };
     FetchError::new(kind, Stage::Unsent, format!("looking up {name}: {error}"))
 }

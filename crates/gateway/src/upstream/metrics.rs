@@ -1,6 +1,6 @@
 //! What is counted of origins.
 
-use super::error::FetchErrorKind;
+use selvedge_cache::semantics::ProxyError;
 use selvedge_observe::{Counter, Family, Histogram, Registry};
 
 type ByOrigin = [(&'static str, String); 1];
@@ -93,8 +93,8 @@ pub(super) struct Counters {
 }
 
 impl Counters {
-    pub(super) fn count_error(&self, kind: FetchErrorKind) {
-        let labels = [("origin", self.origin.clone()), ("error", kind.proxy_status().to_owned())];
+    pub(super) fn count_error(&self, kind: ProxyError) {
+        let labels = [("origin", self.origin.clone()), ("error", kind.as_str().to_owned())];
         self.errors.get_or_create(&labels).inc();
     }
 }

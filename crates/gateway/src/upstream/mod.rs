@@ -31,6 +31,7 @@ mod latency;
 mod lease;
 mod members;
 mod metrics;
+mod origin;
 mod outgoing;
 mod pool;
 mod probe;
@@ -40,7 +41,7 @@ mod service;
 mod tls;
 mod upload;
 
-pub use error::{FetchError, FetchErrorKind, Side, Stage};
+pub use error::{FetchError, Side, Stage};
 pub use fetch::FetchOptions;
 pub use group::EndpointStatus;
 pub use health::HealthState;

@@ -3,9 +3,10 @@
 //! A connection stays with the runtime (the data-plane thread) that made it, whose reactor drives it: each
 //! runtime has a shelf of its own. The limits are for all of them together.
 
-use super::error::{FetchError, FetchErrorKind, Stage};
+use super::error::{FetchError, Stage};
 use super::h1::Conn;
 use super::lock;
+use selvedge_cache::semantics::ProxyError;
 use selvedge_types::resource::OriginTable;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -76,7 +77,7 @@ impl Pool {
         if let Ok(slot) = self.slots.clone().try_acquire_owned() {
             return Ok(slot);
         }
-        let over = |detail| FetchError::new(FetchErrorKind::ConnectionLimitReached, Stage::Unsent, detail);
+        let over = |detail| FetchError::new(ProxyError::ConnectionLimitReached, Stage::Unsent, detail);
         let Some(_place) = Waiting::enter(&self.waiting, self.limits.waiting_max) else {
             return Err(over("all connections are in use, and too many requests wait (`max_waiting`)"));
         };
@@ -203,7 +204,7 @@ mod tests {
         let (second, third) = tokio::join!(pool.slot(until), pool.slot(until));
         for (result, limit) in [(second, "max_connections"), (third, "max_waiting")] {
             let error = result.unwrap_err();
-            assert_eq!(error.kind, FetchErrorKind::ConnectionLimitReached);
+            assert_eq!(error.kind, ProxyError::ConnectionLimitReached);
             assert!(error.detail.contains(limit), "{error}");
         }
         assert_eq!(pool.waiting.load(Relaxed), 0);

@@ -1,6 +1,7 @@
 //! Whether a failed request is sent again (RFC 9110 section 9.2.2).
 
-use super::error::{FetchError, FetchErrorKind, Side, Stage};
+use super::error::{FetchError, Side, Stage};
+use selvedge_cache::semantics::ProxyError;
 
 /// What is known about the request.
 #[derive(Debug, Clone, Copy)]
@@ -27,11 +28,11 @@ pub(super) enum Verdict {
 
 /// Decides.
 pub(super) fn decide(error: &FetchError, case: Case) -> Verdict {
-    let is_full = error.kind == FetchErrorKind::ConnectionLimitReached;
-    if !case.is_repeatable || (error.kind.side() != Side::Origin && !is_full) {
+    let is_full = error.kind == ProxyError::ConnectionLimitReached;
+    if !case.is_repeatable || (error.side() != Side::Origin && !is_full) {
         return Verdict::GiveUp;
     }
-    let was_cut = error.kind == FetchErrorKind::ConnectionTerminated && !case.had_free;
+    let was_cut = error.kind == ProxyError::ConnectionTerminated && !case.had_free;
     match error.stage {
         Stage::Unsent if was_cut => Verdict::Free,
         Stage::Unsent if case.has_other => Verdict::Charged,
@@ -48,7 +49,7 @@ mod tests {
 
     #[test]
     fn requests_are_repeated_only_where_that_is_safe() {
-        use FetchErrorKind::*;
+        use ProxyError::*;
         use Stage::*;
         use Verdict::*;
         const SAFE: Case =

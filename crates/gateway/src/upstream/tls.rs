@@ -1,11 +1,11 @@
 //! TLS towards origins.
 
-use super::error::FetchErrorKind;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use selvedge_cache::semantics::ProxyError;
 use selvedge_types::resource::{OriginProtocol, OriginTable};
 use std::io;
 use std::sync::Arc;
@@ -87,14 +87,14 @@ fn roots_of(pem: &[u8], file: &str) -> Result<RootCertStore, GroupError> {
 }
 
 /// What went wrong in a handshake.
-pub(super) fn kind_of(error: &io::Error) -> FetchErrorKind {
+pub(super) fn kind_of(error: &io::Error) -> ProxyError {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => {
-            FetchErrorKind::TlsCertificateError
+            ProxyError::TlsCertificateError
         }
-        Some(rustls::Error::AlertReceived(_)) => FetchErrorKind::TlsAlertReceived,
-        Some(_) => FetchErrorKind::TlsProtocolError,
-        None => FetchErrorKind::ConnectionTerminated,
+        Some(rustls::Error::AlertReceived(_)) => ProxyError::TlsAlertReceived,
+        Some(_) => ProxyError::TlsProtocolError,
+        None => ProxyError::ConnectionTerminated,
     }
 }
 

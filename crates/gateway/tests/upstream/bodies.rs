@@ -2,6 +2,7 @@
 
 use crate::support::*;
 use bytes::Bytes;
+use selvedge_cache::semantics::ProxyError;
 use selvedge_exchange::{Body, BodyError, Frame};
 use selvedge_gateway::upstream::*;
 use selvedge_types::resource::Period;
@@ -214,7 +215,7 @@ async fn request_content_that_is_not_what_was_announced_is_never_sent_as_if() {
         }
         drop(feed);
         let error = post(&group, body).await.unwrap_err();
-        assert_eq!((error.kind, error.kind.side()), (FetchErrorKind::HttpRequestError, Side::Client));
+        assert_eq!((error.kind, error.side()), (ProxyError::HttpRequestError, Side::Client));
     }
 }
 

@@ -1,6 +1,7 @@
 //! Which server is asked, and when another one is.
 
 use crate::support::*;
+use selvedge_cache::semantics::ProxyError;
 use selvedge_exchange::Body;
 use selvedge_gateway::upstream::*;
 use selvedge_types::Method;
@@ -26,7 +27,7 @@ async fn a_refused_connection_is_tried_elsewhere_whatever_the_method() {
 async fn nobody_there_is_an_error_that_names_the_last_one_tried() {
     let (a, b) = (refusing().await, refusing().await);
     let error = get(&group(&[&a, &b])).await.unwrap_err();
-    assert_eq!((error.kind, error.stage), (FetchErrorKind::ConnectionRefused, Stage::Unsent));
+    assert_eq!((error.kind, error.stage), (ProxyError::ConnectionRefused, Stage::Unsent));
     assert!(
         a.ends_with(error.endpoint.as_deref().unwrap()) || b.ends_with(error.endpoint.as_deref().unwrap())
     );
@@ -45,7 +46,7 @@ async fn tries_are_bounded_in_number_and_by_the_budget() {
         table.retry.attempts = attempts;
         table.retry.budget_percent = budget_percent;
         let error = get(&group_of(&table)).await.unwrap_err();
-        assert_eq!(error.kind, FetchErrorKind::ConnectionTerminated);
+        assert_eq!(error.kind, ProxyError::ConnectionTerminated);
         assert_eq!(origin.connections() - before, connections, "attempts {attempts}");
     }
 }

@@ -1,6 +1,7 @@
 //! HTTP/1.1: what is sent, what is taken, when connections are used again.
 
 use crate::support::*;
+use selvedge_cache::semantics::ProxyError;
 use selvedge_exchange::{Body, Frame, Interim};
 use selvedge_gateway::upstream::*;
 use selvedge_types::resource::Period;
@@ -49,7 +50,7 @@ async fn a_request_is_sent_without_its_connections_fields_and_with_host() {
 
 #[tokio::test]
 async fn malformed_answers_are_errors_and_close_the_connection() {
-    use FetchErrorKind::*;
+    use ProxyError::*;
     let large: &[u8] =
         Box::leak(format!("HTTP/1.1 200 OK\r\nA: {}\r\n\r\n", "a".repeat(70_000)).into_bytes().into());
     for (answer, kind) in [
@@ -86,8 +87,8 @@ async fn malformed_answers_are_errors_and_close_the_connection() {
 #[tokio::test]
 async fn a_head_that_ends_early_is_an_error() {
     for (answer, kind) in [
-        (&b""[..], FetchErrorKind::ConnectionTerminated),
-        (b"HTTP/1.1 200 OK\r\nA: 1\r\n", FetchErrorKind::HttpResponseIncomplete),
+        (&b""[..], ProxyError::ConnectionTerminated),
+        (b"HTTP/1.1 200 OK\r\nA: 1\r\n", ProxyError::HttpResponseIncomplete),
     ] {
         let origin = TestOrigin::start(move |_, mut stream| async move {
             read_head(&mut stream).await;
@@ -125,7 +126,7 @@ async fn a_request_that_is_not_safe_to_repeat_is_not() {
     get(&group).await.unwrap();
     let post = request(Method::Post, "/", Body::from("x"));
     let error = group.fetch(post, FetchOptions::default()).await.unwrap_err();
-    assert_eq!((error.kind, error.stage), (FetchErrorKind::ConnectionTerminated, Stage::Stale));
+    assert_eq!((error.kind, error.stage), (ProxyError::ConnectionTerminated, Stage::Stale));
     assert_eq!(origin.connections(), 1);
 }
 
@@ -199,7 +200,7 @@ async fn interim_responses_are_passed_on() {
 async fn endless_interim_responses_are_an_error() {
     let flood: &[u8] = Box::leak(b"HTTP/1.1 103 Early Hints\r\n\r\n".repeat(100).into());
     let origin = TestOrigin::always(flood).await;
-    assert_eq!(get(&group(&[&origin.url()])).await.unwrap_err().kind, FetchErrorKind::HttpProtocolError);
+    assert_eq!(get(&group(&[&origin.url()])).await.unwrap_err().kind, ProxyError::HttpProtocolError);
 }
 
 #[tokio::test]
@@ -239,7 +240,7 @@ async fn an_origin_that_does_not_answer_in_time_is_given_up() {
         table.first_byte_timeout = Period::from_millis(first_byte);
         table.total_timeout = Period::from_millis(total);
         let error = get(&group_of(&table)).await.unwrap_err();
-        assert_eq!(error.kind, FetchErrorKind::HttpResponseTimeout);
+        assert_eq!(error.kind, ProxyError::HttpResponseTimeout);
         assert_eq!(error.kind.status(), Status::GATEWAY_TIMEOUT);
     }
 }
@@ -258,7 +259,7 @@ async fn requests_beyond_the_limit_wait_and_too_many_are_refused() {
     });
     until(|| group.status()[0].in_flight == 2).await;
     let refused = get(&group).await.unwrap_err();
-    assert_eq!(refused.kind, FetchErrorKind::ConnectionLimitReached);
+    assert_eq!(refused.kind, ProxyError::ConnectionLimitReached);
     assert_eq!(refused.kind.status(), Status::SERVICE_UNAVAILABLE);
     drop(first);
     assert_eq!(waiting.await.unwrap().unwrap(), Status::OK);

@@ -1,6 +1,7 @@
 //! Origins by name: addresses, both families, SRV records, looked up anew by TTL.
 
 use crate::support::*;
+use selvedge_cache::semantics::ProxyError;
 use selvedge_gateway::upstream::*;
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -85,9 +86,9 @@ async fn each_address_of_a_name_is_an_endpoint() {
 #[tokio::test]
 async fn a_name_that_cannot_be_found_is_an_error_of_its_kind() {
     for (error, kind) in [
-        (ResolveError::NotFound, FetchErrorKind::DnsError),
-        (ResolveError::Timeout, FetchErrorKind::DnsTimeout),
-        (ResolveError::Failed("broken".into()), FetchErrorKind::DnsError),
+        (ResolveError::NotFound, ProxyError::DnsError),
+        (ResolveError::Timeout, ProxyError::DnsTimeout),
+        (ResolveError::Failed("broken".into()), ProxyError::DnsError),
     ] {
         let script = Arc::new(Script::of([Err(error)]));
         let (upstream, _) = upstream_with(script.clone());

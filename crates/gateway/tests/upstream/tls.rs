@@ -5,6 +5,7 @@ use crate::support::*;
 use bytes::Bytes;
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
+use selvedge_cache::semantics::ProxyError;
 use selvedge_gateway::upstream::*;
 use selvedge_types::resource::OriginTable;
 use std::sync::Arc;
@@ -71,7 +72,7 @@ async fn an_untrusted_certificate_or_a_wrong_name_is_an_error() {
     misnamed.sni = Some("other.example".into());
     for (table, ca) in [(https(&origin), None), (misnamed, Some(ca))] {
         let error = get(&group_with(&table, ca)).await.unwrap_err();
-        assert_eq!(error.kind, FetchErrorKind::TlsCertificateError, "{error}");
+        assert_eq!(error.kind, ProxyError::TlsCertificateError, "{error}");
         assert_eq!(error.stage, Stage::Unsent);
     }
 }
@@ -92,7 +93,7 @@ async fn an_origin_without_tls_is_an_error() {
     })
     .await;
     let error = get(&group_with(&https(&origin), None)).await.unwrap_err();
-    assert_eq!(error.kind, FetchErrorKind::TlsProtocolError, "{error:?}");
+    assert_eq!(error.kind, ProxyError::TlsProtocolError, "{error:?}");
 }
 
 #[tokio::test]

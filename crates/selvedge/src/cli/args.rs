@@ -4,6 +4,7 @@ use super::commands::cache::CacheCommand;
 use super::commands::get::GetArgs;
 use super::commands::manifest::{ApplyArgs, PlanArgs};
 use super::commands::requests::RequestsArgs;
+use super::commands::serve::ServeArgs;
 use super::commands::status::StatusArgs;
 use super::commands::token::TokenCommand;
 use super::print::Format;
@@ -48,6 +49,8 @@ pub enum Command {
         #[command(subcommand)]
         command: TokenCommand,
     },
+    /// Serve a directory's files over HTTP
+    Serve(ServeArgs),
     /// Print the manifest's JSON Schema
     Schema,
     /// Print a completion script for a shell

@@ -263,6 +263,10 @@ impl Check<'_, '_> {
         if cache.slice.is_some_and(|s| s < MIN_SLICE) {
             self.error(&join(below, "slice"), format!("slices have at least {MIN_SLICE}"), "write `1MiB`");
         }
+        if cache.key.as_ref().is_some_and(|k| k.query.keep.is_some() && !k.query.drop.is_empty()) {
+            let message = "`keep` names all that counts, so `drop` has nothing to do";
+            self.error(&join(below, "key"), message, "leave one of the two out");
+        }
         let fits = |tag: &String| !tag.is_empty() && tag.bytes().all(|b| b.is_ascii_graphic() && b != b',');
         if let Some(tag) = cache.tags.iter().find(|tag| !fits(tag)) {
             let help = "use visible ASCII without spaces and commas";

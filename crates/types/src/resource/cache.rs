@@ -43,6 +43,14 @@ pub struct CachePolicy {
     /// response says. Default `0s`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stale_if_error: Option<Period>,
+    /// How long past its freshness a response is served when no origin server can be reached (RFC 9111
+    /// section 4.2.4); at least `stale_if_error` counts. Default `1d`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stale_if_unreachable: Option<Period>,
+    /// What becomes of responses with Set-Cookie: `if_shared` stores those that say they are for many
+    /// (`public`, `s-maxage`, a targeted field), `store` stores them as any other. Default `if_shared`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub set_cookie: Option<SetCookiePolicy>,
     /// Whether a client's own `no-cache`, `no-store` and `max-age` are ignored. Default `false`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ignore_client: Option<bool>,
@@ -91,6 +99,8 @@ impl CachePolicy {
         take(&mut self.max_ttl, &over.max_ttl);
         take(&mut self.stale_while_revalidate, &over.stale_while_revalidate);
         take(&mut self.stale_if_error, &over.stale_if_error);
+        take(&mut self.stale_if_unreachable, &over.stale_if_unreachable);
+        take(&mut self.set_cookie, &over.set_cookie);
         take(&mut self.ignore_client, &over.ignore_client);
         take(&mut self.expose_tags, &over.expose_tags);
         take(&mut self.collapse, &over.collapse);
@@ -113,6 +123,18 @@ impl CachePolicy {
         let fits = self.status_ttl.iter().filter(|(range, _)| range.contains(status));
         fits.min_by_key(|(range, _)| range.width()).map(|(_, ttl)| *ttl)
     }
+}
+
+/// What becomes of responses with Set-Cookie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum SetCookiePolicy {
+    /// Stored if they say that they are for many.
+    #[default]
+    IfShared,
+    /// Stored as any other (RFC 9111 section 7.3).
+    Store,
 }
 
 /// What requests are told apart by, besides scheme, host and path.
@@ -152,7 +174,7 @@ pub struct QueryKey {
     /// Only these parameters count, by name or pattern. `[]` means that none does. Default: all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep: Option<Vec<Glob>>,
-    /// These parameters do not count, by name or pattern. Looked at after `keep`.
+    /// These parameters do not count, by name or pattern. Not together with `keep`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub drop: Vec<Glob>,
     /// Whether the order of parameters does not count.

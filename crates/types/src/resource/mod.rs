@@ -22,7 +22,7 @@ pub mod template;
 pub mod text;
 
 pub use access::{Access, Auth, BasicAuth, BearerAuth, RateKey, RateLimit};
-pub use cache::{Bypass, CacheKey, CachePolicy, QueryKey};
+pub use cache::{Bypass, CacheKey, CachePolicy, QueryKey, SetCookiePolicy};
 pub use field::{FieldName, HeaderChanges, MutableField};
 pub use host::{HostPattern, is_host};
 pub use label::{Namespace, OriginName, SiteId, SiteName};

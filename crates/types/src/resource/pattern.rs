@@ -142,6 +142,14 @@ impl StatusRange {
     pub const fn contains(self, code: u16) -> bool {
         self.first <= code && code <= self.last
     }
+    /// The first code.
+    pub const fn first(self) -> u16 {
+        self.first
+    }
+    /// The last code.
+    pub const fn last(self) -> u16 {
+        self.last
+    }
     /// How many codes it holds.
     pub const fn width(self) -> u16 {
         self.last - self.first + 1

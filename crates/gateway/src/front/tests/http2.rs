@@ -163,7 +163,7 @@ async fn what_http1_refuses_is_refused_here_too() {
 #[tokio::test]
 async fn a_client_that_cancels_too_much_is_told_to_calm_down() {
     let server = Server::start(|_| Reply::later(std::future::pending())).await;
-    let (mut client, connection) = connect(&server).await;
+    let (client, connection) = connect(&server).await;
     let flood = async {
         for _ in 0..10_000 {
             let Ok(mut ready) = client.clone().ready().await else { return };

@@ -6,10 +6,11 @@
 use super::conn::Conn;
 use super::send::{SendError, SendState, Sending, framing_of};
 use crate::upstream::deadline::earlier;
-use crate::upstream::error::{FetchError, FetchErrorKind, Stage};
+use crate::upstream::error::{FetchError, Stage};
 use crate::upstream::hop::strip_response;
 use crate::upstream::outgoing::{Outgoing, Times};
 use crate::upstream::upload::Upload;
+use selvedge_cache::semantics::ProxyError;
 use selvedge_exchange::Interim;
 use selvedge_http1::{
     Limits, Persistence, Progress, RequestWriter, ResponseError, ResponseHead, parse_response,
@@ -57,7 +58,7 @@ pub(in crate::upstream) async fn exchange(
     };
     conn.out.clear();
     if let Err(error) = writer.write(conn.out.head()) {
-        let error = FetchError::new(FetchErrorKind::ProxyInternalError, Stage::Unsent, error.to_string());
+        let error = FetchError::new(ProxyError::ProxyInternalError, Stage::Unsent, error.to_string());
         return Err(Broken { error, upload });
     }
     let sending = Sending::new(upload, request.expects_continue);
@@ -119,7 +120,7 @@ impl Call<'_> {
             Ok(state) => Ok(state),
             Err(SendError::Content(error)) => {
                 let detail = format!("the request's content broke off: {error}");
-                Err(self.fail(FetchErrorKind::HttpRequestError, detail))
+                Err(self.fail(ProxyError::HttpRequestError, detail))
             }
             Err(SendError::Io(error)) => {
                 self.send_error.get_or_insert(error);
@@ -162,7 +163,7 @@ impl Call<'_> {
             return if self.request.upgrade {
                 Ok(Some(head))
             } else {
-                Err(self.fail(FetchErrorKind::HttpUpgradeFailed, "switched protocols unasked"))
+                Err(self.fail(ProxyError::HttpUpgradeFailed, "switched protocols unasked"))
             };
         }
         if !head.status.is_informational() {
@@ -170,7 +171,7 @@ impl Call<'_> {
         }
         self.interims += 1;
         if self.interims > INTERIM_MAX {
-            return Err(self.fail(FetchErrorKind::HttpProtocolError, "sent too many interim responses"));
+            return Err(self.fail(ProxyError::HttpProtocolError, "sent too many interim responses"));
         }
         if head.status.code() == 100 {
             self.sending.release();
@@ -202,10 +203,10 @@ impl Call<'_> {
 
     fn timed_out(&self, state: SendState) -> FetchError {
         let (kind, detail) = match state {
-            SendState::OnOrigin => (FetchErrorKind::ConnectionWriteTimeout, "took no more of the request"),
-            SendState::OnClient => (FetchErrorKind::HttpRequestError, "the request's content took too long"),
+            SendState::OnOrigin => (ProxyError::ConnectionWriteTimeout, "took no more of the request"),
+            SendState::OnClient => (ProxyError::HttpRequestError, "the request's content took too long"),
             SendState::Over | SendState::OnHold => {
-                (FetchErrorKind::HttpResponseTimeout, "did not answer within the time allowed")
+                (ProxyError::HttpResponseTimeout, "did not answer within the time allowed")
             }
         };
         self.fail(kind, detail)
@@ -213,8 +214,8 @@ impl Call<'_> {
 
     fn malformed(&self, error: ResponseError) -> FetchError {
         let kind = match error {
-            ResponseError::HeadTooLarge => FetchErrorKind::HttpResponseHeaderSectionSize,
-            _ => FetchErrorKind::HttpProtocolError,
+            ResponseError::HeadTooLarge => ProxyError::HttpResponseHeaderSectionSize,
+            _ => ProxyError::HttpProtocolError,
         };
         self.fail(kind, format!("sent a malformed answer: {error}"))
     }
@@ -223,14 +224,14 @@ impl Call<'_> {
         let cause = self.send_error.take().or(error).map_or(String::new(), |e| format!(" ({e})"));
         if self.got_bytes {
             let detail = format!("closed the connection within an answer's head{cause}");
-            return self.fail(FetchErrorKind::HttpResponseIncomplete, detail);
+            return self.fail(ProxyError::HttpResponseIncomplete, detail);
         }
         let stage = if self.conn.is_reused() { Stage::Stale } else { Stage::Unanswered };
         let detail = format!("closed the connection without an answer{cause}");
-        FetchError::new(FetchErrorKind::ConnectionTerminated, stage, detail)
+        FetchError::new(ProxyError::ConnectionTerminated, stage, detail)
     }
 
-    fn fail(&self, kind: FetchErrorKind, detail: impl Into<String>) -> FetchError {
+    fn fail(&self, kind: ProxyError, detail: impl Into<String>) -> FetchError {
         FetchError::new(kind, Stage::Answered, detail)
     }
 }

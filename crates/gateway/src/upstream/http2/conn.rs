@@ -1,11 +1,12 @@
 //! HTTP/2 connections to one endpoint.
 
-use crate::upstream::error::{FetchError, FetchErrorKind, Stage};
+use crate::upstream::error::{FetchError, Stage};
 use crate::upstream::io::Io;
 use crate::upstream::lock;
 use crate::upstream::pool::this_runtime;
 use bytes::Bytes;
 use h2::client::{Builder, SendRequest};
+use selvedge_cache::semantics::ProxyError;
 use selvedge_rt::{OnEnd, Tasks};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -47,7 +48,7 @@ impl Conn {
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_header_list_size(HEADER_BYTES_MAX);
         let (send, connection) = builder.handshake::<_, Bytes>(io).await.map_err(|e| {
-            FetchError::new(FetchErrorKind::HttpProtocolError, Stage::Unsent, format!("HTTP/2: {e}"))
+            FetchError::new(ProxyError::HttpProtocolError, Stage::Unsent, format!("HTTP/2: {e}"))
         })?;
         let shared = Arc::<Shared>::default();
         let ended = shared.clone();

@@ -4,7 +4,7 @@ use super::conn::Lent;
 use super::convert::{fields_of, request_of};
 use super::send::{SendError, SendState, Sending};
 use crate::upstream::deadline::{Deadline, earlier};
-use crate::upstream::error::{FetchError, FetchErrorKind, Stage};
+use crate::upstream::error::{FetchError, Stage};
 use crate::upstream::h1::{Broken, CONSENT_TIME, INTERIM_MAX};
 use crate::upstream::hop::strip_response;
 use crate::upstream::outgoing::Outgoing;
@@ -12,6 +12,7 @@ use crate::upstream::upload::Upload;
 use h2::client::ResponseFuture;
 use h2::{Reason, RecvStream};
 use http::{HeaderMap, Response};
+use selvedge_cache::semantics::ProxyError;
 use selvedge_exchange::Interim;
 use selvedge_types::{Fields, Status};
 use std::future::{Future, poll_fn};
@@ -39,7 +40,7 @@ pub(in crate::upstream) async fn exchange(
         Ok(head) => head,
         Err(error) => {
             let detail = format!("the request cannot be sent over HTTP/2: {error}");
-            let error = FetchError::new(FetchErrorKind::ProxyInternalError, Stage::Unsent, detail);
+            let error = FetchError::new(ProxyError::ProxyInternalError, Stage::Unsent, detail);
             return Err(Broken { error, upload });
         }
     };
@@ -51,7 +52,7 @@ pub(in crate::upstream) async fn exchange(
         Err(_) => {
             lent.retire();
             let detail = "took no new stream in time";
-            let error = FetchError::new(FetchErrorKind::HttpResponseTimeout, Stage::Unsent, detail);
+            let error = FetchError::new(ProxyError::HttpResponseTimeout, Stage::Unsent, detail);
             return Err(Broken { error, upload });
         }
     };
@@ -61,7 +62,7 @@ pub(in crate::upstream) async fn exchange(
             // Nothing went out: the connection is being closed.
             lent.retire();
             let detail = format!("the HTTP/2 connection is closed: {error}");
-            let error = FetchError::new(FetchErrorKind::ConnectionTerminated, Stage::Unsent, detail);
+            let error = FetchError::new(ProxyError::ConnectionTerminated, Stage::Unsent, detail);
             return Err(Broken { error, upload });
         }
     };
@@ -75,7 +76,7 @@ pub(in crate::upstream) async fn exchange(
         let status = Status::new(parts.status.as_u16());
         let read =
             status.zip(fields_of(&parts.headers).ok()).map(|(status, fields)| (status, fields, content));
-        read.ok_or_else(|| call.fail(FetchErrorKind::HttpProtocolError, "sent a malformed answer"))
+        read.ok_or_else(|| call.fail(ProxyError::HttpProtocolError, "sent a malformed answer"))
     });
     let Call { lent, sending, deadline, .. } = call;
     match read {
@@ -102,7 +103,7 @@ impl Call<'_> {
                 Ok(state) => state,
                 Err(SendError::Content(error)) => {
                     let detail = format!("the request's content broke off: {error}");
-                    return Poll::Ready(Err(self.fail(FetchErrorKind::HttpRequestError, detail)));
+                    return Poll::Ready(Err(self.fail(ProxyError::HttpRequestError, detail)));
                 }
                 // The answer says more than the failure to send, if there is one.
                 Err(SendError::Stream) => {
@@ -133,7 +134,7 @@ impl Call<'_> {
         while let Poll::Ready(Some(Ok(interim))) = self.response.poll_informational(cx) {
             self.interims += 1;
             if self.interims > INTERIM_MAX {
-                return Err(self.fail(FetchErrorKind::HttpProtocolError, "sent too many interim responses"));
+                return Err(self.fail(ProxyError::HttpProtocolError, "sent too many interim responses"));
             }
             if interim.status() == http::StatusCode::CONTINUE {
                 self.sending.release();
@@ -175,29 +176,29 @@ impl Call<'_> {
             self.lent.retire();
         }
         let (kind, stage) = match (unseen, is_cut) {
-            (true, _) => (FetchErrorKind::ConnectionTerminated, Stage::Unsent),
-            (false, true) if self.lent.is_reused() => (FetchErrorKind::ConnectionTerminated, Stage::Stale),
-            (false, true) => (FetchErrorKind::ConnectionTerminated, Stage::Unanswered),
+            (true, _) => (ProxyError::ConnectionTerminated, Stage::Unsent),
+            (false, true) if self.lent.is_reused() => (ProxyError::ConnectionTerminated, Stage::Stale),
+            (false, true) => (ProxyError::ConnectionTerminated, Stage::Unanswered),
             (false, false) if error.is_reset() && error.is_remote() => {
-                (FetchErrorKind::HttpResponseIncomplete, Stage::Answered)
+                (ProxyError::HttpResponseIncomplete, Stage::Answered)
             }
-            (false, false) => (FetchErrorKind::HttpProtocolError, Stage::Answered),
+            (false, false) => (ProxyError::HttpProtocolError, Stage::Answered),
         };
         FetchError::new(kind, stage, format!("HTTP/2: {error}"))
     }
 
     fn timed_out(&self, state: SendState) -> FetchError {
         let (kind, detail) = match state {
-            SendState::OnOrigin => (FetchErrorKind::ConnectionWriteTimeout, "took no more of the request"),
-            SendState::OnClient => (FetchErrorKind::HttpRequestError, "the request's content took too long"),
+            SendState::OnOrigin => (ProxyError::ConnectionWriteTimeout, "took no more of the request"),
+            SendState::OnClient => (ProxyError::HttpRequestError, "the request's content took too long"),
             SendState::Over | SendState::OnHold => {
-                (FetchErrorKind::HttpResponseTimeout, "did not answer within the time allowed")
+                (ProxyError::HttpResponseTimeout, "did not answer within the time allowed")
             }
         };
         self.fail(kind, detail)
     }
 
-    fn fail(&self, kind: FetchErrorKind, detail: impl Into<String>) -> FetchError {
+    fn fail(&self, kind: ProxyError, detail: impl Into<String>) -> FetchError {
         FetchError::new(kind, Stage::Answered, detail)
     }
 }

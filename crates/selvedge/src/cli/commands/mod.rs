@@ -6,6 +6,7 @@ pub(super) mod get;
 pub(super) mod manifest;
 pub(super) mod requests;
 mod schema;
+pub(super) mod serve;
 pub(super) mod status;
 pub(super) mod token;
 
@@ -22,6 +23,7 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
         Command::Cache { command } => cache::run(output, command),
         Command::Requests(args) => requests::run(output, &args),
         Command::Token { command } => token::run(output, command),
+        Command::Serve(args) => serve::run(output, &args),
         Command::Schema => schema::run(output),
         Command::Completions { shell } => completions::run(output, shell),
     }

@@ -1,0 +1,132 @@
+//! From a site's, route's and rules' cache policies to the rules that the cache's driver goes by.
+
+use super::condition::ResponseCondition;
+use crate::cache::{CacheRules, CompressRules, Refine};
+use selvedge_cache::semantics::Seconds;
+use selvedge_cache::semantics::policy::{FreshnessPolicy, SetCookie};
+use selvedge_types::resource::{CachePolicy, Coding, Compression, Glob, SetCookiePolicy, Text};
+use selvedge_types::{Fields, Status};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What all rules of a site have in common.
+#[derive(Debug, Clone)]
+pub(super) struct SiteNames {
+    pub(super) namespace: Arc<str>,
+    /// `namespace/name`.
+    pub(super) site: Arc<str>,
+    /// The name in Cache-Status.
+    pub(super) cache: Arc<str>,
+}
+
+/// Policies of the cache and of compression, one level laid on the other.
+#[derive(Debug, Clone)]
+pub(super) struct Layered {
+    pub(super) described: String,
+    pub(super) cache: CachePolicy,
+    pub(super) compress: Compression,
+}
+
+impl Layered {
+    /// Lays a level on top.
+    pub(super) fn apply(&mut self, name: &str, cache: &CachePolicy, compress: &Compression) {
+        self.described.push_str(name);
+        self.cache.apply(cache);
+        self.compress.apply(compress);
+    }
+
+    /// The rules that the cache's driver goes by.
+    pub(super) fn rules(&self, names: &SiteNames, refine: Option<Arc<dyn Refine>>) -> CacheRules {
+        let cache = &self.cache;
+        CacheRules {
+            described: self.described.clone(),
+            namespace: names.namespace.clone(),
+            site: names.site.clone(),
+            cache_name: names.cache.clone(),
+            enabled: cache.enabled.unwrap_or(true),
+            key: cache.key.clone().unwrap_or_default(),
+            freshness: freshness(cache),
+            tags: cache.tags.clone(),
+            expose_tags: cache.expose_tags.unwrap_or(false),
+            strip_response_cookies: cache.strip_response_cookies.clone(),
+            collapse: cache.collapse.unwrap_or(true),
+            slice_bytes: cache.slice.unwrap_or(CachePolicy::DEFAULT_SLICE).get(),
+            object_bytes_max: cache.max_object.map_or(u64::MAX, |size| size.get()),
+            compress: compress_rules(&self.compress),
+            refine,
+        }
+    }
+}
+
+fn freshness(cache: &CachePolicy) -> FreshnessPolicy {
+    let mut freshness = FreshnessPolicy::of(cache);
+    if let Some(period) = cache.stale_if_unreachable {
+        freshness.stale_if_unreachable = Seconds::of(period.get());
+    }
+    freshness.set_cookie = match cache.set_cookie.unwrap_or_default() {
+        SetCookiePolicy::IfShared => SetCookie::IfShared,
+        SetCookiePolicy::Store => SetCookie::Store,
+    };
+    freshness
+}
+
+fn compress_rules(compress: &Compression) -> CompressRules {
+    let types = || Compression::DEFAULT_TYPES.iter().filter_map(|t| Glob::parse_text(t).ok()).collect();
+    let codings: Vec<Coding> =
+        compress.codings.clone().unwrap_or_else(|| Compression::DEFAULT_CODINGS.into());
+    CompressRules {
+        codings,
+        bytes_min: compress.min_size.unwrap_or(Compression::DEFAULT_MIN_SIZE).get(),
+        types: compress.types.clone().unwrap_or_else(types),
+    }
+}
+
+/// A rule with a condition on the response.
+#[derive(Debug)]
+pub(super) struct ResponseRule {
+    /// Its place among the site's rules.
+    pub(super) index: u16,
+    pub(super) name: String,
+    pub(super) when: ResponseCondition,
+    pub(super) cache: CachePolicy,
+    pub(super) compress: Compression,
+}
+
+/// How many combinations of response rules are kept for one route.
+const COMBINATIONS_MAX: usize = 64;
+
+/// Lays on a route's policies those of the response rules that fit. Each combination is made once.
+pub(super) struct Refiner {
+    pub(super) names: SiteNames,
+    pub(super) base: Layered,
+    pub(super) rules: Vec<Arc<ResponseRule>>,
+    pub(super) made: Mutex<BTreeMap<Vec<u16>, Arc<CacheRules>>>,
+}
+
+impl fmt::Debug for Refiner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Refiner").field("base", &self.base.described).finish_non_exhaustive()
+    }
+}
+
+impl Refine for Refiner {
+    fn refine(&self, status: Status, fields: &Fields) -> Option<Arc<CacheRules>> {
+        let fitting: Vec<_> = self.rules.iter().filter(|rule| rule.when.holds(status, fields)).collect();
+        if fitting.is_empty() {
+            return None;
+        }
+        let combination: Vec<u16> = fitting.iter().map(|rule| rule.index).collect();
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(rules) = made.get(&combination) {
+            return Some(rules.clone());
+        }
+        let mut layered = self.base.clone();
+        fitting.iter().for_each(|rule| layered.apply(&rule.name, &rule.cache, &rule.compress));
+        let rules = Arc::new(layered.rules(&self.names, None));
+        if made.len() < COMBINATIONS_MAX {
+            made.insert(combination, rules.clone());
+        }
+        Some(rules)
+    }
+}
