@@ -1,12 +1,14 @@
 //! What may be written on the command line.
 
 use super::commands::cache::CacheCommand;
+use super::commands::dev::DevArgs;
 use super::commands::get::GetArgs;
 use super::commands::manifest::{ApplyArgs, PlanArgs};
 use super::commands::requests::RequestsArgs;
 use super::commands::serve::ServeArgs;
 use super::commands::status::StatusArgs;
 use super::commands::token::TokenCommand;
+use super::commands::up::UpArgs;
 use super::print::Format;
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
@@ -27,6 +29,10 @@ pub struct Args {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Try things in a small world on this machine
+    Dev(DevArgs),
+    /// Run a node
+    Up(UpArgs),
     /// Show what applying a manifest would change
     Plan(PlanArgs),
     /// Make what a manifest declares

@@ -87,6 +87,7 @@ pub struct Node {
     /// Why the control state is not available, if it is not: the node serves from its last snapshot.
     pub state_problem: Option<String>,
     plane: Plane,
+    state: Option<State>,
     listeners: Vec<(&'static str, Listener)>,
     tasks: Tasks,
     traffic_tasks: Tasks,
@@ -202,7 +203,7 @@ impl Config {
             expire_purges(state, &cache, &tasks, self.cache_disk != Some(0));
         }
 
-        let limits = settings.limits;
+        let limits = settings.limits.clone();
         let front =
             Front::new(Arc::new(plane.clone()), settings::front_options(&limits), clock.clone(), &registry);
         let mut listeners = Vec::new();
@@ -285,6 +286,7 @@ impl Config {
             first_token,
             state_problem,
             plane,
+            state,
             listeners,
             drain: limits.drain_timeout.get(),
             tasks,
@@ -348,6 +350,16 @@ impl Node {
     /// The data plane.
     pub fn plane(&self) -> &Plane {
         &self.plane
+    }
+
+    /// Makes a change to the control state, and waits until the data plane goes by it.
+    pub async fn declare(&self, command: Command) -> Result<(), selvedge_state::Error> {
+        let state = self.state.as_ref().ok_or(selvedge_state::Error::Stopped)?;
+        let revision = state.apply(command).await?;
+        while self.plane.revision() < revision && !self.tasks.is_stopping() {
+            tokio::task::yield_now().await;
+        }
+        Ok(())
     }
 
     /// Its sockets with their names, to be handed to a successor.

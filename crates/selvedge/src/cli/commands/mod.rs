@@ -2,6 +2,7 @@
 
 pub(super) mod cache;
 mod completions;
+pub(super) mod dev;
 pub(super) mod get;
 pub(super) mod manifest;
 pub(super) mod requests;
@@ -9,6 +10,7 @@ mod schema;
 pub(super) mod serve;
 pub(super) mod status;
 pub(super) mod token;
+pub(super) mod up;
 
 use super::{Args, Command, Exit, Failure, Output};
 
@@ -16,6 +18,8 @@ use super::{Args, Command, Exit, Failure, Output};
 pub(super) fn run(args: Args) -> Result<Exit, Failure> {
     let output = Output::new(args.output);
     match args.command {
+        Command::Dev(args) => dev::run(output, &args),
+        Command::Up(args) => up::run(output, &args),
         Command::Plan(args) => manifest::plan(output, &args),
         Command::Apply(args) => manifest::apply(output, &args),
         Command::Get(args) => get::run(output, &args),
