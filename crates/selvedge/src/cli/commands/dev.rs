@@ -125,7 +125,8 @@ impl Origin {
             .map_err(|e| failed("its process").because(e))?;
         let stdout = child.stdout.take().ok_or_else(|| failed("its output"))?;
         let line = BufReader::new(stdout).lines().next_line().await.ok().flatten().unwrap_or_default();
-        let addr = line.trim().trim_end_matches('/').strip_prefix("http://").and_then(|addr| addr.parse().ok());
+        let addr =
+            line.trim().trim_end_matches('/').strip_prefix("http://").and_then(|addr| addr.parse().ok());
         Ok(Origin { child, addr: addr.ok_or_else(|| failed("it did not say where it listens"))? })
     }
 }
