@@ -42,9 +42,9 @@ pub enum PurgeScope {
         /// Host, path and query, as in the cache key: `docs.example.com/a?b=1`.
         uri: String,
     },
-    /// Everything with a tag, in one namespace.
+    /// Everything with a tag, in one namespace or one site.
     Tag {
-        /// The namespace.
+        /// The namespace, or the site with its namespace.
         namespace: String,
         /// The tag; case matters.
         tag: String,

@@ -3,5 +3,7 @@ pub mod access_log;
 pub mod cache;
 pub mod compress;
 pub mod front;
+pub mod plane;
 pub mod site;
+pub mod traffic;
 pub mod upstream;

@@ -12,7 +12,7 @@ pub use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelSet
 pub use prometheus_client::metrics::counter::Counter;
 pub use prometheus_client::metrics::family::Family;
 pub use prometheus_client::metrics::gauge::Gauge;
-pub use prometheus_client::metrics::histogram::Histogram;
+pub use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 pub use prometheus_client::{collector, encoding};
 
 /// All metrics of a node. Clones share them.

@@ -106,6 +106,17 @@ impl Listener {
         }
     }
 
+    /// A second handle to the same socket, to be opened on another thread.
+    pub fn try_clone_handle(&self) -> io::Result<ListenerHandle> {
+        Ok(match self {
+            Listener::Tcp(l) => {
+                use std::os::fd::AsFd;
+                ListenerHandle::Tcp(l.as_fd().try_clone_to_owned()?.into())
+            }
+            Listener::Sim(l) => ListenerHandle::Sim(l.clone()),
+        })
+    }
+
     /// The next connection and its peer's address. Cancel-safe.
     pub async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
         match self {
@@ -124,6 +135,24 @@ impl Listener {
         match self {
             Listener::Tcp(l) => l.local_addr(),
             Listener::Sim(l) => l.local_addr(),
+        }
+    }
+}
+
+/// A listening socket on its way to another thread.
+pub enum ListenerHandle {
+    /// Of the machine's network.
+    Tcp(std::net::TcpListener),
+    /// Of a simulated one.
+    Sim(Arc<dyn SimListener>),
+}
+
+impl ListenerHandle {
+    /// The socket, which belongs to this thread's runtime from now on.
+    pub fn open(self) -> io::Result<Listener> {
+        match self {
+            ListenerHandle::Tcp(listener) => Listener::from_std(listener),
+            ListenerHandle::Sim(listener) => Ok(Listener::Sim(listener)),
         }
     }
 }

@@ -104,6 +104,20 @@ impl Inner {
         })
     }
 
+    /// The response that is on disk for a request, if one is.
+    pub(crate) async fn object_on_disk(
+        &self,
+        primary: KeyHash,
+        key: KeyHash,
+        fields: &Fields,
+    ) -> Option<Arc<Object>> {
+        match self.read_disk(key, self.on_disk(key)?).await? {
+            Stored::Object(object) => Some(object),
+            Stored::Varies(names) => self.read_object(self.memory.variant_key(primary, &names, fields)).await,
+            Stored::Pass(_) | Stored::Slice(_) => None,
+        }
+    }
+
     async fn read_object(&self, key: KeyHash) -> Option<Arc<Object>> {
         let stored = match self.memory.get(key) {
             Some(stored) => Some(stored),

@@ -151,25 +151,6 @@ impl<H> Flight<H> {
         }
     }
 
-    /// All content, if it has landed whole and none of it was forgotten.
-    pub(crate) fn whole(&self) -> Option<Bytes> {
-        let inner = self.lock();
-        if inner.base != 0 || !matches!(inner.landed, Some(Ok(_))) {
-            return None;
-        }
-        if let (1, Some(only)) = (inner.chunks.len(), inner.chunks.front()) {
-            return Some(Bytes::copy_from_slice(only));
-        }
-        let mut all = Vec::with_capacity(usize::try_from(inner.end).ok()?);
-        inner.chunks.iter().for_each(|c| all.extend_from_slice(c));
-        Some(all.into())
-    }
-
-    /// Whether it has landed, and how.
-    pub(crate) fn landed(&self) -> Option<Result<Option<Fields>, BodyError>> {
-        self.lock().landed.clone()
-    }
-
     /// How many bytes have come.
     pub(crate) fn received(&self) -> u64 {
         self.lock().end
@@ -337,18 +318,16 @@ mod tests {
             }
             assert!(all.ends_with("two"), "{all}");
         }
-        assert_eq!(flight.whole().unwrap(), "one two");
     }
 
     #[test]
-    fn a_failure_reaches_every_reader_and_nothing_is_whole() {
+    fn a_failure_reaches_every_reader() {
         let flight: Arc<Flight<()>> = Flight::new();
         flight.push(Bytes::from_static(b"half"));
         flight.land(Err(BodyError::Incomplete));
         let mut reader = flight.reader(0);
         assert_eq!(text(next(&mut reader)), "half");
         assert_eq!(text(next(&mut reader)), "Failed(Incomplete)");
-        assert!(flight.whole().is_none());
     }
 
     #[test]

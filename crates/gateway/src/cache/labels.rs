@@ -21,12 +21,15 @@ impl Inner {
         let hasher = &self.memory.stamps.hasher;
         let own = tags(response).ok()?;
         let text = |tag: &[u8]| String::from_utf8_lossy(tag).into_owned();
-        let own = own.iter().map(|tag| hasher.of_tag(&rules.namespace, &text(tag)));
-        let added = rules.tags.iter().map(|tag| hasher.of_tag(&rules.namespace, tag));
+        let tags: Vec<String> = own.iter().map(|tag| text(tag)).chain(rules.tags.iter().cloned()).collect();
+        // A tag is purged in all of a namespace, or in one site of it.
+        let tags = tags
+            .iter()
+            .flat_map(|tag| [hasher.of_tag(&rules.namespace, tag), hasher.of_tag(&rules.site, tag)]);
         let origin = origin_of(target_of(&order.request));
         let groups = cache_groups(response);
         let groups = groups.iter().map(|group| hasher.of_group(&origin, group));
-        Some(own.chain(added).chain(groups).collect())
+        Some(tags.chain(groups).collect())
     }
 
     /// Makes invalid what a response to an unsafe request says (RFC 9111 section 4.4, RFC 9875 section 3).

@@ -37,6 +37,10 @@ impl CacheMetrics {
         }
     }
 
+    pub(crate) fn evictions(&self) -> u64 {
+        self.evictions.get()
+    }
+
     pub(crate) fn origin_failed(&self, error: ProxyError) {
         self.failures.get_or_create(&[("error", error.as_str())]).inc();
     }

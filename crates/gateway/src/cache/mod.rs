@@ -17,6 +17,7 @@ mod labels;
 mod memory;
 mod metrics;
 mod object;
+mod operate;
 pub mod origin;
 mod parts;
 mod pass;
@@ -33,6 +34,7 @@ use flights::{Flights, Joined};
 use memory::{Lookup, Memory};
 use metrics::CacheMetrics;
 use object::{Content, Object, Stored};
+pub use operate::{CacheUsage, Inspected, InspectedObject};
 use origin::{FetchFailure, Origin};
 use parts::Refetch;
 pub use rules::{CacheRules, CompressRules, Refine};
@@ -82,7 +84,7 @@ pub(crate) struct Inner {
     disk: Option<DiskTier>,
     flights: Flights,
     clock: Clock,
-    hlc: Mutex<HlcClock>,
+    hlc: Arc<Mutex<HlcClock>>,
     tasks: Tasks,
     metrics: CacheMetrics,
     collapsed_waiters_max: u32,
@@ -94,11 +96,13 @@ const INTERIM_QUEUE: usize = 8;
 const ATTEMPTS: usize = 3;
 
 impl Cache {
-    /// A cache with nothing in memory, over what `disk` has. Its background work belongs to `tasks`.
+    /// A cache with nothing in memory, over what `disk` has. `hlc` orders its fetches and purges, and is the
+    /// one that stamps purges. Its background work belongs to `tasks`.
     pub fn new(
         options: &CacheOptions,
         disk: Option<DiskTier>,
         clock: Clock,
+        hlc: Arc<Mutex<HlcClock>>,
         tasks: Tasks,
         registry: &Registry,
     ) -> Self {
@@ -107,7 +111,7 @@ impl Cache {
             memory: Memory::new(options.ram_bytes, options.seed, options.secret),
             flights: Flights::default(),
             clock,
-            hlc: Mutex::default(),
+            hlc,
             tasks,
             metrics: CacheMetrics::register(registry),
             collapsed_waiters_max: options.collapsed_waiters_max,

@@ -133,8 +133,14 @@ impl World {
         let tasks = Tasks::simulated();
         let options =
             CacheOptions { ram_bytes: 4 << 20, secret: [1; 32], seed: 1, collapsed_waiters_max: 100 };
-        let cache =
-            Cache::new(&options, None, Clock::simulated(wall.clone()), tasks.clone(), &Registry::default());
+        let cache = Cache::new(
+            &options,
+            None,
+            Clock::simulated(wall.clone()),
+            Arc::default(),
+            tasks.clone(),
+            &Registry::default(),
+        );
         let gate = gated.then(Notify::new);
         let origin = Arc::new(Script { steps: Mutex::new(steps.into()), seen: Mutex::default(), gate });
         World { cache, wall, origin, rules: rules(), tasks }

@@ -4,6 +4,7 @@ use super::connection::{Link, within};
 use super::counters::Cause;
 use super::http2_message::read_request;
 use super::http2_stream::{StreamContext, StreamReply, answer_now, run_stream};
+use super::linger::linger;
 use super::rewind::Io;
 use bytes::Bytes;
 use h2::server::{Builder, Connection, SendResponse};
@@ -19,6 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering:
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 /// The time in which [`Http2Limits::resets_max`](super::Http2Limits::resets_max) counts.
@@ -36,7 +38,8 @@ pub(crate) struct Shared {
 /// Serves a connection to its end.
 pub(crate) async fn serve<S: Io>(io: S, mut link: Link) {
     let activity = Arc::new(Activity::default());
-    let io = Watched { io, activity: activity.clone() };
+    let (back, mut returned) = oneshot::channel();
+    let io = Watched { io: Some(io), activity: activity.clone(), back: Some(back) };
     let builder = builder(&link);
     let limit = link.front.options.timeouts.handshake;
     let handshake = within(limit, builder.handshake::<_, Bytes>(io)).await;
@@ -45,24 +48,32 @@ pub(crate) async fn serve<S: Io>(io: S, mut link: Link) {
         Some(Err(_)) => return link.count(Cause::Http2),
         None => return link.count(Cause::HandshakeTimeout),
     };
-    let mut watch = Watch::new(activity);
+    let cause = run(&mut connection, Watch::new(activity), &mut link).await;
+    if let Some(cause) = cause {
+        link.count(cause);
+    }
+    if cause == Some(Cause::Resets) {
+        connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+        // What was said must go out; the client's part is over.
+        let _ = within(limit, poll_fn(|cx| connection.poll_closed(cx))).await;
+    }
+    drop(connection);
+    if let Ok(io) = returned.try_recv() {
+        linger(io, link).await;
+    }
+}
+
+/// Takes streams until the connection is to end; why, unless the client wished it.
+async fn run<S: Io>(
+    connection: &mut Connection<Watched<S>, Bytes>,
+    mut watch: Watch,
+    link: &mut Link,
+) -> Option<Cause> {
     let shared = Arc::new(Shared::default());
     loop {
-        match poll_fn(|cx| poll_event(&mut connection, &mut watch, &shared, &mut link, cx)).await {
-            Event::Stream(request, respond) => begin_stream(*request, respond, &shared, &link),
-            Event::Calm => {
-                link.count(Cause::Resets);
-                connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
-                // What was said must go out; the client's part is over.
-                let _ = within(limit, poll_fn(|cx| connection.poll_closed(cx))).await;
-                return;
-            }
-            Event::End(cause) => {
-                if let Some(cause) = cause {
-                    link.count(cause);
-                }
-                return;
-            }
+        match poll_fn(|cx| poll_event(connection, &mut watch, &shared, link, cx)).await {
+            Event::Stream(request, respond) => begin_stream(*request, respond, &shared, link),
+            Event::End(cause) => return cause,
         }
     }
 }
@@ -83,8 +94,6 @@ fn builder(link: &Link) -> Builder {
 /// What happens on a connection.
 enum Event {
     Stream(Box<http::Request<RecvStream>>, SendResponse<Bytes>),
-    /// The client cancels too much.
-    Calm,
     End(Option<Cause>),
 }
 
@@ -135,7 +144,7 @@ fn poll_event<S: Io>(
     cx: &mut Context<'_>,
 ) -> Poll<Event> {
     if watch.is_cancelling(shared, link.front.options.http2.resets_max) {
-        return Poll::Ready(Event::Calm);
+        return Poll::Ready(Event::End(Some(Cause::Resets)));
     }
     match connection.poll_accept(cx) {
         Poll::Ready(Some(Ok((request, respond)))) => {
@@ -210,7 +219,7 @@ fn begin_stream(
     link: &Link,
 ) {
     let is_head = request.method() == http::Method::HEAD;
-    let (request, expects_continue) = match read_request(request, link) {
+    let (request, consent) = match read_request(request, link) {
         Ok(read) => read,
         Err(refusal) => {
             link.count(refusal.cause());
@@ -225,7 +234,7 @@ fn begin_stream(
         Reply::Now(response) => StreamReply::Now(response),
         Reply::Later(later) => StreamReply::Later(later),
     };
-    let context = StreamContext::new(is_head, expects_continue, shared.clone(), link);
+    let context = StreamContext::new(is_head, consent, shared.clone(), link);
     link.tasks.spawn("HTTP/2 stream", OnEnd::Forget, run_stream(reply, respond, context));
 }
 
@@ -237,13 +246,29 @@ struct Activity {
     is_blocked: AtomicBool,
 }
 
-/// A stream that notes its activity.
+/// A stream that notes its activity, and that comes back when the connection is dropped, so that its end is
+/// not a reset that takes the last frames with it.
 struct Watched<S> {
-    io: S,
+    io: Option<S>,
     activity: Arc<Activity>,
+    back: Option<oneshot::Sender<S>>,
 }
 
-impl<S> Watched<S> {
+impl<S> Drop for Watched<S> {
+    fn drop(&mut self) {
+        if let (Some(io), Some(back)) = (self.io.take(), self.back.take()) {
+            // Nobody waits for it when the whole task ends.
+            let _ = back.send(io);
+        }
+    }
+}
+
+impl<S: Io> Watched<S> {
+    /// The stream; always there until the drop.
+    fn io(&mut self) -> io::Result<Pin<&mut S>> {
+        self.io.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
     fn note_write(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         self.activity.is_blocked.store(result.is_pending(), Relaxed);
         if let Poll::Ready(Ok(count)) = &result {
@@ -260,7 +285,7 @@ impl<S: Io> AsyncRead for Watched<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let result = Pin::new(&mut self.io).poll_read(cx, buf);
+        let result = self.io()?.poll_read(cx, buf);
         self.activity.bytes.fetch_add((buf.filled().len() - before) as u64, Relaxed);
         result
     }
@@ -268,7 +293,7 @@ impl<S: Io> AsyncRead for Watched<S> {
 
 impl<S: Io> AsyncWrite for Watched<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.io).poll_write(cx, buf);
+        let result = self.io()?.poll_write(cx, buf);
         self.note_write(result)
     }
 
@@ -277,19 +302,19 @@ impl<S: Io> AsyncWrite for Watched<S> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        let result = self.io()?.poll_write_vectored(cx, bufs);
         self.note_write(result)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
+        self.io.as_ref().is_some_and(|io| io.is_write_vectored())
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        self.io()?.poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        self.io()?.poll_shutdown(cx)
     }
 }

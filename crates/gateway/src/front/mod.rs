@@ -35,6 +35,7 @@ pub use certificates::{CertificateError, CertificateFiles, Certificates};
 pub use connection::Front;
 pub use listener::Endpoint;
 pub use options::{ConnectionLimits, FrontOptions, Http2Limits, Timeouts};
+pub use selvedge_http1::Limits as HeadLimits;
 pub use tls::Tls;
 
 #[cfg(test)]

@@ -1,11 +1,14 @@
 //! What may be written on the command line.
 
 use super::commands::cache::CacheCommand;
+use super::commands::dev::DevArgs;
 use super::commands::get::GetArgs;
 use super::commands::manifest::{ApplyArgs, PlanArgs};
 use super::commands::requests::RequestsArgs;
+use super::commands::serve::ServeArgs;
 use super::commands::status::StatusArgs;
 use super::commands::token::TokenCommand;
+use super::commands::up::UpArgs;
 use super::print::Format;
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
@@ -26,6 +29,10 @@ pub struct Args {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Try things in a small world on this machine
+    Dev(DevArgs),
+    /// Run a node
+    Up(UpArgs),
     /// Show what applying a manifest would change
     Plan(PlanArgs),
     /// Make what a manifest declares
@@ -48,6 +55,8 @@ pub enum Command {
         #[command(subcommand)]
         command: TokenCommand,
     },
+    /// Serve a directory's files over HTTP
+    Serve(ServeArgs),
     /// Print the manifest's JSON Schema
     Schema,
     /// Print a completion script for a shell

@@ -129,6 +129,19 @@ async fn interim_responses_pass() {
 }
 
 #[tokio::test]
+async fn the_client_is_told_to_continue_when_its_content_is_wanted() {
+    let server = Server::start(echo).await;
+    let (mut client, _) = connect(&server).await;
+    let put = request("PUT", "/").header("expect", "100-continue").body(()).unwrap();
+    let (mut response, mut send) = client.send_request(put, false).unwrap();
+    let interim = within(poll_fn(|cx| response.poll_informational(cx))).await.unwrap().unwrap();
+    assert_eq!(interim.status().as_u16(), 100);
+    send.send_data(Bytes::from_static(b"hi"), true).unwrap();
+    let mut body = within(response).await.unwrap().into_body();
+    assert_eq!(within(body.data()).await.unwrap().unwrap(), "PUT a.example/ hi");
+}
+
+#[tokio::test]
 async fn cookies_that_came_in_pieces_are_one_field() {
     let server =
         Server::start(|request| Reply::Now(ok(request.fields.joined(selvedge_types::name::COOKIE).unwrap())))
@@ -163,7 +176,7 @@ async fn what_http1_refuses_is_refused_here_too() {
 #[tokio::test]
 async fn a_client_that_cancels_too_much_is_told_to_calm_down() {
     let server = Server::start(|_| Reply::later(std::future::pending())).await;
-    let (mut client, connection) = connect(&server).await;
+    let (client, connection) = connect(&server).await;
     let flood = async {
         for _ in 0..10_000 {
             let Ok(mut ready) = client.clone().ready().await else { return };

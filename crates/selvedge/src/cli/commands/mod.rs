@@ -2,12 +2,15 @@
 
 pub(super) mod cache;
 mod completions;
+pub(super) mod dev;
 pub(super) mod get;
 pub(super) mod manifest;
 pub(super) mod requests;
 mod schema;
+pub(super) mod serve;
 pub(super) mod status;
 pub(super) mod token;
+pub(super) mod up;
 
 use super::{Args, Command, Exit, Failure, Output};
 
@@ -15,6 +18,8 @@ use super::{Args, Command, Exit, Failure, Output};
 pub(super) fn run(args: Args) -> Result<Exit, Failure> {
     let output = Output::new(args.output);
     match args.command {
+        Command::Dev(args) => dev::run(output, &args),
+        Command::Up(args) => up::run(output, &args),
         Command::Plan(args) => manifest::plan(output, &args),
         Command::Apply(args) => manifest::apply(output, &args),
         Command::Get(args) => get::run(output, &args),
@@ -22,6 +27,7 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
         Command::Cache { command } => cache::run(output, command),
         Command::Requests(args) => requests::run(output, &args),
         Command::Token { command } => token::run(output, command),
+        Command::Serve(args) => serve::run(output, &args),
         Command::Schema => schema::run(output),
         Command::Completions { shell } => completions::run(output, shell),
     }

@@ -77,9 +77,9 @@ fn describe(request: &Value, wide: bool) -> String {
         text("client"),
         text("method"),
         text("host"),
-        text("target"),
+        text("uri"),
         bytes(number("bytes") as u64),
-        number("duration_ms"),
+        number("took_ms"),
         text("cache"),
     );
     if wide {
@@ -126,7 +126,7 @@ mod tests {
     fn a_request_is_a_line() {
         let request = json!({
             "time": "2026-01-02T03:04:05.678Z", "status": 200, "client": "192.0.2.1", "method": "GET",
-            "host": "a.b", "target": "/c?d", "bytes": 2048, "duration_ms": 1.25, "cache": "hit",
+            "host": "a.b", "uri": "/c?d", "bytes": 2048, "took_ms": 1.25, "cache": "hit",
         });
         let expected = "03:04:05.678Z  200  192.0.2.1        GET a.b/c?d  2.0 KiB  1.2ms  hit";
         assert_eq!(describe(&request, false), expected);

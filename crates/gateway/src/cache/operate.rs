@@ -1,0 +1,199 @@
+//! What operators ask of the cache: purging, inspecting, counting.
+
+use super::memory::Lookup;
+use super::object::{Content, Object};
+use super::{Ask, Cache, CacheRules, Inner, pass_reason, without_scheme};
+use selvedge_cache::semantics::{RequestFacts, Reuse, RevalidateWhy, reuse};
+use selvedge_cache::stamps::{PurgeKind, PurgeScope};
+use selvedge_exchange::Request;
+use selvedge_types::{Hlc, UnixMillis, name};
+use std::time::Duration;
+
+/// How full the cache is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CacheUsage {
+    /// Entries in memory.
+    pub ram_objects: u64,
+    /// Bytes that they take.
+    pub ram_bytes: u64,
+    /// Bytes that they may take.
+    pub ram_capacity: u64,
+    /// Entries that left memory, or were not admitted.
+    pub evictions: u64,
+    /// Objects on disk.
+    pub disk_objects: u64,
+    /// Bytes of the disk tier's files.
+    pub disk_bytes: u64,
+    /// Purges that are remembered.
+    pub purges: u64,
+    /// Fetches under way that others may join.
+    pub fetches: u64,
+}
+
+/// What would become of a request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Inspected {
+    /// The key's text.
+    pub key: String,
+    /// `hit`, `stale`, `revalidate`, `miss` or `bypass`.
+    pub decision: &'static str,
+    /// Why.
+    pub reason: String,
+    /// What is stored, if something is.
+    pub stored: Option<InspectedObject>,
+}
+
+/// A stored response, described.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InspectedObject {
+    /// Whether it is in memory; else on disk.
+    pub in_memory: bool,
+    /// Its status.
+    pub status: u16,
+    /// Its age.
+    pub age: Duration,
+    /// Milliseconds that it stays fresh; negative if it is stale.
+    pub fresh_for_ms: i64,
+    /// Bytes of content in all.
+    pub length: u64,
+    /// Whether its content lies in slices, some of which may be absent.
+    pub sliced: bool,
+    /// Which rule gave it its lifetime.
+    pub lifetime_rule: &'static str,
+    /// Its Vary field.
+    pub vary: String,
+    /// Its ETag field.
+    pub etag: Option<String>,
+    /// Its own tags.
+    pub tags: Vec<String>,
+    /// A soft purge covers it.
+    pub purged: bool,
+}
+
+impl Cache {
+    /// Makes what `scope` covers and was fetched up to `at` gone or stale. O(1), whatever is stored.
+    pub fn purge(&self, scope: &PurgeScope, kind: PurgeKind, at: Hlc) {
+        let stamps = &self.0.memory.stamps;
+        stamps.purge(stamps.hasher.scope(scope), kind, at);
+    }
+
+    /// When the fetch of the oldest response in memory began; none if there is none. Visits all of them.
+    pub fn oldest(&self) -> Option<Hlc> {
+        self.0.memory.oldest()
+    }
+
+    /// Drops purges that nothing can be covered by, when the oldest object's fetch began at `oldest`.
+    pub fn expire_purges(&self, oldest: Hlc) -> usize {
+        self.0.memory.stamps.expire(oldest)
+    }
+
+    /// How full it is.
+    pub fn usage(&self) -> CacheUsage {
+        let inner = &self.0;
+        let (ram_bytes, ram_capacity, ram_objects) = inner.memory.usage();
+        CacheUsage {
+            ram_objects,
+            ram_bytes,
+            ram_capacity,
+            evictions: inner.metrics.evictions(),
+            disk_objects: inner.disk.as_ref().map_or(0, |d| d.objects() as u64),
+            disk_bytes: inner.disk.as_ref().map_or(0, |d| d.bytes()),
+            purges: inner.memory.stamps.len() as u64,
+            fetches: inner.flights.len() as u64,
+        }
+    }
+
+    /// The URI of a request in its key, without the scheme: what a purge by URL names.
+    pub fn uri_of(&self, rules: &CacheRules, request: &Request) -> String {
+        let (_, uri) = self.0.primary_key(rules, request);
+        without_scheme(&uri).to_string()
+    }
+
+    /// What would become of a request, without making it. Counts as no use.
+    pub async fn inspect(&self, ask: Ask) -> Inspected {
+        let facts = RequestFacts::parse(
+            &ask.request.method,
+            &ask.request.fields,
+            ask.rules.freshness.client_directives,
+        );
+        let (primary, key) = self.0.primary_key(&ask.rules, &ask.request);
+        if let Some(why) = pass_reason(&ask, &facts) {
+            let reason = format!("the request goes past the cache ({})", why.as_str());
+            return Inspected { key, decision: "bypass", reason, stored: None };
+        }
+        let path = ask.request.path();
+        let found = match self.0.look_up(&ask.rules.site, primary, &key, path, &ask.request.fields) {
+            Lookup::Object { object, purged, .. } => Some((object, purged, true)),
+            Lookup::Pass(_) => {
+                let reason = "responses to it were not storable lately".into();
+                return Inspected { key, decision: "miss", reason, stored: None };
+            }
+            Lookup::Absent { key: variant, .. } => {
+                let object = self.0.object_on_disk(primary, variant, &ask.request.fields).await;
+                object.map(|object| (object, false, false))
+            }
+        };
+        let Some((object, purged, in_memory)) = found else {
+            let reason = "nothing is stored for it".into();
+            return Inspected { key, decision: "miss", reason, stored: None };
+        };
+        let now = self.0.clock.wall();
+        let purge = self.0.purge_of(&ask, &key, &object);
+        let purged = purged || purge == Some(PurgeKind::Soft);
+        let freshness = if purged { object.freshness.made_stale(now) } else { object.freshness };
+        let (decision, reason) = match (purge, reuse(&freshness, &facts, now)) {
+            (Some(PurgeKind::Hard), _) => ("miss", "a purge covers what is stored".to_string()),
+            (_, Reuse::Fresh { .. }) => ("hit", "it is fresh".to_string()),
+            (_, Reuse::Stale(stale)) => ("stale", format!("it is stale, and may be served: {:?}", stale.why)),
+            (_, Reuse::Revalidate(why)) => ("revalidate", describe(why).to_string()),
+            (_, Reuse::GatewayTimeout) => {
+                ("miss", "it is not fresh, and the request says only-if-cached".into())
+            }
+        };
+        let stored = Some(described(&object, &freshness, now, in_memory, purged));
+        Inspected { key, decision, reason, stored }
+    }
+}
+
+impl Inner {
+    fn purge_of(&self, ask: &Ask, uri: &str, object: &Object) -> Option<PurgeKind> {
+        let stamps = &self.memory.stamps;
+        let scopes = stamps.hasher.of_uri(&ask.rules.site, without_scheme(uri), ask.request.path());
+        stamps.covering(scopes.chain(object.labels.iter().copied()), object.fetched)
+    }
+}
+
+fn described(
+    object: &Object,
+    freshness: &selvedge_cache::semantics::Freshness,
+    now: UnixMillis,
+    in_memory: bool,
+    purged: bool,
+) -> InspectedObject {
+    let fields = object.fields().unwrap_or_default();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let tags = selvedge_cache::semantics::tags::tags(&fields).unwrap_or_default();
+    InspectedObject {
+        in_memory,
+        status: object.status.code(),
+        age: freshness.age(now),
+        fresh_for_ms: freshness.ttl_left_ms(now),
+        length: object.length(),
+        sliced: matches!(object.content, Content::Sliced(_)),
+        lifetime_rule: freshness.rule.describe(),
+        vary: fields.joined(name::VARY).map(|v| text(&v)).unwrap_or_default(),
+        etag: fields.get(name::ETAG).map(text),
+        tags: tags.iter().map(|tag| text(tag)).collect(),
+        purged,
+    }
+}
+
+const fn describe(why: RevalidateWhy) -> &'static str {
+    match why {
+        RevalidateWhy::Stale => "it is stale",
+        RevalidateWhy::ResponseNoCache => "the response says no-cache",
+        RevalidateWhy::RequestNoCache => "the request says no-cache",
+        RevalidateWhy::RequestMaxAge => "it is older than the request's max-age",
+        RevalidateWhy::RequestMinFresh => "it does not stay fresh for the request's min-fresh",
+    }
+}

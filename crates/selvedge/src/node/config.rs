@@ -1,0 +1,89 @@
+//! What a node is told when it starts.
+
+use selvedge_observe::Registry;
+use selvedge_rt::{Clock, Disk, Listener, Net, Rng, Tasks};
+use selvedge_types::resource::Settings;
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+/// What a node is told when it starts; everything else is declared by manifests.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Its name.
+    pub name: String,
+    /// Its point of presence.
+    pub pop: String,
+    /// Its region.
+    pub region: String,
+    /// Where it answers http.
+    pub http: Vec<SocketAddr>,
+    /// Where it answers https.
+    pub https: Vec<SocketAddr>,
+    /// Where its API is.
+    pub api: SocketAddr,
+    /// How many data-plane threads there are.
+    pub workers: usize,
+    /// Bytes of memory for the cache, in place of the settings'.
+    pub cache_ram: Option<u64>,
+    /// Bytes of disk for the cache, in place of the settings'.
+    pub cache_disk: Option<u64>,
+    /// Where its data is, for reports.
+    pub data: Option<PathBuf>,
+    /// Listening sockets handed over by a predecessor or the service manager, by name.
+    pub sockets: Arc<Mutex<BTreeMap<String, Vec<TcpListener>>>>,
+}
+
+/// What a node stands on: the machine's or a simulation's.
+pub struct Seams {
+    /// Clocks.
+    pub clock: Clock,
+    /// Randomness.
+    pub rng: Rng,
+    /// Network.
+    pub net: Net,
+    /// The data directory.
+    pub disk: Disk,
+    /// The owner of its tasks.
+    pub tasks: Tasks,
+    /// Its metrics.
+    pub registry: Registry,
+}
+
+/// An address to listen on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listen {
+    /// The address.
+    pub addr: SocketAddr,
+    /// Clients speak TLS.
+    pub tls: bool,
+    /// Connections begin with a PROXY protocol header.
+    pub proxy_protocol: bool,
+}
+
+impl Config {
+    /// The addresses on the command line, then those that the settings add.
+    pub(super) fn listens(&self, settings: &Settings) -> Vec<Listen> {
+        let plain = self.http.iter().map(|addr| Listen { addr: *addr, tls: false, proxy_protocol: false });
+        let tls = self.https.iter().map(|addr| Listen { addr: *addr, tls: true, proxy_protocol: false });
+        let more = settings.listener.iter().map(|listener| Listen {
+            addr: listener.address.0,
+            tls: listener.tls,
+            proxy_protocol: listener.proxy_protocol,
+        });
+        plain.chain(tls).chain(more).collect()
+    }
+
+    /// A socket of that name for that address, if one was handed over.
+    pub(super) fn handed_over(&self, name: &str, addr: SocketAddr) -> Option<io::Result<Listener>> {
+        let mut sockets = self.sockets.lock().ok()?;
+        let named = sockets.get_mut(name)?;
+        let is_it = |socket: &TcpListener| {
+            socket.local_addr().is_ok_and(|at| at == addr || (addr.port() == 0 && at.ip() == addr.ip()))
+        };
+        let place = named.iter().position(is_it)?;
+        Some(Listener::from_std(named.remove(place)))
+    }
+}

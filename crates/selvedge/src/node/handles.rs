@@ -1,0 +1,409 @@
+//! The API's narrow handles, over the node's parts.
+
+use super::{Config, chain};
+use selvedge_cache::stamps::{PurgeKind, PurgeScope as CacheScope};
+use selvedge_control::handles::{
+    Answer, CacheHandle, Declared, NodeHandle, Purge, PurgeScope, RequestLine, RequestLines, RequestLog,
+    StateHandle, Version,
+};
+use selvedge_control::{StateError, wire};
+use selvedge_exchange::{Body, Client, Request, Source};
+use selvedge_gateway::access_log::{Tail, TailItem};
+use selvedge_gateway::cache::{Inspected, InspectedObject};
+use selvedge_gateway::plane::Plane;
+use selvedge_rt::Clock;
+use selvedge_state::{Command, Rejection, State};
+use selvedge_types::manifest::Manifest;
+use selvedge_types::resource::{Namespace, SiteId, Text};
+use selvedge_types::token::Token;
+use selvedge_types::{Fields, Method, Revision, Scheme, Version as HttpVersion};
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// How many may follow the live log at once.
+const FOLLOWERS_MAX: usize = 64;
+
+/// The control state, or why there is none.
+pub(super) struct ApiState {
+    state: Option<State>,
+    problem: String,
+    plane: Plane,
+}
+
+impl ApiState {
+    pub(super) fn new(state: Option<State>, problem: Option<String>, plane: Plane) -> Self {
+        ApiState { state, problem: problem.unwrap_or_default(), plane }
+    }
+
+    async fn change(&self, command: Command) -> Result<u64, StateError> {
+        let Some(state) = &self.state else { return Err(StateError::Unavailable(self.problem.clone())) };
+        state.apply(command).await.map(|revision| revision.0).map_err(translate)
+    }
+
+    fn cache_scope(&self, scope: &PurgeScope) -> CacheScope {
+        match scope {
+            PurgeScope::Site(site) => CacheScope::Site { site: site.to_string() },
+            PurgeScope::Tag { namespace, site, tag } => {
+                let owner = match site {
+                    Some(site) => SiteId { namespace: namespace.clone(), name: site.clone() }.to_string(),
+                    None => namespace.to_string(),
+                };
+                CacheScope::Tag { namespace: owner, tag: tag.clone() }
+            }
+            PurgeScope::Prefix { site, url } => {
+                let path = Url::parse(url).map_or_else(|| "/".into(), |u| u.target);
+                let path = path.split('?').next().unwrap_or("/").to_string();
+                CacheScope::Prefix { site: site.to_string(), path }
+            }
+            PurgeScope::Url { site, url } => {
+                let request = Url::parse(url).map(|u| u.request(Method::Get, Fields::new()));
+                let ask = request.and_then(|request| self.plane.dry_run(request));
+                let uri = ask.map(|ask| self.plane.cache().uri_of(&ask.rules, &ask.request));
+                let plain = || url.split_once("://").map_or(url.as_str(), |(_, rest)| rest).to_string();
+                CacheScope::Url { site: site.to_string(), uri: uri.unwrap_or_else(plain) }
+            }
+        }
+    }
+}
+
+fn translate(error: selvedge_state::Error) -> StateError {
+    use selvedge_state::Error;
+    match error {
+        Error::Rejected(Rejection::Conflict { expected, current }) => {
+            StateError::Conflict { expected: expected.0, current: current.0 }
+        }
+        Error::Rejected(rejection) => StateError::Invalid(rejection.to_string()),
+        refused if refused.is_refusal() => StateError::Unavailable(chain(&refused)),
+        unknown => StateError::Unknown(chain(&unknown)),
+    }
+}
+
+impl StateHandle for ApiState {
+    fn declared(&self) -> Declared {
+        let Some(state) = &self.state else { return Declared::default() };
+        let declared = state.declared();
+        let version =
+            |v: selvedge_state::Version| Version { generation: v.generation, revision: v.modified.0 };
+        Declared {
+            revision: declared.revision.0,
+            resources: declared.resources,
+            versions: declared.versions.into_iter().map(|(id, v)| (id, version(v))).collect(),
+        }
+    }
+
+    fn apply(&self, manifest: Manifest, expected: Option<u64>) -> Answer<'_, Result<u64, StateError>> {
+        let manifest = Box::new(manifest);
+        Box::pin(self.change(Command::ApplyManifest { manifest, expected: expected.map(Revision) }))
+    }
+
+    fn purge(&self, purge: Purge) -> Answer<'_, Result<u64, StateError>> {
+        let kind = if purge.soft { PurgeKind::Soft } else { PurgeKind::Hard };
+        let scope = self.cache_scope(&purge.scope);
+        Box::pin(self.change(Command::Purge { scope, kind }))
+    }
+
+    fn tokens(&self) -> Vec<Token> {
+        self.state.as_ref().map(State::tokens).unwrap_or_default()
+    }
+
+    fn create_token(&self, token: Token) -> Answer<'_, Result<u64, StateError>> {
+        if self.tokens().iter().any(|known| known.name == token.name) {
+            return Box::pin(async move { Err(StateError::Exists(format!("token {:?}", token.name))) });
+        }
+        Box::pin(self.change(Command::CreateToken(token)))
+    }
+
+    fn revoke_token(&self, name: String) -> Answer<'_, Result<u64, StateError>> {
+        if !self.tokens().iter().any(|known| known.name == name) {
+            return Box::pin(async move { Err(StateError::NotFound(format!("token {name:?}"))) });
+        }
+        Box::pin(self.change(Command::RevokeToken { name }))
+    }
+}
+
+/// The cache.
+pub(super) struct ApiCache {
+    pub(super) plane: Plane,
+    pub(super) disk_capacity: u64,
+}
+
+impl CacheHandle for ApiCache {
+    fn stats(&self) -> wire::CacheStats {
+        let usage = self.plane.cache().usage();
+        let sites = self.plane.traffic().counts();
+        wire::CacheStats {
+            ram: wire::Tier {
+                objects: usage.ram_objects,
+                bytes: usage.ram_bytes,
+                capacity: usage.ram_capacity,
+                evictions: usage.evictions,
+            },
+            disk: wire::Tier {
+                objects: usage.disk_objects,
+                bytes: usage.disk_bytes,
+                capacity: self.disk_capacity,
+                evictions: 0,
+            },
+            purges: usage.purges,
+            sites: sites.iter().filter(|s| !s.site.is_empty()).map(site_stats).collect(),
+        }
+    }
+
+    fn inspect(&self, request: wire::InspectRequest) -> Answer<'_, Result<wire::Inspection, String>> {
+        Box::pin(async move {
+            let url = Url::parse(&request.url).ok_or("the URL is not an http or https one")?;
+            let method = request.method.as_deref().unwrap_or("GET");
+            let method = Method::parse(method.as_bytes()).ok_or("the method is not a token")?;
+            let mut fields = Fields::new();
+            for (name, value) in &request.headers {
+                fields.append(name.as_bytes(), value.as_bytes()).map_err(|e| format!("{name}: {e}"))?;
+            }
+            let Some(ask) = self.plane.dry_run(url.request(method, fields)) else {
+                return Err("no site answers to it, or the gateway answers it itself".into());
+            };
+            let rules = ask.rules.clone();
+            let found = self.plane.cache().inspect(ask).await;
+            Ok(inspection(&rules.site, &rules.described, found))
+        })
+    }
+}
+
+fn inspection(site: &str, described: &str, found: Inspected) -> wire::Inspection {
+    let (namespace, name) = site.split_once('/').unwrap_or(("default", site));
+    let mut rules = vec![wire::Rule {
+        about: "rules".into(),
+        source: described.into(),
+        effect: "these levels of the manifest hold for the request".into(),
+    }];
+    if let Some(stored) = &found.stored {
+        rules.push(wire::Rule {
+            about: "freshness".into(),
+            source: stored.lifetime_rule.into(),
+            effect: format!(
+                "fresh for {:.0} s in all",
+                stored.age.as_secs_f64() + stored.fresh_for_ms as f64 / 1e3
+            ),
+        });
+    }
+    wire::Inspection {
+        namespace: namespace.into(),
+        site: name.into(),
+        route: described.into(),
+        key: found.key,
+        decision: found.decision.into(),
+        reason: found.reason,
+        entries: found.stored.into_iter().map(entry).collect(),
+        rules,
+    }
+}
+
+fn entry(stored: InspectedObject) -> wire::Entry {
+    let state = match (stored.purged, stored.fresh_for_ms > 0) {
+        (true, _) => "soft-purged",
+        (false, true) => "fresh",
+        (false, false) => "stale",
+    };
+    wire::Entry {
+        matches: true,
+        tier: if stored.in_memory { "ram".into() } else { "disk".into() },
+        status: stored.status,
+        age: stored.age.as_secs_f64(),
+        fresh_for: stored.fresh_for_ms as f64 / 1e3,
+        stored_bytes: stored.length,
+        total_bytes: Some(stored.length),
+        vary: stored.vary,
+        etag: stored.etag,
+        tags: stored.tags,
+        state: state.into(),
+    }
+}
+
+fn site_stats(counts: &selvedge_gateway::traffic::SiteCounts) -> wire::SiteStats {
+    let (namespace, site) = counts.site.split_once('/').unwrap_or(("default", &counts.site));
+    let by = |source: Source| counts.by_source.get(source as usize).copied().unwrap_or(0);
+    wire::SiteStats {
+        namespace: namespace.into(),
+        site: site.into(),
+        requests: counts.by_source.iter().sum(),
+        hits_ram: by(Source::Memory),
+        hits_disk: by(Source::Disk),
+        stale: by(Source::Stale),
+        misses: by(Source::Miss) + by(Source::Revalidated) + by(Source::Collapsed),
+        bypassed: by(Source::Bypass),
+        answered: by(Source::Local),
+        errors: counts.errors,
+        sent_bytes: counts.sent_bytes,
+        origin_bytes: counts.origin_bytes,
+        origin_errors: counts.origin_errors,
+    }
+}
+
+/// The live log.
+pub(super) struct ApiRequests {
+    plane: Plane,
+    followers: std::sync::Arc<()>,
+}
+
+impl ApiRequests {
+    pub(super) fn new(plane: Plane) -> Self {
+        ApiRequests { plane, followers: std::sync::Arc::default() }
+    }
+}
+
+impl RequestLog for ApiRequests {
+    fn follow(&self) -> Option<Box<dyn RequestLines>> {
+        if std::sync::Arc::strong_count(&self.followers) > FOLLOWERS_MAX {
+            return None;
+        }
+        let tail = self.plane.log().follow();
+        Some(Box::new(Follower { next: Box::pin(next(tail)), _place: self.followers.clone() }))
+    }
+}
+
+type Next = Pin<Box<dyn Future<Output = (Tail, Option<TailItem>)> + Send>>;
+
+struct Follower {
+    next: Next,
+    _place: std::sync::Arc<()>,
+}
+
+async fn next(mut tail: Tail) -> (Tail, Option<TailItem>) {
+    let item = tail.next().await;
+    (tail, item)
+}
+
+impl RequestLines for Follower {
+    fn poll_line(&mut self, cx: &mut Context<'_>) -> Poll<Option<RequestLine>> {
+        let (tail, item) = std::task::ready!(self.next.as_mut().poll(cx));
+        self.next = Box::pin(next(tail));
+        Poll::Ready(item.map(|item| match item {
+            TailItem::Missed(count) => RequestLine::Missed(count),
+            TailItem::Line(line) => {
+                RequestLine::Entry { namespace: namespace_of(&line), json: line.to_string() }
+            }
+        }))
+    }
+}
+
+/// Whose request a line of the log tells of: `"site":"namespace/name"` in it; `default` without a site.
+fn namespace_of(line: &str) -> Namespace {
+    let site = line.split_once("\"site\":\"").and_then(|(_, rest)| rest.split_once('/'));
+    let name = site.map_or("default", |(namespace, _)| namespace);
+    Namespace::parse_text(name).unwrap_or_default()
+}
+
+/// The node.
+pub(super) struct ApiNode {
+    pub(super) config: Config,
+    pub(super) http: Vec<SocketAddr>,
+    pub(super) https: Vec<SocketAddr>,
+    pub(super) api: SocketAddr,
+    pub(super) plane: Plane,
+    pub(super) clock: Clock,
+    pub(super) started: Duration,
+    pub(super) state_problem: Option<String>,
+}
+
+impl NodeHandle for ApiNode {
+    fn info(&self) -> wire::NodeInfo {
+        let texts = |addrs: &[SocketAddr]| addrs.iter().map(ToString::to_string).collect();
+        wire::NodeInfo {
+            name: self.config.name.clone(),
+            pop: self.config.pop.clone(),
+            region: self.config.region.clone(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            http: texts(&self.http),
+            https: texts(&self.https),
+            api: self.api.to_string(),
+            uptime: self.clock.monotonic().saturating_sub(self.started).as_secs(),
+            snapshot: self.plane.revision().0,
+        }
+    }
+
+    fn checks(&self) -> Vec<wire::Check> {
+        let state = match &self.state_problem {
+            None => wire::Check { name: "state".into(), ok: true, detail: "takes changes".into() },
+            Some(problem) => wire::Check { name: "state".into(), ok: false, detail: problem.clone() },
+        };
+        let gateway = wire::Check {
+            name: "gateway".into(),
+            ok: true,
+            detail: format!("serves by revision {}", self.plane.revision()),
+        };
+        vec![gateway, state]
+    }
+}
+
+/// An http or https URL, as far as a request needs it.
+struct Url {
+    scheme: Scheme,
+    authority: String,
+    target: String,
+}
+
+impl Url {
+    fn parse(text: &str) -> Option<Url> {
+        let (scheme, rest) = text.split_once("://")?;
+        let scheme = match scheme.to_ascii_lowercase().as_str() {
+            "http" => Scheme::Http,
+            "https" => Scheme::Https,
+            _ => return None,
+        };
+        let rest = rest.split('#').next().unwrap_or(rest);
+        let at = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (authority, target) = rest.split_at(at);
+        let slash = if target.starts_with('/') { "" } else { "/" };
+        let valid = !authority.is_empty() && rest.bytes().all(|b| b.is_ascii_graphic());
+        valid.then(|| Url {
+            scheme,
+            authority: authority.to_ascii_lowercase(),
+            target: format!("{slash}{target}"),
+        })
+    }
+
+    fn request(self, method: Method, fields: Fields) -> Request {
+        let nobody = SocketAddr::from(([127, 0, 0, 1], 0));
+        Request {
+            method,
+            scheme: self.scheme,
+            authority: self.authority,
+            target: self.target,
+            version: HttpVersion::Http11,
+            fields,
+            body: Body::Empty,
+            client: Client { addr: nobody, local: nobody },
+            received: selvedge_types::UnixMillis(0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_read_as_requests_name_them() {
+        for (text, expect) in [
+            ("http://a.example", Some(("a.example", "/"))),
+            ("HTTPS://A.example:8443/x?y=1#z", Some(("a.example:8443", "/x?y=1"))),
+            ("http://a?q", Some(("a", "/?q"))),
+            ("ftp://a/", None),
+            ("a.example/x", None),
+            ("http:///x", None),
+            ("http://a/ b", None),
+        ] {
+            let url = Url::parse(text);
+            let found = url.as_ref().map(|u| (u.authority.as_str(), u.target.as_str()));
+            assert_eq!(found, expect, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_log_line_belongs_to_its_sites_namespace() {
+        assert_eq!(namespace_of(r#"{"site":"shop/web","x":1}"#).to_string(), "shop");
+        assert_eq!(namespace_of(r#"{"x":1}"#).to_string(), "default");
+    }
+}

@@ -1,0 +1,45 @@
+//! What can be asked of the control state.
+
+use selvedge_cache::stamps::{PurgeKind, PurgeScope};
+use selvedge_types::{Hlc, Manifest, Revision, Token};
+
+/// A change to the control state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Makes the sites of a namespace, and the settings if it has any, what the manifest declares.
+    ApplyManifest {
+        /// What is declared.
+        manifest: Box<Manifest>,
+        /// The revision that must be the present one; none for any.
+        expected: Option<Revision>,
+    },
+    /// Adds a token.
+    CreateToken(Token),
+    /// Removes the token of that name.
+    RevokeToken {
+        /// Its name.
+        name: String,
+    },
+    /// Says that what was fetched before the entry's time is gone or stale.
+    Purge {
+        /// What it covers.
+        scope: PurgeScope,
+        /// Gone or stale.
+        kind: PurgeKind,
+    },
+    /// Drops the purge stamps that no object can be covered by any more.
+    ExpireStamps {
+        /// When the fetch of the oldest object began.
+        oldest: Hlc,
+    },
+}
+
+/// A command as it is in the log: with the time at which it was accepted, which is the only time that it
+/// may use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// When it was accepted.
+    pub time: Hlc,
+    /// What is to be done.
+    pub command: Command,
+}
