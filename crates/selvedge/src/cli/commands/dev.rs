@@ -180,7 +180,8 @@ impl Show {
         let request = hyper::Request::get("/").body(Default::default());
         let request = request.map_err(|e| failed().because(e))?;
         let answer = connection.send(request).await.map_err(|e| failed().because(e))?;
-        let cache = answer.headers().get("cache-status").and_then(|v| v.to_str().ok()).unwrap_or("-").to_owned();
+        let cache =
+            answer.headers().get("cache-status").and_then(|v| v.to_str().ok()).unwrap_or("-").to_owned();
         let status = answer.status();
         // The whole answer is taken, so that the cache has all of it.
         answer.into_body().collect().await.map_err(|e| failed().because(e))?;
