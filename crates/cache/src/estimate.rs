@@ -203,16 +203,16 @@ impl Estimate {
             (Class::Lookup { store }, Some(object)) => self.look_up(object, hash, record, store),
             (Class::Lookup { .. }, None) => {
                 self.unfollowed += 1;
-                self.to_origin(record.bytes);
+                self.count_origin(record.bytes);
             }
             (Class::Invalidate, Some(object)) => {
                 self.passed += 1;
                 self.invalidate(object);
-                self.to_origin(record.bytes);
+                self.count_origin(record.bytes);
             }
             (Class::Invalidate | Class::Pass, _) => {
                 self.passed += 1;
-                self.to_origin(record.bytes);
+                self.count_origin(record.bytes);
             }
         }
     }
@@ -267,7 +267,7 @@ impl Estimate {
         }
     }
 
-    fn to_origin(&mut self, bytes: u64) {
+    fn count_origin(&mut self, bytes: u64) {
         for (at, size) in self.sizes.iter_mut().enumerate() {
             size.report.origin.add(bytes);
             self.timeline.origin(at, bytes);
