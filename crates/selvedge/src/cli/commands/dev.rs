@@ -125,7 +125,8 @@ impl Origin {
             .map_err(|e| failed("its process").because(e))?;
         let stdout = child.stdout.take().ok_or_else(|| failed("its output"))?;
         let line = BufReader::new(stdout).lines().next_line().await.ok().flatten().unwrap_or_default();
-        let addr = line.trim().strip_prefix("http://").and_then(|addr| addr.parse().ok());
+        let addr =
+            line.trim().trim_end_matches('/').strip_prefix("http://").and_then(|addr| addr.parse().ok());
         Ok(Origin { child, addr: addr.ok_or_else(|| failed("it did not say where it listens"))? })
     }
 }
@@ -177,10 +178,10 @@ impl Show {
         let failed = || Failure::failed(format!("no answer from {url}"));
         let endpoint = Endpoint::parse(&url).ok_or_else(failed)?;
         let mut connection = endpoint.connect(&self.tasks).await.map_err(|e| failed().because(e))?;
-        let request = hyper::Request::get("/").body(Default::default());
-        let request = request.map_err(|e| failed().because(e))?;
-        let answer = connection.send(request).await.map_err(|e| failed().because(e))?;
-        let cache = answer.headers().get("cache-status").and_then(|v| v.to_str().ok()).unwrap_or("-").to_owned();
+        let sent = connection.send("GET", "/", &[], Default::default()).await;
+        let answer = sent.map_err(|e| failed().because(e))?;
+        let cache =
+            answer.headers().get("cache-status").and_then(|v| v.to_str().ok()).unwrap_or("-").to_owned();
         let status = answer.status();
         // The whole answer is taken, so that the cache has all of it.
         answer.into_body().collect().await.map_err(|e| failed().because(e))?;
@@ -188,7 +189,7 @@ impl Show {
     }
 
     fn say(&self, text: &str) -> Result<(), Failure> {
-        self.output.text(text)
+        self.output.text(text).map(drop)
     }
 }
 

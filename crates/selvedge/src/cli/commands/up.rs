@@ -142,7 +142,7 @@ pub(super) fn announce(output: Output, node: &Node, data: &Path) -> Result<(), F
     if let Some(problem) = &node.state_problem {
         eprintln!("the control state is not available ({problem}); serving from the last snapshot");
     }
-    output.text(&text)
+    output.text(&text).map(drop)
 }
 
 fn leave_for_user(context: &Context) {
@@ -157,7 +157,11 @@ fn leave_for_user(context: &Context) {
 pub(super) fn reachable(addr: SocketAddr) -> SocketAddr {
     let mut addr = addr;
     if addr.ip().is_unspecified() {
-        addr.set_ip(if addr.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() });
+        addr.set_ip(if addr.is_ipv4() {
+            [127, 0, 0, 1].into()
+        } else {
+            std::net::Ipv6Addr::LOCALHOST.into()
+        });
     }
     addr
 }
@@ -203,7 +207,8 @@ pub(super) fn start_logging() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("SELVEDGE_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
     let colour = std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()) && std::io::stderr().is_terminal();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
+    let log =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
     // Fails only if a log was started before.
     let _ = log.try_init();
 }
