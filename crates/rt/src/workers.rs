@@ -15,7 +15,7 @@ pub struct Workers {
 
 impl Workers {
     /// Starts `count` threads (one at least), which run until `tasks` are told to stop and have ended, or
-    /// until [`Workers::join`] drops what is left.
+    /// until [`Workers::ended`] has waited for them.
     pub fn start(count: usize, name: &str, tasks: &Tasks) -> io::Result<Self> {
         let mut workers = Workers { handles: Vec::new(), threads: Vec::new(), tasks: tasks.clone() };
         for i in 0..count.max(1) {
