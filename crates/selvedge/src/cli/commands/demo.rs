@@ -107,6 +107,8 @@ impl Demo {
         let kill = format!("kill {} && {curl}", origin.child.id());
         if !io::stdin().is_terminal() {
             eprintln!("\nThe page stays when its origin is gone: {kill}\nCtrl-C ends this.");
+            // The origin lives as long as this does.
+            world.tasks.stopped().await;
             return Ok(());
         }
         eprintln!(
@@ -121,6 +123,7 @@ impl Demo {
             self.revive_origin(&world).await?;
             eprintln!("Press Enter to kill it again.");
         }
+        world.tasks.stopped().await;
         Ok(())
     }
 
