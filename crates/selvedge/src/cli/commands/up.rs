@@ -1,0 +1,200 @@
+//! `selvedge up`
+
+use super::node::{self, Addresses, Asked, MachineArgs, Signals};
+use crate::cli::client::runtime;
+use crate::cli::context::SYSTEM_DATA;
+use crate::cli::{Exit, Failure, Output};
+use crate::handover::{HANDOVER_VARIABLE, Received};
+use crate::node::Config;
+use crate::service_manager::notify;
+use clap::Args;
+use selvedge_rt::Tasks;
+use std::collections::BTreeMap;
+use std::net::{Ipv6Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+/// Holds the node's process id, in the data directory.
+pub(super) const PID_FILE: &str = "pid";
+
+/// What `up` takes.
+#[derive(Debug, Args)]
+#[command(after_help = "SIGINT, SIGTERM: no new requests, those under way end; a second one ends at once.\n\
+    SIGUSR2: hands the listening sockets to the binary that lies at this one's path now (see `selvedge upgrade`).\n\
+    SELVEDGE_LOG sets what is logged to standard error: error, warn, info, debug [default: info].")]
+pub struct UpArgs {
+    /// Make a new node; ignored when the data directory has one
+    #[arg(long)]
+    pub new: bool,
+    /// Where everything is kept that the node owns [default: /var/lib/selvedge, or below the home]
+    #[arg(long, env = "SELVEDGE_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// The node's name [default: the machine's]
+    #[arg(long)]
+    pub name: Option<String>,
+    /// The point of presence that the node is in
+    #[arg(long, default_value = "default", value_name = "POP")]
+    pub pop: String,
+    /// The part of the world that the point of presence is in
+    #[arg(long, default_value = "default", value_name = "REGION")]
+    pub region: String,
+    /// Where to answer http; may be repeated [default: port 80 when allowed, else 8080]
+    #[arg(long, value_name = "ADDR")]
+    pub http: Vec<SocketAddr>,
+    /// Where to answer https; may be repeated [default: port 443 when allowed, else 8443]
+    #[arg(long, value_name = "ADDR")]
+    pub https: Vec<SocketAddr>,
+    /// Where the admin API is
+    #[arg(long, default_value = "127.0.0.1:7070", value_name = "ADDR")]
+    pub api: SocketAddr,
+    /// How much of the machine it uses.
+    #[command(flatten)]
+    pub machine: MachineArgs,
+}
+
+/// Runs a node until it is told to stop.
+pub(super) fn run(output: Output, args: UpArgs) -> Result<Exit, Failure> {
+    // Asked before anything can be replaced: afterwards the system adds "(deleted)".
+    let program =
+        std::env::current_exe().map_err(|e| Failure::failed("cannot find this program").because(e))?;
+    node::start_log("info");
+    node::raise_file_limit();
+    let data = args.data.clone().unwrap_or_else(default_data);
+    if !args.new && !data.join("identity").exists() {
+        return Err(Failure::usage(format!("there is no node in {}", data.display()))
+            .next("make one with `selvedge up --new`"));
+    }
+    runtime()?.block_on(serve(output, args, &data, &program))
+}
+
+async fn serve(output: Output, args: UpArgs, data: &Path, program: &Path) -> Result<Exit, Failure> {
+    let mut signals = Signals::listen()?;
+    let config = config(&args, data, inherit().await?);
+    let running = node::build(config, data).await?;
+    let addresses = Addresses::of(&running);
+    node::leave_context(&addresses, data);
+    addresses.print(output)?;
+    write_pid(data);
+    if let Err(e) = notify("READY=1") {
+        tracing::warn!(error = %e, "the service manager was not told that the node is ready");
+    }
+    if let Some(problem) = &running.state_problem {
+        tracing::error!(problem, "no changes can be made; serving by the last snapshot");
+    }
+    loop {
+        let asked = tokio::select! {
+            asked = signals.next() => Ok(asked),
+            part = running.failed() => Err(part),
+        };
+        match asked {
+            Err(part) => {
+                node::shut_down(running, &mut signals).await;
+                return Err(Failure::failed(format!("an essential part of the node ended: {part}")));
+            }
+            Ok(Asked::Stop) => {
+                let _ = notify("STOPPING=1");
+                node::shut_down(running, &mut signals).await;
+                return Ok(Exit::Done);
+            }
+            Ok(Asked::Upgrade) => match node::start_successor(&running, data, program).await {
+                Ok(successor) => {
+                    let draining = running.let_go().await;
+                    if let Err(e) = successor.go() {
+                        return Err(Failure::failed("the new process went away").because(e));
+                    }
+                    tracing::info!("handed over; requests under way end here");
+                    node::shut_down(draining, &mut signals).await;
+                    return Ok(Exit::Done);
+                }
+                Err(e) => tracing::error!(error = %e, "no new process took over; this one goes on"),
+            },
+        }
+    }
+}
+
+/// The sockets of a predecessor, once it has let go of the data directory; none without one.
+async fn inherit() -> Result<BTreeMap<String, Vec<TcpListener>>, Failure> {
+    let Some(path) = std::env::var_os(HANDOVER_VARIABLE).map(PathBuf::from) else {
+        return Ok(BTreeMap::new());
+    };
+    let received = Tasks::real().blocking("take over", move || {
+        let mut received = Received::ask(&path)?;
+        received.wait()?;
+        Ok(received.sockets)
+    });
+    received
+        .await
+        .and_then(|inner| inner)
+        .map_err(|e| Failure::failed("the old process did not hand over").because(e))
+}
+
+fn config(args: &UpArgs, data: &Path, sockets: BTreeMap<String, Vec<TcpListener>>) -> Config {
+    Config {
+        name: args.name.clone().unwrap_or_else(machine_name),
+        pop: args.pop.clone(),
+        region: args.region.clone(),
+        http: listen(&args.http, sockets.get("http"), 80, 8080),
+        https: listen(&args.https, sockets.get("https"), 443, 8443),
+        api: args.api,
+        workers: args.machine.workers(),
+        cache_ram: args.machine.cache_ram,
+        cache_disk: args.machine.cache_disk,
+        data: Some(data.to_owned()),
+        sockets: Arc::new(Mutex::new(sockets)),
+    }
+}
+
+/// Where to listen: as given, else as the predecessor did, else on the standard port if that is allowed.
+fn listen(
+    given: &[SocketAddr],
+    inherited: Option<&Vec<TcpListener>>,
+    standard: u16,
+    other: u16,
+) -> Vec<SocketAddr> {
+    if !given.is_empty() {
+        return given.to_vec();
+    }
+    let (standard, other) = (all(standard), all(other));
+    let has = |socket: &TcpListener| socket.local_addr().is_ok_and(|addr| addr == standard);
+    let is_standard = match inherited {
+        Some(sockets) => sockets.iter().any(has),
+        None => may_listen(standard),
+    };
+    vec![if is_standard { standard } else { other }]
+}
+
+/// Every address of the machine, IPv4 and IPv6.
+fn all(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))
+}
+
+#[allow(clippy::disallowed_methods)] // only to see whether it is allowed, and closed at once
+fn may_listen(addr: SocketAddr) -> bool {
+    TcpListener::bind(addr).is_ok()
+}
+
+fn machine_name() -> String {
+    let uname = rustix::system::uname();
+    let name = uname.nodename().to_string_lossy().into_owned();
+    if name.is_empty() { "node".to_owned() } else { name }
+}
+
+/// Where a service's data is if this user may write there, else below the home.
+pub(super) fn default_data() -> PathBuf {
+    let system = PathBuf::from(SYSTEM_DATA);
+    let parent = system.parent().unwrap_or(&system);
+    let may_write = |path: &Path| rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok();
+    let is_system = if system.exists() { may_write(&system) } else { may_write(parent) };
+    let home = std::env::var_os("HOME").filter(|home| !home.is_empty());
+    match home {
+        Some(home) if !is_system => PathBuf::from(home).join(".local/share/selvedge"),
+        _ => system,
+    }
+}
+
+/// For `selvedge upgrade`. Without the file the signal can still be sent by hand.
+fn write_pid(data: &Path) {
+    if let Err(e) = std::fs::write(data.join(PID_FILE), format!("{}\n", std::process::id())) {
+        tracing::warn!(error = %e, "the process id was not written; `selvedge upgrade` will not find it");
+    }
+}
