@@ -13,7 +13,8 @@ pub struct Client {
     pub local: SocketAddr,
 }
 
-/// A request. Its framing was checked and removed: no Transfer-Encoding; Host is in `authority`.
+/// A request. Its framing was checked and removed; Host is in `authority`. Transfer-Encoding is there only if
+/// the content is in other codings than `chunked`, and then names just those (RFC 9112 section 6.1).
 #[derive(Debug)]
 pub struct Request {
     /// The method.

@@ -26,11 +26,11 @@ fn main() {
     let requests = args.next().unwrap_or(200_000);
     let connections = args.next().unwrap_or(64);
     let bytes = args.next().unwrap_or(1024);
-    let addr = start_origin(bytes);
+    let (addr, length) = start_origin(bytes);
     let client = Builder::new_current_thread().enable_all().build().unwrap();
     let each = requests / connections;
     for round in ["warm-up", "measured"] {
-        let floor = cpu(|| client.block_on(run(connections, move |_| bare(addr, each))));
+        let floor = cpu(|| client.block_on(run(connections, move |_| bare(addr, length, each))));
         let group = client.block_on(async { group(addr) });
         let ours = cpu(|| client.block_on(run(connections, move |_| fetches(group.clone(), each))));
         let of = |micros: f64| micros / (each * connections) as f64;
@@ -61,20 +61,18 @@ fn cpu(work: impl FnOnce()) -> f64 {
 }
 
 /// Writes a ready request, reads a known number of bytes.
-async fn bare(addr: SocketAddr, count: usize) {
+async fn bare(addr: SocketAddr, length: usize, count: usize) {
     let mut stream = TcpStream::connect(addr).await.unwrap();
     stream.set_nodelay(true).unwrap();
     let request =
         [b"GET /path/to/a/page?query=1 HTTP/1.1\r\n", FIELDS, b"Host: site.example\r\n\r\n"].concat();
     let mut buffer = vec![0; 1 << 16];
-    let mut length = 0;
     for _ in 0..count {
         stream.write_all(&request).await.unwrap();
         let mut got = 0;
-        while got == 0 || got < length {
+        while got < length {
             got += stream.read(&mut buffer).await.unwrap();
         }
-        length = length.max(got);
     }
 }
 
@@ -111,18 +109,19 @@ async fn fetches(group: OriginGroup, count: usize) {
     }
 }
 
-/// Answers each read that ends a head, on a thread of its own.
-fn start_origin(bytes: usize) -> SocketAddr {
+/// Answers each read, which on loopback is a whole request, on a thread of its own. Where it is, and the
+/// length of an answer.
+fn start_origin(bytes: usize) -> (SocketAddr, usize) {
     let (sender, receiver) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         Builder::new_current_thread().enable_all().build().unwrap().block_on(async move {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            sender.send(listener.local_addr().unwrap()).unwrap();
             let head = format!(
                 "HTTP/1.1 200 OK\r\nServer: test\r\nDate: Mon, 01 Jan 2029 00:00:00 GMT\r\nContent-Type: text/html\r\n\
                  Content-Length: {bytes}\r\nCache-Control: max-age=60\r\nETag: \"abc\"\r\n\r\n"
             );
             let answer = Arc::new([head.into_bytes(), vec![b'x'; bytes]].concat());
+            sender.send((listener.local_addr().unwrap(), answer.len())).unwrap();
             while let Ok((mut stream, _)) = listener.accept().await {
                 stream.set_nodelay(true).unwrap();
                 let answer = answer.clone();

@@ -287,7 +287,6 @@ impl<S: Io> Http1<S> {
     fn request(&self, head: RequestHead, body: Body) -> Request {
         let mut fields = head.fields;
         fields.remove(name::HOST);
-        fields.remove(name::EXPECT);
         if head.framing == BodyFraming::Chunked {
             fields.remove(name::TRANSFER_ENCODING);
             if let Some(inner) = &head.inner_codings {

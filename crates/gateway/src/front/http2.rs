@@ -219,7 +219,7 @@ fn begin_stream(
     link: &Link,
 ) {
     let is_head = request.method() == http::Method::HEAD;
-    let (request, expects_continue) = match read_request(request, link) {
+    let (request, consent) = match read_request(request, link) {
         Ok(read) => read,
         Err(refusal) => {
             link.count(refusal.cause());
@@ -234,7 +234,7 @@ fn begin_stream(
         Reply::Now(response) => StreamReply::Now(response),
         Reply::Later(later) => StreamReply::Later(later),
     };
-    let context = StreamContext::new(is_head, expects_continue, shared.clone(), link);
+    let context = StreamContext::new(is_head, consent, shared.clone(), link);
     link.tasks.spawn("HTTP/2 stream", OnEnd::Forget, run_stream(reply, respond, context));
 }
 

@@ -11,7 +11,8 @@ use http::header::{HeaderName, HeaderValue};
 use selvedge_exchange::{Body, BodyError, BodyStream, Frame, Request, Response};
 use selvedge_http1::{Authority, Target, is_look_alike};
 use selvedge_types::{Fields, Method, Name, Status, Version, name};
-use std::task::{Context, Poll, ready};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -36,11 +37,43 @@ fn refusal(code: u16, text: &'static str) -> Refusal {
     Refusal { code, text }
 }
 
-/// Checks a request; the request, and whether the client waits for 100 before it sends content.
+/// Whether someone wants the content of a client that waits for 100 before it sends it
+/// (RFC 9110 section 10.1.1).
+#[derive(Debug, Default)]
+pub(crate) struct Consent(Mutex<Wanted>);
+
+#[derive(Debug, Default)]
+struct Wanted {
+    is_wanted: bool,
+    waiter: Option<Waker>,
+}
+
+impl Consent {
+    /// Ready once the content is wanted.
+    pub(crate) fn poll_wanted(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut wanted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if wanted.is_wanted {
+            return Poll::Ready(());
+        }
+        wanted.waiter = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn give(&self) {
+        let mut wanted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        wanted.is_wanted = true;
+        if let Some(waiter) = wanted.waiter.take() {
+            drop(wanted);
+            waiter.wake();
+        }
+    }
+}
+
+/// Checks a request; the request, and the consent that its client waits for.
 pub(crate) fn read_request(
     request: http::Request<RecvStream>,
     link: &Link,
-) -> Result<(Request, bool), Refusal> {
+) -> Result<(Request, Option<Arc<Consent>>), Refusal> {
     let (parts, content) = request.into_parts();
     let limits = &link.front.options.heads;
     let method = Method::parse(parts.method.as_str().as_bytes()).ok_or_else(|| refusal(400, "bad method"))?;
@@ -52,11 +85,10 @@ pub(crate) fn read_request(
     }
     let authority = read_authority(&parts)?;
     let target = read_target(&method, &parts.uri, limits.target_bytes_max)?;
-    let fields = read_fields(&parts.headers)?;
-    let expects_continue = fields.0.has_member(name::EXPECT, "100-continue");
-    let body = read_body(&method, &fields.0, content, link)?;
-    let mut fields = fields.0;
-    fields.remove(name::EXPECT);
+    let Checked(fields) = read_fields(&parts.headers)?;
+    let expects_continue = !content.is_end_stream() && fields.has_member(name::EXPECT, "100-continue");
+    let consent = expects_continue.then(Arc::default);
+    let body = read_body(&method, &fields, content, consent.clone(), link)?;
     let request = Request {
         method,
         scheme: link.scheme,
@@ -68,7 +100,7 @@ pub(crate) fn read_request(
         client: link.client,
         received: link.front.clock.wall(),
     };
-    Ok((request, expects_continue))
+    Ok((request, consent))
 }
 
 /// `:authority`, else Host; the same if both are there (RFC 9113 section 8.3.1).
@@ -126,7 +158,13 @@ fn read_fields(headers: &http::HeaderMap) -> Result<Checked, Refusal> {
     Ok(Checked(fields))
 }
 
-fn read_body(method: &Method, fields: &Fields, content: RecvStream, link: &Link) -> Result<Body, Refusal> {
+fn read_body(
+    method: &Method,
+    fields: &Fields,
+    content: RecvStream,
+    consent: Option<Arc<Consent>>,
+    link: &Link,
+) -> Result<Body, Refusal> {
     if content.is_end_stream() {
         return Ok(Body::Empty);
     }
@@ -139,8 +177,17 @@ fn read_body(method: &Method, fields: &Fields, content: RecvStream, link: &Link)
         return Err(refusal(413, "the content is larger than is allowed"));
     }
     let patience = link.front.options.timeouts.body_read;
-    let body =
-        Http2Body { content, length, taken: 0, left: limit, limit, patience, timer: None, is_over: false };
+    let body = Http2Body {
+        content,
+        consent,
+        length,
+        taken: 0,
+        left: limit,
+        limit,
+        patience,
+        timer: None,
+        is_over: false,
+    };
     Ok(Body::Stream(Box::new(body)))
 }
 
@@ -148,6 +195,8 @@ fn read_body(method: &Method, fields: &Fields, content: RecvStream, link: &Link)
 /// reader slows the client down.
 struct Http2Body {
     content: RecvStream,
+    /// Still to be given.
+    consent: Option<Arc<Consent>>,
     length: Option<u64>,
     taken: usize,
     left: u64,
@@ -159,6 +208,9 @@ struct Http2Body {
 
 impl Http2Body {
     fn poll_inner(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, BodyError>>> {
+        if let Some(consent) = self.consent.take() {
+            consent.give();
+        }
         // Fails only on a stream that is gone, which the next read says.
         let _ = self.content.flow_control().release_capacity(std::mem::take(&mut self.taken));
         loop {

@@ -4,7 +4,7 @@ use super::connection::{Front, Link};
 use super::counters::Cause;
 use super::http1::error_response;
 use super::http2::Shared;
-use super::http2_message::{write_head, write_interim, write_trailers};
+use super::http2_message::{Consent, write_head, write_interim, write_trailers};
 use super::timer::Timer;
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -28,7 +28,8 @@ pub(crate) enum StreamReply {
 /// What a stream's task knows of its connection.
 pub(crate) struct StreamContext {
     is_head: bool,
-    expects_continue: bool,
+    /// What the client waits for, until it is given or too late.
+    consent: Option<Arc<Consent>>,
     front: Arc<Front>,
     shared: Arc<Shared>,
     timer: Timer,
@@ -36,11 +37,16 @@ pub(crate) struct StreamContext {
 }
 
 impl StreamContext {
-    pub(crate) fn new(is_head: bool, expects_continue: bool, shared: Arc<Shared>, link: &Link) -> Self {
+    pub(crate) fn new(
+        is_head: bool,
+        consent: Option<Arc<Consent>>,
+        shared: Arc<Shared>,
+        link: &Link,
+    ) -> Self {
         shared.tasks.fetch_add(1, Relaxed);
         let ends = Instant::now() + link.front.options.timeouts.exchange;
         let front = link.front.clone();
-        StreamContext { is_head, expects_continue, front, shared, timer: Timer::new(ends), ends }
+        StreamContext { is_head, consent, front, shared, timer: Timer::new(ends), ends }
     }
 
     /// The client cancelled the stream.
@@ -159,11 +165,6 @@ async fn wait(
     respond: &mut SendResponse<Bytes>,
     context: &mut StreamContext,
 ) -> Result<Response, Broken> {
-    if context.expects_continue {
-        // A failure means that the stream is gone, which is noticed below.
-        let proceed = write_interim(Status::new(100).unwrap_or(Status::OK), &Fields::new());
-        let _ = respond.send_informational(proceed);
-    }
     context.timer.set(context.ends);
     poll_fn(|cx| {
         while let Some(interim) = &mut later.interim {
@@ -178,6 +179,12 @@ async fn wait(
         }
         if let Poll::Ready(response) = later.response.as_mut().poll(cx) {
             return Poll::Ready(Ok(response));
+        }
+        if context.consent.as_ref().is_some_and(|consent| consent.poll_wanted(cx).is_ready()) {
+            context.consent = None;
+            // A failure means that the stream is gone, which is noticed below.
+            let proceed = write_interim(Status::new(100).unwrap_or(Status::OK), &Fields::new());
+            let _ = respond.send_informational(proceed);
         }
         match respond.poll_reset(cx) {
             Poll::Ready(Ok(_)) => return Poll::Ready(Err(Broken::Cancelled)),

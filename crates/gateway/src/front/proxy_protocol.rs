@@ -172,4 +172,19 @@ mod tests {
             assert_eq!(parse(header), Err(ProxyHeaderError), "{:?}", String::from_utf8_lossy(header));
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_read_does_not_depend_on_what_follows(
+            start in proptest::sample::select(vec![&b"PROXY TCP4 "[..], b"PROXY ", b"\r\n\r\n\0\r\nQUIT\n!\x11\0", b""]),
+            rest in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..64),
+            more in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..8),
+        ) {
+            let wire = [start, &rest].concat();
+            if let Ok(Some((proxied, used))) = parse(&wire) {
+                assert!(used <= wire.len());
+                assert_eq!(parse(&[&wire[..used], &more].concat()), Ok(Some((proxied, used))));
+            }
+        }
+    }
 }

@@ -36,7 +36,7 @@ pub(super) async fn attempt(
         Ok(lease) => lease,
         Err(error) => return Err(Broken { error, upload }),
     };
-    let line = match line(group, endpoint, request.upgrade, fresh, until).await {
+    let line = match line(group, endpoint, request, fresh, until).await {
         Ok(line) => line,
         Err(error) => return Err(Broken { error, upload }),
     };
@@ -83,11 +83,13 @@ fn switched(status: Status, mut fields: Fields, tunnel: OriginTunnel) -> Respons
 async fn line(
     group: &Group,
     endpoint: &Endpoint,
-    upgrade: bool,
+    request: &Outgoing<'_>,
     fresh: bool,
     until: Instant,
 ) -> Result<Line, FetchError> {
-    let may_be_http2 = !upgrade
+    let upgrade = request.upgrade;
+    let needs_http1 = upgrade || request.codings.is_some();
+    let may_be_http2 = !needs_http1
         && match group.origin.protocol {
             OriginProtocol::H2 => true,
             OriginProtocol::Auto => {
@@ -102,7 +104,7 @@ async fn line(
         group.counters().reused.inc();
         return Ok(Line::Http1(conn));
     }
-    connect(group, endpoint, upgrade, until).await.map(|connected| opened(endpoint, connected))
+    connect(group, endpoint, needs_http1, until).await.map(|connected| opened(endpoint, connected))
 }
 
 /// A stream of a connection that is there, or a connection that all who wait for one share.

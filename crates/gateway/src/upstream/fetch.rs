@@ -123,6 +123,7 @@ impl<'a> Fetch<'a> {
             target: &self.request.target,
             fields: &self.request.fields,
             upgrade: self.wishes.upgrade.is_some(),
+            codings: self.wishes.codings.as_deref(),
             wants_trailers: self.wishes.trailers,
             expects_continue: self.expects_continue,
             interim: &self.interim,

@@ -36,6 +36,8 @@ pub(super) struct Wishes {
     pub(super) upgrade: Option<Vec<u8>>,
     /// Whether trailers are welcome (RFC 9110 section 10.1.4).
     pub(super) trailers: bool,
+    /// Transfer codings that the content is in already, below `chunked` (RFC 9112 section 6.1).
+    pub(super) codings: Option<String>,
 }
 
 /// Removes the connection's fields from a request, Host, and Content-Length, which is written anew.
@@ -45,6 +47,7 @@ pub(super) fn strip_request(fields: &mut Fields) -> Wishes {
         wishes.upgrade = fields.joined(name::UPGRADE);
     }
     wishes.trailers = fields.contains(name::TE) && fields.has_member(name::TE, "trailers");
+    wishes.codings = fields.get_str(name::TRANSFER_ENCODING).map(str::to_owned);
     strip(fields, |known| matches!(known, name::HOST | name::CONTENT_LENGTH));
     wishes
 }
@@ -93,9 +96,16 @@ mod tests {
         let wire = b"Connection: Upgrade, TE\r\nUpgrade: websocket\r\nTE: trailers\r\n";
         let mut fields = Fields::from_wire(wire).unwrap();
         let wishes = strip_request(&mut fields);
-        assert_eq!(wishes, Wishes { upgrade: Some(b"websocket".to_vec()), trailers: true });
+        assert_eq!(wishes, Wishes { upgrade: Some(b"websocket".to_vec()), trailers: true, codings: None });
         assert!(fields.is_empty());
         let mut unlisted = Fields::from_wire(b"Upgrade: h2c\r\n").unwrap();
         assert_eq!(strip_request(&mut unlisted), Wishes::default());
+    }
+
+    #[test]
+    fn codings_below_chunked_are_noted() {
+        let mut fields = Fields::from_wire(b"Transfer-Encoding: gzip\r\na: 1\r\n").unwrap();
+        assert_eq!(strip_request(&mut fields).codings.as_deref(), Some("gzip"));
+        assert_eq!(fields, Fields::from_wire(b"a: 1\r\n").unwrap());
     }
 }

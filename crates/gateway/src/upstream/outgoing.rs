@@ -42,6 +42,8 @@ pub(super) struct Outgoing<'a> {
     pub(super) fields: &'a Fields,
     /// Whether Upgrade is among the fields and asked for.
     pub(super) upgrade: bool,
+    /// Transfer codings that the content is in already; only HTTP/1.1 can name them.
+    pub(super) codings: Option<&'a str>,
     /// Whether the client takes trailers (TE). Sent over HTTP/2 alone.
     pub(super) wants_trailers: bool,
     /// Whether Expect is among the fields.

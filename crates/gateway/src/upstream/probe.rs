@@ -67,6 +67,7 @@ async fn probe_one(group: &Group, endpoint: &Endpoint, rules: &Health) -> Option
         target: &rules.path,
         fields: &fields,
         upgrade: false,
+        codings: None,
         wants_trailers: false,
         expects_continue: false,
         interim: &None,

@@ -87,6 +87,7 @@ pub struct Node {
     /// Why the control state is not available, if it is not: the node serves from its last snapshot.
     pub state_problem: Option<String>,
     plane: Plane,
+    state: Option<State>,
     listeners: Vec<(&'static str, Listener)>,
     tasks: Tasks,
     data_tasks: Tasks,
@@ -205,7 +206,7 @@ impl Config {
             expire_purges(state, &cache, &tasks, self.cache_disk != Some(0));
         }
 
-        let limits = settings.limits;
+        let limits = settings.limits.clone();
         let front =
             Front::new(Arc::new(plane.clone()), settings::front_options(&limits), clock.clone(), &registry);
         let mut listeners = Vec::new();
@@ -288,6 +289,7 @@ impl Config {
             first_token,
             state_problem,
             plane,
+            state,
             listeners,
             drain: limits.drain_timeout.get(),
             tasks,
@@ -354,6 +356,16 @@ impl Node {
         &self.plane
     }
 
+    /// Makes a change to the control state, and waits until the data plane goes by it.
+    pub async fn declare(&self, command: Command) -> Result<(), selvedge_state::Error> {
+        let state = self.state.as_ref().ok_or(selvedge_state::Error::Stopped)?;
+        let revision = state.apply(command).await?;
+        while self.plane.revision() < revision && !self.tasks.is_stopping() {
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+
     /// Its sockets with their names, to be handed to a successor.
     pub fn listeners(&self) -> &[(&'static str, Listener)] {
         &self.listeners
@@ -387,7 +399,8 @@ impl Node {
         if !drained {
             self.traffic_tasks.abandon();
         }
-        let stopped = self.tasks.shut_down(Duration::from_secs(10)).await;
+        let stopped = self.data_tasks.shut_down(Duration::from_secs(10)).await
+            & self.tasks.shut_down(Duration::from_secs(10)).await;
         // Threads end when their tasks have, or were given up.
         let workers = self.workers;
         let joined = tokio::task::spawn_blocking(move || workers.join()).await.is_ok();

@@ -129,6 +129,19 @@ async fn interim_responses_pass() {
 }
 
 #[tokio::test]
+async fn the_client_is_told_to_continue_when_its_content_is_wanted() {
+    let server = Server::start(echo).await;
+    let (mut client, _) = connect(&server).await;
+    let put = request("PUT", "/").header("expect", "100-continue").body(()).unwrap();
+    let (mut response, mut send) = client.send_request(put, false).unwrap();
+    let interim = within(poll_fn(|cx| response.poll_informational(cx))).await.unwrap().unwrap();
+    assert_eq!(interim.status().as_u16(), 100);
+    send.send_data(Bytes::from_static(b"hi"), true).unwrap();
+    let mut body = within(response).await.unwrap().into_body();
+    assert_eq!(within(body.data()).await.unwrap().unwrap(), "PUT a.example/ hi");
+}
+
+#[tokio::test]
 async fn cookies_that_came_in_pieces_are_one_field() {
     let server =
         Server::start(|request| Reply::Now(ok(request.fields.joined(selvedge_types::name::COOKIE).unwrap())))

@@ -53,7 +53,7 @@ pub(in crate::upstream) async fn exchange(
         target: request.target,
         fields: request.fields,
         framing: framing_of(upload.length()),
-        inner_codings: None,
+        inner_codings: request.codings,
         persistence: if request.upgrade { Persistence::Upgrade } else { Persistence::Keep },
     };
     conn.out.clear();

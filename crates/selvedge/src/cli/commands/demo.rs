@@ -40,7 +40,8 @@ impl Origin {
         let Some(stdout) = child.stdout.take() else {
             return Err(Failure::failed("the origin has no output"));
         };
-        let line = Tasks::real().blocking("wait for the origin", move || {
+        let tasks = Tasks::real();
+        let line = tasks.blocking("wait for the origin", move || {
             let mut line = String::new();
             BufReader::new(stdout).read_line(&mut line).map(|_| line)
         });

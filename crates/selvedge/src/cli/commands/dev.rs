@@ -7,13 +7,14 @@ use crate::cli::client::runtime;
 use crate::cli::context::Context;
 use crate::cli::http::Endpoint;
 use crate::cli::{Exit, Failure, Output};
-use crate::node::Config;
+use crate::node::{Config, Node};
 use clap::Args;
 use http_body_util::BodyExt;
 use hyper::body::Bytes;
 use selvedge_control::{Problem, wire};
 use selvedge_rt::{OnEnd, Tasks};
-use selvedge_types::plan;
+use selvedge_state::Command as StateCommand;
+use selvedge_types::{Manifest, plan};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -105,7 +106,7 @@ async fn serve(
 async fn live(
     output: Output,
     world: &Arc<World>,
-    running: &crate::node::Node,
+    running: &Node,
     addresses: &Addresses,
     manifest: Option<(&str, String)>,
     signals: &mut Signals,
@@ -115,15 +116,17 @@ async fn live(
     let demo = match manifest {
         None => {
             let origin = Origin::start().await?;
-            world.apply(&documentation_site(origin.url())).await?;
+            let site = documentation_site(origin.url());
+            declare(running, manifest::check("dev", &site)?).await?;
             Demo::new(front, "localhost", Some(origin))
         }
         Some((file, text)) => {
             let manifest = manifest::check(file, &text)?;
-            world.apply(&text).await?;
+            let host = example_host(&manifest);
+            declare(running, manifest).await?;
             let again = follow(world.clone(), file.to_owned(), text);
             world.tasks.spawn("manifest", OnEnd::Forget, again);
-            Demo::new(front, &example_host(&manifest), None)
+            Demo::new(front, &host, None)
         }
     };
     addresses.print(output)?;
@@ -138,6 +141,12 @@ async fn live(
     Ok(())
 }
 
+/// Makes what the manifest declares, and waits until the gateway goes by it.
+async fn declare(running: &Node, manifest: Manifest) -> Result<(), Failure> {
+    let command = StateCommand::ApplyManifest { manifest: Box::new(manifest), expected: None };
+    running.declare(command).await.map_err(|e| Failure::failed("the manifest was not applied").because(e))
+}
+
 /// The site that `dev` serves when nothing else is said.
 fn documentation_site(origin: &str) -> String {
     format!(
@@ -147,7 +156,7 @@ fn documentation_site(origin: &str) -> String {
 }
 
 /// A host that a site of the manifest answers to.
-fn example_host(manifest: &selvedge_types::Manifest) -> String {
+fn example_host(manifest: &Manifest) -> String {
     use selvedge_types::resource::HostPattern;
     let hosts = manifest.sites.values().flat_map(|site| site.hosts.iter());
     let concrete = hosts.map(|host| match host {

@@ -235,7 +235,8 @@ pub(super) async fn start_successor(node: &Node, data: &Path, program: &Path) ->
     let offer = Offer::open(data)?;
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     let mut child = Command::new(program).args(arguments).env(HANDOVER_VARIABLE, offer.path()).spawn()?;
-    let given = Tasks::real().blocking("hand over sockets", move || {
+    let tasks = Tasks::real();
+    let given = tasks.blocking("hand over sockets", move || {
         let taken = offer.give(&sockets, || matches!(child.try_wait(), Ok(None)));
         (taken, child)
     });

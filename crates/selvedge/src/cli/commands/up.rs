@@ -117,7 +117,8 @@ async fn inherit() -> Result<BTreeMap<String, Vec<TcpListener>>, Failure> {
     let Some(path) = std::env::var_os(HANDOVER_VARIABLE).map(PathBuf::from) else {
         return Ok(BTreeMap::new());
     };
-    let received = Tasks::real().blocking("take over", move || {
+    let tasks = Tasks::real();
+    let received = tasks.blocking("take over", move || {
         let mut received = Received::ask(&path)?;
         received.wait()?;
         Ok(received.sockets)
