@@ -52,12 +52,11 @@ impl Workers {
         }
     }
 
-    /// Waits for the threads, whose tasks must have been told to stop.
-    pub fn join(self) {
-        for thread in self.threads {
-            // A panic outside a task would have been logged by the hook.
-            let _ = thread.join();
-        }
+    /// Waits for the threads, whose tasks must have been told to stop; says whether all ended soundly.
+    #[allow(clippy::disallowed_methods)] // joining threads blocks, and the tasks that could wait are ending
+    pub async fn ended(self) -> bool {
+        let join = || self.threads.into_iter().all(|thread| thread.join().is_ok());
+        tokio::task::spawn_blocking(join).await.unwrap_or(false)
     }
 }
 

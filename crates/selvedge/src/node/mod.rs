@@ -402,8 +402,7 @@ impl Node {
         let stopped = self.data_tasks.shut_down(Duration::from_secs(10)).await
             & self.tasks.shut_down(Duration::from_secs(10)).await;
         // Threads end when their tasks have, or were given up.
-        let workers = self.workers;
-        let joined = tokio::task::spawn_blocking(move || workers.join()).await.is_ok();
+        let joined = self.workers.ended().await;
         drained && stopped && joined
     }
 }
