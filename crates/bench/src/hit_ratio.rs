@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     fn args() -> Args {
-        Args { traces: PathBuf::from("nowhere"), objects: 500, requests: 10_000, seed: 7, json: false }
+        Args { traces: PathBuf::from("nowhere"), objects: 400, requests: 6_000, seed: 7, json: false }
     }
 
     #[test]

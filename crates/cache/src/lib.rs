@@ -2,6 +2,7 @@
 //!
 //! Nothing here does I/O, reads a clock or draws randomness: `now` and secrets are arguments.
 
+pub mod estimate;
 pub mod eviction;
 pub mod semantics;
 pub mod shard;

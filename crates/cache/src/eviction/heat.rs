@@ -18,6 +18,9 @@ const STEP_BITS: u32 = FRACTION_BITS - 4;
 const LOG_SUM: [u32; 257] = log_sum_table();
 
 impl Heat {
+    /// By how much a count's logarithm falls in a half-life.
+    pub(super) const HALF_LIFE: u32 = ONE;
+
     /// The heat of one request at this time; also the measure of time itself.
     pub(super) const fn once(now: Heat) -> Heat {
         now

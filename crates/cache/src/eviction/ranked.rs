@@ -14,6 +14,10 @@ const MIGRATE_MAX: usize = 8;
 /// How often, in evictions for each entry, the floor of [`Rank::Aging`] is set back to zero.
 const REBASE_EVICTIONS: usize = 64;
 
+/// By how much a newcomer's density must exceed that of the first that has to go for it, in half-lives: without
+/// it, a loop over a little more than fits would find nothing.
+const CLEARLY: u32 = Heat::HALF_LIFE / 4;
+
 /// By what entries are ordered; the lowest goes first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Rank {
@@ -105,6 +109,8 @@ pub(super) struct Ranked {
     /// The rank of what went last, for [`Rank::Aging`].
     floor: f32,
     evictions: usize,
+    /// What was inserted last, until one has gone for it or it was touched.
+    newcomer: Option<Slot>,
 }
 
 impl Ranked {
@@ -119,6 +125,7 @@ impl Ranked {
             capacity,
             floor: 0.0,
             evictions: 0,
+            newcomer: None,
         }
     }
 
@@ -157,6 +164,7 @@ impl Ranked {
         self.used += u64::from(cost);
         let key = self.key(heat, cost, now);
         self.queue.push(self.side, Ordered { key, slot });
+        self.newcomer = Some(slot);
     }
 
     /// Notes a hit; it is sorted in when it comes to the front.
@@ -187,6 +195,7 @@ impl Ranked {
     /// Takes out the entry of the lowest rank.
     pub(super) fn pop(&mut self, now: Heat) -> Option<(Slot, Tag, Heat)> {
         let victim = self.victim(now)?;
+        let victim = self.newcomer.take().and_then(|slot| self.rejected(slot, victim, now)).unwrap_or(victim);
         if self.rank == Rank::Aging {
             self.floor = self.floor.max(f32::from_bits(victim.key));
         }
@@ -251,6 +260,14 @@ impl Ranked {
             // Not negative, so that the bits order as the numbers do.
             Rank::Aging => (self.floor + heat.count(now) / divisor as f32).to_bits(),
         }
+    }
+
+    /// The newcomer, if it is not clearly worth more than the one that would have to go for it.
+    fn rejected(&self, slot: Slot, victim: Ordered, now: Heat) -> Option<Ordered> {
+        let node = self.get(slot)?;
+        let key = self.key(node.heat, node.cost, now);
+        let rejected = self.rank == Rank::Density && key < victim.key.saturating_add(CLEARLY);
+        rejected.then_some(Ordered { key, slot })
     }
 
     fn sort_in(&mut self, slot: Slot, now: Heat) -> u32 {

@@ -79,10 +79,20 @@ fn of_equally_popular_entries_the_large_one_goes() {
 }
 
 #[test]
-fn of_equally_popular_entries_of_the_same_size_the_oldest_goes() {
+fn a_newcomer_that_is_as_popular_as_the_others_waits_until_the_oldest_is_clearly_older() {
     let mut cache = Cache::new(1000);
     (0..11).for_each(|key| _ = cache.request(key, 100));
-    assert_eq!((0..11).filter(|&key| !cache.holds(key)).collect::<Vec<_>>(), [0]);
+    assert!(!cache.holds(10));
+    (11..45).for_each(|key| _ = cache.request(key, 100));
+    assert!(!cache.holds(0) && cache.holds(9));
+}
+
+#[test]
+fn a_loop_over_more_than_fits_has_hits() {
+    let mut cache = Cache::new(1000);
+    let requests = (0..200).flat_map(|_| 0..15);
+    let hits = requests.filter(|&key| cache.request(key, 100)).count();
+    assert!(hits > 1000, "{hits} of 3000; LRU has none");
 }
 
 #[test]
@@ -119,6 +129,7 @@ fn a_replaced_entry_inherits_its_history() {
     policy.remove(Slot(0));
     policy.insert(Slot(0), 7, 100);
     policy.insert(Slot(1), 8, 100);
+    policy.record_miss(9);
     policy.insert(Slot(2), 9, 100);
     assert_eq!(policy.pop_victim(), Some(Slot(1)));
     assert_eq!(policy.pop_victim(), None);

@@ -62,7 +62,7 @@ mod tests {
     fn agrees_with_ches_approximation() {
         // Che, Tung, Wang, 2002: the hit ratio is the sum of p (1 - exp(-p T)), where T is such that the
         // sum of 1 - exp(-p T) is the cache's size.
-        let recipe = Recipe { objects: 2000, requests: 200_000, ..recipes(1, 1).swap_remove(6) };
+        let recipe = Recipe { objects: 2000, requests: 100_000, ..recipes(1, 1).swap_remove(6) };
         assert_eq!((recipe.sizes, recipe.popularity), (Sizes::Unit, Popularity::Still));
         let trace = recipe.generate(1);
         let weights: Vec<f64> = (1..=2000).map(|place| f64::from(place).powf(-recipe.alpha)).collect();
@@ -74,7 +74,7 @@ mod tests {
             let expected: f64 = weights.iter().map(|w| w / sum * (1.0 - (-w / sum * time).exp())).sum();
             let measured = hits(&mut Lru::new(u64::from(capacity), 2000), &trace.requests);
             let measured = measured as f64 / trace.requests.len() as f64;
-            assert!((measured - expected).abs() < 0.005, "{measured} {expected}");
+            assert!((measured - expected).abs() < 0.01, "{measured} {expected}");
         }
     }
 }

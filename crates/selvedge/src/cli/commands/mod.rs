@@ -2,15 +2,18 @@
 
 pub(super) mod cache;
 mod completions;
+mod demo;
 pub(super) mod dev;
 pub(super) mod get;
 pub(super) mod manifest;
+mod node;
 pub(super) mod requests;
 mod schema;
 pub(super) mod serve;
 pub(super) mod status;
 pub(super) mod token;
 pub(super) mod up;
+pub(super) mod upgrade;
 
 use super::{Args, Command, Exit, Failure, Output};
 
@@ -19,7 +22,8 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
     let output = Output::new(args.output);
     match args.command {
         Command::Dev(args) => dev::run(output, &args),
-        Command::Up(args) => up::run(output, &args),
+        Command::Up(args) => up::run(output, args),
+        Command::Upgrade(args) => upgrade::run(&args),
         Command::Plan(args) => manifest::plan(output, &args),
         Command::Apply(args) => manifest::apply(output, &args),
         Command::Get(args) => get::run(output, &args),

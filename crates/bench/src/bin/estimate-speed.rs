@@ -1,0 +1,54 @@
+//! `cargo xtask bench estimate-speed`: how many log lines a second `estimate` reads and replays at four sizes.
+
+use std::time::{Duration, Instant};
+
+use selvedge_bench::hit_ratio::trace;
+use selvedge_cache::estimate::log::Lines;
+use selvedge_cache::estimate::{Estimate, Options};
+
+const REQUESTS: usize = 2_000_000;
+
+fn main() {
+    let recipe = trace::recipes(100_000, REQUESTS).swap_remove(2);
+    let trace = recipe.generate(1);
+    for (format, log) in [("combined", combined(&trace)), ("json", json(&trace))] {
+        let start = Instant::now();
+        let footprint = trace.footprint();
+        let mut estimate = Estimate::new(&Options {
+            capacities: [1000, 100, 10, 2].map(|part| footprint / part).to_vec(),
+            freshness: Duration::from_secs(3600),
+            overhead_bytes: 300,
+            bucket: Duration::from_secs(60),
+        });
+        let mut lines = Lines::default();
+        log.as_bytes().chunks(64 * 1024).for_each(|piece| lines.push(piece, |line| estimate.line(line)));
+        lines.finish(|line| estimate.line(line));
+        let report = estimate.report();
+        let rate = report.total.requests as f64 / start.elapsed().as_secs_f64();
+        let ratios = report.sizes.iter().map(|size| format!("{:.3}", size.hit_ratio()));
+        println!("{format:9} {rate:>10.0} requests/s; hit ratios {}", ratios.collect::<Vec<_>>().join(" "));
+    }
+}
+
+fn combined(trace: &trace::Trace) -> String {
+    let line = |(at, &object): (usize, &usize)| {
+        let (minute, second, size) = (at / 60_000 % 60, at / 1000 % 60, trace.sizes[object]);
+        format!(
+            "192.0.2.7 - - [17/May/2015:10:{minute:02}:{second:02} +0000] \"GET /some/path/of/object-{object}.html?v=1 \
+             HTTP/1.1\" 200 {size} \"https://www.example.com/from/here\" \"Mozilla/5.0 (X11; Linux x86_64)\"\n"
+        )
+    };
+    trace.requests.iter().enumerate().map(line).collect()
+}
+
+fn json(trace: &trace::Trace) -> String {
+    let line = |(at, &object): (usize, &usize)| {
+        let (minute, second, size) = (at / 60_000 % 60, at / 1000 % 60, trace.sizes[object]);
+        format!(
+            "{{\"time\":\"2015-05-17T10:{minute:02}:{second:02}.123Z\",\"client\":\"192.0.2.7\",\"method\":\"GET\",\
+             \"host\":\"www.example.com\",\"target\":\"/some/path/of/object-{object}.html?v=1\",\"status\":200,\
+             \"bytes\":{size},\"duration_ms\":1.25,\"cache\":\"hit\",\"user_agent\":\"Mozilla/5.0\"}}\n"
+        )
+    };
+    trace.requests.iter().enumerate().map(line).collect()
+}
