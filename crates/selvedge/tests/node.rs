@@ -222,6 +222,23 @@ fn the_page_stays_when_the_origin_fails() {
 }
 
 #[test]
+fn a_listener_that_cannot_be_used_does_not_keep_the_node_from_starting() {
+    let (dir, origin, node) = world("Cache-Control: max-age=600\r\n");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let manifest = format!(
+        "[site.a]\nhosts = [\"a.test\"]\norigin = \"http://{}\"\n[[settings.listener]]\naddress = \"{}\"\n",
+        origin.addr,
+        taken.local_addr().unwrap()
+    );
+    let file = dir.path().join("listener.toml");
+    std::fs::write(&file, manifest).unwrap();
+    run(dir.path(), &["apply", file.to_str().unwrap()]);
+    node.kill();
+    let node = Node::start(dir.path());
+    assert!(node.get("/a", "").starts_with("HTTP/1.1 200"));
+}
+
+#[test]
 fn ambiguous_framing_is_refused_and_closed() {
     let (_dir, origin, node) = world("Cache-Control: max-age=600\r\n");
     let before = origin.asked();
