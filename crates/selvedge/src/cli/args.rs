@@ -2,6 +2,7 @@
 
 use super::commands::cache::CacheCommand;
 use super::commands::dev::DevArgs;
+use super::commands::estimate::EstimateArgs;
 use super::commands::get::GetArgs;
 use super::commands::manifest::{ApplyArgs, PlanArgs};
 use super::commands::requests::RequestsArgs;
@@ -61,6 +62,8 @@ pub enum Command {
     },
     /// Serve a directory's files over HTTP
     Serve(ServeArgs),
+    /// Tell from an access log what this cache would save
+    Estimate(EstimateArgs),
     /// Print the manifest's JSON Schema
     Schema,
     /// Print a completion script for a shell

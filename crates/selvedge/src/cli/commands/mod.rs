@@ -4,7 +4,9 @@ pub(super) mod cache;
 mod completions;
 mod demo;
 pub(super) mod dev;
+pub(super) mod estimate;
 pub(super) mod get;
+pub(super) mod live;
 pub(super) mod manifest;
 mod node;
 pub(super) mod requests;
@@ -32,6 +34,7 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
         Command::Requests(args) => requests::run(output, &args),
         Command::Token { command } => token::run(output, command),
         Command::Serve(args) => serve::run(output, &args),
+        Command::Estimate(args) => estimate::run(output, &args),
         Command::Schema => schema::run(output),
         Command::Completions { shell } => completions::run(output, shell),
     }
