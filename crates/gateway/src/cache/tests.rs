@@ -403,6 +403,23 @@ async fn a_body_cut_off_is_an_error_for_all_and_never_stored() {
 }
 
 #[tokio::test]
+async fn a_fetch_does_not_run_away_from_a_client_that_is_slow_to_begin() {
+    let piece = Bytes::from(vec![b'x'; 64 << 10]);
+    let content = vec![piece; 128];
+    let length: usize = content.iter().map(Bytes::len).sum();
+    let mut world = World::new(vec![Step::Answer(200, "Cache-Control: max-age=60|".into(), content)]);
+    world.rules.slice_bytes = 1 << 20;
+    world.rules.object_bytes_max = 1 << 30;
+    let mut answer = Box::pin(world.ask("GET", "/large", "").wait());
+    assert!(answer.as_mut().poll(&mut Context::from_waker(std::task::Waker::noop())).is_pending());
+    for _ in 0..10 {
+        world.settle().await;
+    }
+    let body = answer.await.body.collect(64 << 20).await;
+    assert_eq!(body.map(|all| all.len()).ok(), Some(length), "larger than the memory of the cache");
+}
+
+#[tokio::test]
 async fn large_content_is_kept_in_slices_and_ranges_are_served_from_them() {
     let pieces: Vec<Bytes> = (0..50).map(|i| Bytes::from(vec![b'a' + (i % 26) as u8; 70])).collect();
     let whole: String = pieces.iter().map(|p| String::from_utf8_lossy(p).into_owned()).collect();
