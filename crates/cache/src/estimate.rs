@@ -229,16 +229,16 @@ impl Estimate {
             (Class::Lookup { store, refresh }, Some(object)) => self.look_up(object, request, store, refresh),
             (Class::Lookup { .. }, None) => {
                 self.unfollowed += 1;
-                self.to_origin(request.bytes);
+                self.count_origin(request.bytes);
             }
             (Class::Invalidate, Some(object)) => {
                 self.passed += 1;
                 self.invalidate(object);
-                self.to_origin(request.bytes);
+                self.count_origin(request.bytes);
             }
             (Class::Invalidate | Class::Pass, _) => {
                 self.passed += 1;
-                self.to_origin(request.bytes);
+                self.count_origin(request.bytes);
             }
         }
     }
@@ -292,7 +292,7 @@ impl Estimate {
         }
     }
 
-    fn to_origin(&mut self, bytes: u64) {
+    fn count_origin(&mut self, bytes: u64) {
         for (at, size) in self.sizes.iter_mut().enumerate() {
             size.report.origin.add(bytes);
             self.timeline.origin(at, bytes);

@@ -5,7 +5,7 @@
 //!
 //! Every entry has a [`heat`](Heat): how often it was asked for, where a request counts half as much after
 //! each *half-life* (sixteen times as many requests as there are entries). Heat outlives the entry for a
-//! while in a bounded [history](history). From heat and size one of two [ranks](Rank) follows, and the entry
+//! while in a bounded [history]. From heat and size one of two [ranks](Rank) follows, and the entry
 //! of the lowest rank goes first, which may be the one that has just come:
 //!
 //! - *density*, heat by byte: what is best when popularity is steady or drifts;

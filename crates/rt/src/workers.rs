@@ -15,7 +15,7 @@ pub struct Workers {
 
 impl Workers {
     /// Starts `count` threads (one at least), which run until `tasks` are told to stop and have ended, or
-    /// until [`Workers::join`] drops what is left.
+    /// until [`Workers::ended`] has waited for them.
     pub fn start(count: usize, name: &str, tasks: &Tasks) -> io::Result<Self> {
         let mut workers = Workers { handles: Vec::new(), threads: Vec::new(), tasks: tasks.clone() };
         for i in 0..count.max(1) {
@@ -52,12 +52,11 @@ impl Workers {
         }
     }
 
-    /// Waits for the threads, whose tasks must have been told to stop.
-    pub fn join(self) {
-        for thread in self.threads {
-            // A panic outside a task would have been logged by the hook.
-            let _ = thread.join();
-        }
+    /// Waits for the threads, whose tasks must have been told to stop; says whether all ended soundly.
+    #[allow(clippy::disallowed_methods)] // joining threads blocks, and the tasks that could wait are ending
+    pub async fn ended(self) -> bool {
+        let join = || self.threads.into_iter().all(|thread| thread.join().is_ok());
+        tokio::task::spawn_blocking(join).await.unwrap_or(false)
     }
 }
 

@@ -2,4 +2,6 @@
 
 pub mod cli;
 pub mod files;
+pub mod handover;
 pub mod node;
+pub mod service_manager;

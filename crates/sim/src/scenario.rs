@@ -3,6 +3,7 @@
 mod engine;
 mod network;
 mod segments;
+mod state;
 mod wal;
 
 use crate::run::{Failure, Run};
@@ -21,6 +22,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "wal", play: wal::play },
     Scenario { name: "engine", play: engine::play },
     Scenario { name: "segments", play: segments::play },
+    Scenario { name: "state", play: state::play },
     Scenario { name: "network", play: network::play },
 ];
 

@@ -29,7 +29,7 @@ pub use snapshots::{SnapshotFile, SnapshotFileError};
 pub use state::{Declared, Observer, Opened, Setup, State};
 
 use selvedge_store::{engine, wal};
-use selvedge_types::SnapshotError;
+use selvedge_types::{Revision, SnapshotError};
 
 /// The limits of the control state.
 #[derive(Clone, Copy, Debug)]
@@ -97,6 +97,17 @@ pub enum Error {
         log: wal::Sequence,
         /// Up to where the tables go.
         tables: wal::Sequence,
+    },
+    /// The last snapshot is newer than the state: something that was acknowledged is gone.
+    #[error(
+        "the state is at revision {state}, but had reached {snapshot}: it has lost changes; restore it, or \
+         remove the file `snapshot` to go on without them"
+    )]
+    Lost {
+        /// Where the state is.
+        state: Revision,
+        /// Where it had been.
+        snapshot: Revision,
     },
     /// The directory cannot be used.
     #[error("the directory of the control state cannot be used")]

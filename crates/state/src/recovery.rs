@@ -44,7 +44,9 @@ pub(crate) fn recover(disk: &Disk, options: &Options) -> Result<Recovered, Error
     };
     let mut replay = Replay { machine, after: durable, count: 0, batch: Batch::default(), error: None };
     let (log, recovered) = Log::open(wal, options.wal, |record| replay.record(&record))?;
-    if recovered.first > durable.plus(1) {
+    // Damaged tables are made anew only from a log that certainly has everything.
+    let whole = recovered.first == Sequence::FIRST && recovered.next > recovered.first && !recovered.torn;
+    if recovered.first > durable.plus(1) || (opened.is_err() && !whole) {
         let (log, tables) = (recovered.first, durable);
         return Err(opened.err().map_or(Error::LogAhead { log, tables }, Error::Tables));
     }

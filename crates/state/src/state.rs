@@ -84,7 +84,7 @@ impl State {
     pub async fn open(setup: Setup) -> Result<(State, Opened), Error> {
         let Setup { disk, options, clock, hlc, tasks, metrics, wal_metrics, observer } = setup;
         let at = disk.clone();
-        let recovered = tasks.blocking("state", move || recovery::recover(&at, &options)).await??;
+        let recovered = tasks.blocking("state", move || open_state(&at, &options)).await??;
         let Recovered { machine, engine, log, durable, replayed, torn, rebuilt } = recovered;
         let opened = Opened { revision: machine.revision(), replayed, torn, rebuilt };
         resume_clock(&hlc, &machine);
@@ -182,6 +182,15 @@ impl Shared {
 
 pub(crate) fn snapshot(machine: &Machine) -> Snapshot {
     Snapshot::new(machine.revision(), Resources::clone(machine.resources()))
+}
+
+/// Recovers the state, and checks that it is no older than the last snapshot made of it.
+fn open_state(disk: &Disk, options: &Options) -> Result<Recovered, Error> {
+    let recovered = recovery::recover(disk, options)?;
+    let state = recovered.machine.revision();
+    // A snapshot that cannot be read says nothing; it is written anew.
+    let snapshot = SnapshotFile::new(disk.clone()).load().ok().flatten().map_or(state, |s| s.revision);
+    if snapshot > state { Err(Error::Lost { state, snapshot }) } else { Ok(recovered) }
 }
 
 /// No reading may come before one that is in the log, wherever the wall clock now stands.

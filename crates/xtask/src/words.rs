@@ -17,7 +17,11 @@ const BANS: &[Ban] = &[
     Ban { word: "todo!(", ending: ".rs", instead: "finish it, or leave the feature out" },
     Ban { word: "unimplemented!(", ending: ".rs", instead: "finish it, or leave the feature out" },
     Ban { word: "dbg!(", ending: ".rs", instead: "remove it" },
-    Ban { word: "#[ignore", ending: ".rs", instead: "run the test, or delete it" },
+    Ban {
+        word: "#[ignore]",
+        ending: ".rs",
+        instead: "run the test, or say why not: #[ignore = \"measures\"]",
+    },
     Ban { word: "FIXME", ending: "", instead: "fix it, or state the limit in the docs" },
     Ban { word: "XXX", ending: ".rs", instead: "fix it, or state the limit in the docs" },
     Ban { word: "<<<<<<< ", ending: "", instead: "resolve the merge" },

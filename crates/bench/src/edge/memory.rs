@@ -10,7 +10,7 @@ use super::cases::{
 use super::contender::{Capacity, Running};
 use super::race::{Race, RaceResult};
 use super::report::{Entry, Table};
-use super::round::{self, Round};
+use super::round::{self, FROM_ORIGIN_MAX, Round};
 use crate::load::{self, Connection, HOST, Pace, Targets};
 use crate::origin;
 
@@ -40,7 +40,7 @@ impl Race {
             eprintln!("edge: {OBJECTS}: {name}");
             let capacity = Capacity { ram_bytes: RAM_BYTES, disk_bytes: DISK_BYTES };
             let running = self.start(self.contenders[index].as_ref(), capacity)?;
-            let bytes_each = self.fill(&running, FEW, many)?;
+            let bytes_each = self.fill(&running, many)?;
             let overhead = bytes_each - stored_bytes();
             self.report.figure(
                 OBJECTS,
@@ -76,8 +76,8 @@ impl Race {
         println!("\n{DISK}: {many} objects, {LITTLE_RAM_BYTES} bytes of RAM for them");
         let capacity = Capacity { ram_bytes: LITTLE_RAM_BYTES, disk_bytes: DISK_BYTES };
         let running = self.start(self.contenders[index].as_ref(), capacity)?;
-        // RAM is full long before a tenth is stored: what grows from there on is for disk alone.
-        let bytes_each = self.fill(&running, many / 10, many)?;
+        // RAM is full before a tenth is stored: what grows from there on is for disk alone.
+        let bytes_each = self.fill(&running, many)?;
         self.report.figure(DISK, "selvedge", "bytes of memory for an object on disk only", bytes_each);
         self.report.verdict(DISK, "bytes for an object on disk", bytes_each, DISK_OVERHEAD_BYTES_MAX, false);
         Ok(())
@@ -113,12 +113,13 @@ impl Race {
     }
 
     /// Asks once for each of `many` objects and returns by how many bytes of memory each one after the first
-    /// `few` made the server grow.
-    fn fill(&self, running: &Running, few: u64, many: u64) -> RaceResult<f64> {
-        self.ask_each(running, 0, few)?;
+    /// tenth made the server grow. By then, buffers that are allocated once are there.
+    fn fill(&self, running: &Running, many: u64) -> RaceResult<f64> {
+        let tenth = many / 10;
+        self.ask_each(running, 0, tenth)?;
         let before = settled_memory(running);
-        self.ask_each(running, few, many)?;
-        Ok((settled_memory(running) - before) / (many - few) as f64)
+        self.ask_each(running, tenth, many)?;
+        Ok((settled_memory(running) - before) / (many - tenth) as f64)
     }
 
     fn ask_each(&self, running: &Running, next: u64, end: u64) -> RaceResult<()> {
@@ -139,7 +140,12 @@ impl Race {
             for (count, rounds) in counts.iter().zip(&mut rounds) {
                 let targets = Targets::Random { size: SIZE, count: *count, state: turn as u64 };
                 let load = self.load(running.endpoints.http1, false, Pace::Closed, targets)?;
-                rounds.push(round::measure(&running.server, &self.origin, |at| load::run(load, at))?);
+                let round = round::measure(&running.server, &self.origin, |at| load::run(load, at))?;
+                let from_origin = round.from_origin();
+                if from_origin > FROM_ORIGIN_MAX {
+                    return Err(format!("{from_origin:.2} of {count} objects came from the origin").into());
+                }
+                rounds.push(round);
             }
         }
         let median = |rounds: &[Round]| round::median(rounds).ok_or("no rounds");

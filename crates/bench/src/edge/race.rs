@@ -8,7 +8,7 @@ use super::cases::{CONNECTIONS, OPEN, OPEN_LOAD, RATE_CASES, RateCase};
 use super::contender::{self, Capacity, Contender, Endpoints, Protocol, Running};
 use super::place::{Place, free_address};
 use super::report::{Entry, Report, Table};
-use super::round::{self, Round};
+use super::round::{self, FROM_ORIGIN_MAX, Round};
 use crate::load::external::{External, STREAMS, h2load};
 use crate::load::{self, Load, Pace, Targets};
 use crate::origin::Origin;
@@ -105,8 +105,8 @@ impl Race {
             let load = self.load(address, tls, Pace::Closed, targets)?;
             round::measure(&running.server, &self.origin, |at| load::run(load, at))?
         };
-        let from_origin = round.origin_requests as f64 / (round.per_second * self.measured.as_secs_f64());
-        if !case.miss && from_origin > 0.01 {
+        let from_origin = round.from_origin();
+        if !case.miss && from_origin > FROM_ORIGIN_MAX {
             return Err(format!("{address}: {from_origin:.2} of `{}` came from the origin", case.name).into());
         }
         Ok(round)

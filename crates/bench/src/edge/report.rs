@@ -141,10 +141,12 @@ fn row(entry: &Entry) -> String {
 }
 
 fn notes(entry: &Entry) -> String {
-    if entry.void_rounds == 0 {
-        return String::new();
+    if entry.void_rounds > 0 {
+        return format!("  VOID: the load was the limit in {} of {} rounds", entry.void_rounds, entry.rounds);
     }
-    format!("  VOID: the load was the limit in {} of {} rounds", entry.void_rounds, entry.rounds)
+    let idle =
+        if entry.median.is_idle() { "  neither core was busy: a disk, or other work here" } else { "" };
+    idle.to_owned()
 }
 
 fn sentence(verdict: &Verdict) -> String {

@@ -34,11 +34,26 @@ pub struct Round {
     pub server_share: f64,
     /// How busy the load's core was with load and origin.
     pub load_share: f64,
+    /// Answers.
+    pub requests: u64,
     /// Requests that reached the origin.
     pub origin_requests: u64,
 }
 
 impl Round {
+    /// The share of answers that came from the origin.
+    #[must_use]
+    pub fn from_origin(&self) -> f64 {
+        self.origin_requests as f64 / self.requests.max(1) as f64
+    }
+
+    /// Whether neither core was fully used although the loop was closed: something else ran there, or the server
+    /// waited for its disk.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.late_p99_us.is_none() && self.server_share.max(self.load_share) < SERVER_SATURATED
+    }
+
     /// Whether the load generator was itself the limit, so that the rate says nothing about the server.
     #[must_use]
     pub fn is_void(&self) -> bool {
@@ -48,6 +63,9 @@ impl Round {
         }
     }
 }
+
+/// The share of requests of a hit case that may reach the origin.
+pub const FROM_ORIGIN_MAX: f64 = 0.01;
 
 /// Runs a load against a server and reads the server's CPU time when measuring begins and ends.
 ///
@@ -76,6 +94,7 @@ fn round(outcome: &Outcome, server_cpu: Duration, origin_requests: u64) -> Round
         late_p99_us: microseconds(&outcome.late, 0.99),
         server_share: server_cpu.as_secs_f64() / seconds,
         load_share: outcome.own_cpu.as_secs_f64() / seconds,
+        requests: outcome.requests,
         origin_requests,
     }
 }
@@ -102,6 +121,7 @@ pub fn median(rounds: &[Round]) -> Option<Round> {
         late_p99_us: of_known(&|r| r.late_p99_us),
         server_share: of(&|r| r.server_share)?,
         load_share: of(&|r| r.load_share)?,
+        requests: of(&|r| r.requests as f64)? as u64,
         origin_requests: of(&|r| r.origin_requests as f64)? as u64,
     })
 }
@@ -126,6 +146,7 @@ mod tests {
             late_p99_us: None,
             server_share,
             load_share,
+            requests: 1,
             origin_requests: 0,
         }
     }
@@ -135,6 +156,13 @@ mod tests {
         assert!(round(1.0, 0.5, 0.99).is_void());
         assert!(!round(1.0, 0.99, 0.99).is_void());
         assert!(!round(1.0, 0.5, 0.5).is_void());
+    }
+
+    #[test]
+    fn a_closed_loop_that_uses_neither_core_is_told() {
+        assert!(round(1.0, 0.5, 0.5).is_idle());
+        assert!(!round(1.0, 0.5, 0.95).is_idle());
+        assert!(!Round { late_p99_us: Some(1.0), ..round(1.0, 0.5, 0.5) }.is_idle());
     }
 
     #[test]

@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::contender::{Contender, Start, version_line};
+use super::contender::{Capacity, Contender, Start, version_line};
 use super::process::Server;
 use crate::load::HOST;
 
@@ -30,23 +31,9 @@ impl Contender for Selvedge {
     }
 
     fn configuration(&self, start: &Start<'_>) -> String {
-        let (certificate, key) = (start.place.certificate_file(), start.place.key_file());
-        let (certificate, key) = (certificate.display(), key.display());
-        let Start { origin, capacity, .. } = start;
-        let flags = flags(start).join(" ");
-        format!(
-            "# selvedge {flags}
-[settings.cache]
-ram  = \"{}B\"
-disk = \"{}B\"
-
-[site.bench]
-hosts  = [\"{HOST}\"]
-origin = \"http://{origin}\"
-tls    = {{ cert = \"{certificate}\", key = \"{key}\" }}
-",
-            capacity.ram_bytes, capacity.disk_bytes
-        )
+        let place = start.place;
+        let manifest = manifest(start.origin, start.capacity, &place.certificate_file(), &place.key_file());
+        format!("# selvedge {}\n{manifest}", flags(start).join(" "))
     }
 
     fn start(&self, start: &Start<'_>) -> io::Result<Server> {
@@ -84,6 +71,23 @@ impl Selvedge {
     }
 }
 
+/// Only what the race needs: where the origin is, the shared certificate, and room for what is asked.
+fn manifest(origin: SocketAddr, capacity: Capacity, certificate: &Path, key: &Path) -> String {
+    let Capacity { ram_bytes, disk_bytes } = capacity;
+    let (certificate, key) = (certificate.display(), key.display());
+    format!(
+        "[settings.cache]
+ram  = \"{ram_bytes}B\"
+disk = \"{disk_bytes}B\"
+
+[site.bench]
+hosts  = [\"{HOST}\"]
+origin = \"http://{origin}\"
+tls    = {{ cert = \"{certificate}\", key = \"{key}\" }}
+"
+    )
+}
+
 fn log(start: &Start<'_>) -> PathBuf {
     start.file("selvedge.log")
 }
@@ -108,4 +112,19 @@ fn flags(start: &Start<'_>) -> Vec<String> {
     }
     flag("--api", "127.0.0.1:0".to_owned());
     flags
+}
+
+#[cfg(test)]
+mod tests {
+    use selvedge_types::manifest::Manifest;
+
+    use super::*;
+
+    #[test]
+    fn the_manifest_is_one() {
+        let capacity = Capacity { ram_bytes: 1 << 30, disk_bytes: 0 };
+        let origin = SocketAddr::from(([127, 0, 0, 1], 8000));
+        let text = manifest(origin, capacity, Path::new("/tmp/cert.pem"), Path::new("/tmp/key.pem"));
+        assert!(Manifest::parse("edge.toml", &text).is_ok());
+    }
 }

@@ -86,7 +86,11 @@ impl Connection {
 
     /// Reads what is there, at most about as much as `buffer` holds.
     pub(super) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<Reading> {
-        if self.tls.is_some() { self.receive_tls(buffer) } else { self.receive_clear(buffer) }
+        let received = if self.tls.is_some() { self.receive_tls(buffer) } else { self.receive_clear(buffer) };
+        match received {
+            Err(e) if is_close(&e) => self.closed(),
+            other => other,
+        }
     }
 
     fn receive_clear(&mut self, buffer: &mut [u8]) -> io::Result<Reading> {
@@ -150,6 +154,11 @@ impl AsFd for Connection {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+/// Whether the server has closed the connection: it answers a request that crossed the close with a reset.
+pub(super) fn is_close(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
 }
 
 /// An answer must end where the bytes end: nothing was asked that more bytes could answer.

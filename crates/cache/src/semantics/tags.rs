@@ -41,7 +41,7 @@ pub fn cache_groups(response: &Fields) -> Vec<String> {
 }
 
 /// The groups that a response to an unsafe request invalidates within its origin
-/// (Cache-Group-Invalidation, RFC 9875 section 3). [`super::invalidation`] checks the method.
+/// (Cache-Group-Invalidation, RFC 9875 section 3). [`mod@super::invalidation`] checks the method.
 pub(super) fn group_invalidation(response: &Fields) -> Vec<String> {
     groups(response, name::CACHE_GROUP_INVALIDATION)
 }

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body::Frame;
 use std::convert::Infallible;
+use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -31,7 +32,9 @@ pub(crate) async fn follow(
         let detail = "too many clients follow the requests already; try again when one has gone";
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "limit", detail));
     };
-    let body = Body::new(LineBody { lines, caller, done: false });
+    let tasks = handles.tasks.clone();
+    let stopping = Box::pin(async move { tasks.stopped().await });
+    let body = Body::new(LineBody { lines, caller, stopping, done: false });
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response())
 }
 
@@ -39,6 +42,8 @@ pub(crate) async fn follow(
 struct LineBody {
     lines: Box<dyn RequestLines>,
     caller: Caller,
+    /// Resolves when the node stops; followers then end instead of holding it.
+    stopping: Pin<Box<dyn Future<Output = ()> + Send>>,
     done: bool,
 }
 
@@ -66,6 +71,7 @@ impl http_body::Body for LineBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let mut piece = Vec::new();
+        self.done |= self.stopping.as_mut().poll(cx).is_ready();
         while !self.done && piece.len() < PIECE_BYTES {
             match self.lines.poll_line(cx) {
                 Poll::Ready(Some(line)) => self.push(line, &mut piece),

@@ -1,94 +1,141 @@
 //! The forms of a line: JSON, and the combined format of Apache and nginx.
 
 use super::record::Record;
-use selvedge_types::UnixMillis;
+use selvedge_cache::semantics::decimal::push_decimal;
 use selvedge_types::resource::LogFormat;
 use std::io::Write;
 
-/// Appends the record's line, with its line feed.
-pub(super) fn push_line(record: &Record, format: LogFormat, out: &mut Vec<u8>) {
-    // Writing to memory does not fail.
-    let _ = match format {
-        LogFormat::Json => push_json(record, out),
-        LogFormat::Combined => push_combined(record, out),
-    };
-    out.push(b'\n');
+/// Forms lines. Remembers how the last second is written.
+#[derive(Default)]
+pub(super) struct Lines {
+    second: Option<u64>,
+    /// `2024-02-29T12:34:56`
+    rfc3339: String,
+    /// `29/Feb/2024:12:34:56 +0000`
+    clf: String,
 }
 
-fn push_json(record: &Record, out: &mut Vec<u8>) -> std::io::Result<()> {
-    let date = Civil::of(record.received);
-    write!(out, "{{\"time\":\"{}\",\"client\":\"{}\"", date.rfc3339(), record.client)?;
-    if let Some(site) = &record.site {
-        push_member("site", site.as_bytes(), out)?;
+impl Lines {
+    /// Appends the record's line, with its line feed.
+    pub(super) fn push(&mut self, record: &Record, format: LogFormat, out: &mut Vec<u8>) {
+        self.turn_to(record.received.secs());
+        // Writing to memory does not fail.
+        let _ = match format {
+            LogFormat::Json => self.push_json(record, out),
+            LogFormat::Combined => self.push_combined(record, out),
+        };
+        out.push(b'\n');
     }
-    if let Some(id) = &record.id {
-        write!(out, ",\"id\":\"{id}\"")?;
+
+    fn turn_to(&mut self, second: u64) {
+        if self.second != Some(second) {
+            let date = Civil::of(second);
+            (self.second, self.rfc3339, self.clf) = (Some(second), date.rfc3339(), date.clf());
+        }
     }
-    push_member("method", record.method.as_str().as_bytes(), out)?;
-    write!(out, ",\"scheme\":\"{}\"", record.scheme.as_str())?;
-    push_member("host", record.authority(), out)?;
-    push_member("uri", record.target(), out)?;
-    write!(
-        out,
-        ",\"version\":\"{}\",\"status\":{},\"bytes\":{},\"complete\":{},\"took_ms\":{}.{:03},\"cache\":\"{}\"",
-        record.version.as_str(),
-        record.status,
-        record.sent.body_bytes,
-        record.sent.complete,
-        record.took.as_millis(),
-        record.took.subsec_micros() % 1000,
-        record.source.as_str(),
-    )?;
-    if let Some(refusal) = record.refusal {
-        write!(out, ",\"refused\":\"{}\"", refusal.as_str())?;
+
+    fn push_json(&self, record: &Record, out: &mut Vec<u8>) -> std::io::Result<()> {
+        push_all(out, &["{\"time\":\"", &self.rfc3339, "."]);
+        push_padded(record.received.0 % 1000, out);
+        write!(out, "Z\",\"client\":\"{}\"", record.client)?;
+        if let Some(site) = &record.site {
+            push_member("site", site.as_bytes(), out);
+        }
+        if let Some(id) = &record.id {
+            write!(out, ",\"id\":\"{id}\"")?;
+        }
+        push_member("method", record.method.as_str().as_bytes(), out);
+        push_all(out, &[",\"scheme\":\"", record.scheme.as_str(), "\""]);
+        push_member("host", record.authority(), out);
+        push_member("uri", record.target(), out);
+        push_all(out, &[",\"version\":\"", record.version.as_str(), "\",\"status\":"]);
+        push_decimal(out, u64::from(record.status));
+        push_all(out, &[",\"bytes\":"]);
+        push_decimal(out, record.sent.body_bytes);
+        push_all(out, &[if record.sent.complete { ",\"complete\":true" } else { ",\"complete\":false" }]);
+        push_all(out, &[",\"took_ms\":"]);
+        push_decimal(out, u64::try_from(record.took.as_millis()).unwrap_or(u64::MAX));
+        out.push(b'.');
+        push_padded(u64::from(record.took.subsec_micros() % 1000), out);
+        push_all(out, &[",\"cache\":\"", record.source.as_str(), "\""]);
+        if let Some(refusal) = record.refusal {
+            push_all(out, &[",\"refused\":\"", refusal.as_str(), "\""]);
+        }
+        if let Some(referer) = record.referer() {
+            push_member("referer", referer, out);
+        }
+        if let Some(agent) = record.user_agent() {
+            push_member("user_agent", agent, out);
+        }
+        out.write_all(b"}")
     }
-    if let Some(referer) = record.referer() {
-        push_member("referer", referer, out)?;
+
+    fn push_combined(&self, record: &Record, out: &mut Vec<u8>) -> std::io::Result<()> {
+        write!(out, "{} - - [{}] \"", record.client, self.clf)?;
+        push_escaped(record.method.as_str().as_bytes(), out)?;
+        out.push(b' ');
+        push_escaped(record.target(), out)?;
+        push_all(out, &[" ", record.version.as_str(), "\" "]);
+        push_decimal(out, u64::from(record.status));
+        out.push(b' ');
+        push_decimal(out, record.sent.body_bytes);
+        push_all(out, &[" \""]);
+        push_escaped(record.referer().unwrap_or(b"-"), out)?;
+        push_all(out, &["\" \""]);
+        push_escaped(record.user_agent().unwrap_or(b"-"), out)?;
+        out.write_all(b"\"")
     }
-    if let Some(agent) = record.user_agent() {
-        push_member("user_agent", agent, out)?;
-    }
-    out.write_all(b"}")
 }
 
-fn push_member(name: &str, value: &[u8], out: &mut Vec<u8>) -> std::io::Result<()> {
-    write!(out, ",\"{name}\":\"")?;
+fn push_all(out: &mut Vec<u8>, texts: &[&str]) {
+    texts.iter().for_each(|text| out.extend_from_slice(text.as_bytes()));
+}
+
+/// Three digits.
+fn push_padded(n: u64, out: &mut Vec<u8>) {
+    out.extend([100, 10, 1].map(|place| b'0' + (n / place % 10) as u8));
+}
+
+fn push_member(name: &str, value: &[u8], out: &mut Vec<u8>) {
+    push_all(out, &[",\"", name, "\":\""]);
     for piece in value.utf8_chunks() {
-        for c in piece.valid().chars() {
-            match c {
-                '"' | '\\' => out.extend([b'\\', c as u8]),
-                '\u{0}'..='\u{1f}' | '\u{7f}' => write!(out, "\\u{:04x}", c as u32)?,
-                c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
-            }
-        }
+        push_json_text(piece.valid().as_bytes(), out);
         if !piece.invalid().is_empty() {
-            out.extend_from_slice("\u{fffd}".as_bytes());
+            push_all(out, &["\u{fffd}"]);
         }
     }
-    out.write_all(b"\"")
+    out.push(b'"');
 }
 
-fn push_combined(record: &Record, out: &mut Vec<u8>) -> std::io::Result<()> {
-    write!(out, "{} - - [{}] \"", record.client, Civil::of(record.received).clf())?;
-    push_escaped(record.method.as_str().as_bytes(), out)?;
-    out.push(b' ');
-    push_escaped(record.target(), out)?;
-    write!(out, " {}\" {} {} \"", record.version.as_str(), record.status, record.sent.body_bytes)?;
-    push_escaped(record.referer().unwrap_or(b"-"), out)?;
-    out.extend_from_slice(b"\" \"");
-    push_escaped(record.user_agent().unwrap_or(b"-"), out)?;
-    out.write_all(b"\"")
+fn push_json_text(text: &[u8], out: &mut Vec<u8>) {
+    let is_special = |b: &u8| matches!(b, b'"' | b'\\' | 0..0x20 | 0x7f);
+    let mut rest = text;
+    while let Some(at) = rest.iter().position(is_special) {
+        let (plain, special) = rest.split_at(at);
+        out.extend_from_slice(plain);
+        match special {
+            [b @ (b'"' | b'\\'), ..] => out.extend([b'\\', *b]),
+            [b, ..] => push_all(out, &[&format!("\\u{b:04x}")]),
+            [] => {}
+        }
+        rest = special.get(1..).unwrap_or_default();
+    }
+    out.extend_from_slice(rest);
 }
 
 /// As nginx and Apache do: what could be taken for the line's own marks is written `\xHH`.
 fn push_escaped(text: &[u8], out: &mut Vec<u8>) -> std::io::Result<()> {
-    text.iter().try_for_each(|b| match b {
-        b'"' | b'\\' | 0..0x20 | 0x7f.. => write!(out, "\\x{b:02X}"),
-        b => {
-            out.push(*b);
-            Ok(())
+    let is_special = |b: &u8| matches!(b, b'"' | b'\\' | 0..0x20 | 0x7f..);
+    let mut rest = text;
+    while let Some(at) = rest.iter().position(is_special) {
+        let (plain, special) = rest.split_at(at);
+        out.extend_from_slice(plain);
+        if let [b, tail @ ..] = special {
+            write!(out, "\\x{b:02X}")?;
+            rest = tail;
         }
-    })
+    }
+    out.write_all(rest)
 }
 
 /// A time in the calendar, UTC.
@@ -97,7 +144,6 @@ struct Civil {
     month: usize,
     day: u64,
     second_of_day: u64,
-    millis: u64,
 }
 
 const MONTHS: [&str; 12] =
@@ -105,8 +151,8 @@ const MONTHS: [&str; 12] =
 
 impl Civil {
     /// Howard Hinnant's days-to-civil algorithm, for times since 1970.
-    fn of(time: UnixMillis) -> Self {
-        let days = time.secs() / 86_400 + 719_468;
+    fn of(second: u64) -> Self {
+        let days = second / 86_400 + 719_468;
         let (era, day_of_era) = (days / 146_097, days % 146_097);
         let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
         let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
@@ -116,8 +162,7 @@ impl Civil {
             year: year_of_era + era * 400 + u64::from(month <= 2),
             month: month as usize,
             day: day_of_year - (153 * shifted + 2) / 5 + 1,
-            second_of_day: time.secs() % 86_400,
-            millis: time.0 % 1000,
+            second_of_day: second % 86_400,
         }
     }
 
@@ -127,7 +172,7 @@ impl Civil {
     }
 
     fn rfc3339(&self) -> String {
-        format!("{:04}-{:02}-{:02}T{}.{:03}Z", self.year, self.month, self.day, self.clock(), self.millis)
+        format!("{:04}-{:02}-{:02}T{}", self.year, self.month, self.day, self.clock())
     }
 
     fn clf(&self) -> String {
@@ -144,7 +189,7 @@ mod tests {
 
     fn line(format: LogFormat) -> String {
         let mut out = Vec::new();
-        push_line(&record(), format, &mut out);
+        Lines::default().push(&record(), format, &mut out);
         String::from_utf8(out).unwrap()
     }
 
@@ -171,12 +216,12 @@ mod tests {
     #[test]
     fn days_of_the_calendar() {
         for (secs, expected) in [
-            (0, "1970-01-01T00:00:00.000Z"),
-            (951_782_400, "2000-02-29T00:00:00.000Z"),
-            (1_735_689_599, "2024-12-31T23:59:59.000Z"),
-            (4_107_542_400, "2100-03-01T00:00:00.000Z"),
+            (0, "1970-01-01T00:00:00"),
+            (951_782_400, "2000-02-29T00:00:00"),
+            (1_735_689_599, "2024-12-31T23:59:59"),
+            (4_107_542_400, "2100-03-01T00:00:00"),
         ] {
-            assert_eq!(Civil::of(UnixMillis::from_secs(secs)).rfc3339(), expected);
+            assert_eq!(Civil::of(secs).rfc3339(), expected);
         }
     }
 
@@ -184,7 +229,7 @@ mod tests {
         #[test]
         fn any_bytes_give_one_line_of_valid_json(value in prop::collection::vec(any::<u8>(), 0..50)) {
             let mut out = b"{\"a\":1".to_vec();
-            push_member("x", &value, &mut out).unwrap();
+            push_member("x", &value, &mut out);
             out.push(b'}');
             prop_assert!(!out.contains(&b'\n'));
             serde_json::from_slice::<serde_json::Value>(&out).unwrap();

@@ -18,7 +18,7 @@ mod tests;
 pub use record::Record;
 
 use crate::site::About;
-use line::push_line;
+use line::Lines;
 use output::Output;
 use selvedge_exchange::{Finish, Request, Response, Sent};
 use selvedge_observe::{Counter, Registry};
@@ -97,6 +97,7 @@ impl AccessLog {
             log: log.clone(),
             tasks: tasks.clone(),
             output: Some(Output::new(disk)),
+            spare: Vec::new(),
             failing: false,
         };
         tasks.spawn("access log", OnEnd::Forget, writer.run());
@@ -219,6 +220,8 @@ struct Writer {
     tasks: Tasks,
     /// Absent only while it writes, and after a write that did not come back.
     output: Option<Output>,
+    /// The queue's other buffer: while one is written, the other fills.
+    spare: Vec<Record>,
     failing: bool,
 }
 
@@ -241,8 +244,9 @@ impl Writer {
     }
 
     async fn write_batch(&mut self) {
-        let records = std::mem::take(&mut *lock(&self.log.0.queue));
+        let records = std::mem::replace(&mut *lock(&self.log.0.queue), std::mem::take(&mut self.spare));
         if records.is_empty() {
+            self.spare = records;
             return;
         }
         let options = lock(&self.log.0.options).clone();
@@ -254,12 +258,14 @@ impl Writer {
             return;
         };
         let work = move || {
+            let mut records = records;
             let written = output.write(&form(&records, &options, tail.as_ref()), &options);
-            (output, written)
+            records.clear();
+            (output, records, written)
         };
         let done = self.tasks.blocking("access log", work).await;
-        let written = done.and_then(|(output, written)| {
-            self.output = Some(output);
+        let written = done.and_then(|(output, spare, written)| {
+            (self.output, self.spare) = (Some(output), spare);
             written
         });
         match &written {
@@ -285,14 +291,14 @@ impl Writer {
 /// The records' lines for the output; followers are given theirs.
 fn form(records: &[Record], options: &Options, tail: Option<&broadcast::Sender<Arc<str>>>) -> Vec<u8> {
     let mut lines = Vec::with_capacity(records.len() * 256);
-    let mut json = Vec::new();
+    let (mut json, mut form) = (Vec::new(), Lines::default());
     for record in records {
         if options.to != LogTarget::Off {
-            push_line(record, options.format, &mut lines);
+            form.push(record, options.format, &mut lines);
         }
         if let Some(tail) = tail {
             json.clear();
-            push_line(record, LogFormat::Json, &mut json);
+            form.push(record, LogFormat::Json, &mut json);
             let line = String::from_utf8_lossy(json.trim_ascii_end());
             // Fails only when nobody follows any more.
             let _ = tail.send(line.into());

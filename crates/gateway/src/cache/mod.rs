@@ -370,13 +370,13 @@ impl Inner {
                 self.tasks.spawn("cache fill", OnEnd::Forget, work);
             }
             match flight.head().await {
-                Head::Shared(answer) => match self.from_answer(&answer, &flight, &order, key, why, lead) {
+                Head::Shared(answer) => match self.response_for(&answer, &flight, &order, key, why, lead) {
                     Ok(response) => return response,
                     Err(variant) => {
                         // It is another variant than this request gets.
                         order.stored = None;
                         key = variant;
-                        if let Some(response) = self.from_memory(&order, key, why) {
+                        if let Some(response) = self.variant_in_memory(&order, key, why) {
                             return response;
                         }
                     }
@@ -407,7 +407,7 @@ impl Inner {
     }
 
     /// The response that a flight's answer means for this request, or the key of the variant that it gets.
-    fn from_answer(
+    fn response_for(
         self: &Arc<Self>,
         answer: &Answer,
         flight: &fill::SharedFlight,
@@ -457,7 +457,7 @@ impl Inner {
     }
 
     /// The answer from memory to a request that waited for another variant.
-    fn from_memory(self: &Arc<Self>, order: &Order, key: KeyHash, why: Forwarded) -> Option<Response> {
+    fn variant_in_memory(self: &Arc<Self>, order: &Order, key: KeyHash, why: Forwarded) -> Option<Response> {
         let now = self.clock.wall();
         let Some(Stored::Object(object)) = self.memory.get(key) else { return None };
         let Reuse::Fresh { age, ttl_left } = reuse(&object.freshness, &order.facts, now) else { return None };

@@ -104,7 +104,7 @@ impl Slice {
     }
 
     /// What it has of the representation from `at` on, up to `end`.
-    pub(crate) fn from(&self, at: u64, end: u64) -> Option<Bytes> {
+    pub(crate) fn read(&self, at: u64, end: u64) -> Option<Bytes> {
         if at < self.start || at >= self.end() {
             return None;
         }

@@ -347,11 +347,11 @@ struct Following {
 
 impl Following {
     /// What was stored at the reader's place.
-    fn from_slice(&mut self) -> Option<Bytes> {
+    fn stored_here(&mut self) -> Option<Bytes> {
         let (inner, key, id) = self.slices.as_ref()?;
         let at = self.reader.offset();
         match inner.memory.get(slice_key(*key, *id, at / self.slice_bytes))? {
-            Stored::Slice(slice) => slice.from(at, u64::MAX),
+            Stored::Slice(slice) => slice.read(at, u64::MAX),
             _ => None,
         }
     }
@@ -364,7 +364,7 @@ impl BodyStream for Following {
             Next::End(None) => None,
             Next::End(Some(trailers)) => Some(Ok(Frame::Trailers(trailers))),
             Next::Failed(error) => Some(Err(error)),
-            Next::Forgotten => match self.from_slice() {
+            Next::Forgotten => match self.stored_here() {
                 Some(data) => {
                     self.reader.skip_to(self.reader.offset() + data.len() as u64);
                     Some(Ok(Frame::Data(data)))

@@ -46,7 +46,7 @@ impl SlicedBody {
         Box::pin(async move {
             if let Some(at) = inner.on_disk(slice_key)
                 && let Some(Stored::Slice(slice)) = inner.read_disk(slice_key, at).await
-                && let Some(data) = slice.from(from, wanted)
+                && let Some(data) = slice.read(from, wanted)
             {
                 return Ok(data);
             }
@@ -84,7 +84,7 @@ impl BodyStream for SlicedBody {
         }
         let key = slice_key(self.key, self.layout.id, self.at / self.layout.slice_bytes);
         if let Some(Stored::Slice(slice)) = self.inner.memory.get(key)
-            && let Some(data) = slice.from(self.at, self.end)
+            && let Some(data) = slice.read(self.at, self.end)
         {
             return self.took(data);
         }

@@ -169,12 +169,15 @@ impl Router {
             Ok(Found::Here(response)) => Ok(Outcome::Answer(response)),
             Err(refusal) => Err(refusal.into()),
         };
-        let outcome = outcome.unwrap_or_else(|refused| {
-            about.refusal = Some(refused.why);
-            let mut response = refused.why.response(&self.identity, about.id);
-            refused.adjust.into_iter().for_each(|adjust| adjust(&mut response));
-            Outcome::Answer(response)
-        });
+        let outcome = match outcome {
+            Ok(outcome) => outcome,
+            Err(Refused(why, adjust)) => {
+                about.refusal = Some(why);
+                let mut response = why.response(&self.identity, about.id);
+                adjust.into_iter().for_each(|adjust| adjust(&mut response));
+                Outcome::Answer(response)
+            }
+        };
         Routed { about, outcome }
     }
 
@@ -235,53 +238,68 @@ impl Router {
         way: Way,
         now: Duration,
     ) -> Result<Outcome, Refused> {
-        let client = way.origination.client;
-        let blueprint = &site.blueprint;
-        if blueprint.site.force_https && request.scheme == Scheme::Http {
+        if site.blueprint.site.force_https && request.scheme == Scheme::Http {
             let location = format!("https://{}{}", request.host(), request.target);
             return Ok(Outcome::Answer(redirect(308, &location)?));
         }
-        // The target is taken out, so that what is found by it can be kept while the request changes.
-        let target = request.target.clone();
-        let path = normal(target.split_once('?').map_or(target.as_str(), |(path, _)| path));
-        let found = site.find(&request, &path, &self.state.rates);
-        let effective = found.effective;
-        if !effective.admits_address(client) {
-            return Err(Refusal::Address.into());
-        }
-        effective
-            .count(&self.state.rates, &request, client, now)
-            .map_err(|(status, wait)| refused_rate(status, wait))?;
-        if let Some(gate) = effective.gate.as_ref().filter(|gate| !gate.admits(&request.fields)) {
-            return Err(refused_credentials(gate));
-        }
-        let parts = effective
-            .need_parts
-            .then(|| Arc::new(Parts::of(&request, found.rest, client, way.id, blueprint.names.site.clone())));
-        let origin = match (&effective.action, &parts) {
+        let Admitted { effective, parts, bypass } = self.admit(site, &request, &way, now)?;
+        let parts_here = parts.as_deref();
+        let origin = match (&effective.action, parts_here) {
             (Action::Origin(place), _) => *place as usize,
             (Action::Redirect { status, location }, Some(parts)) => {
-                let response = redirect(*status, &parts.fill(location))?;
-                return finished(response, &effective, Some(parts));
+                return finished(redirect(*status, &parts.fill(location))?, &effective, parts);
             }
             (Action::Respond(respond, changes), Some(parts)) => {
                 let mut response = fixed(respond)?;
                 changes.apply(&mut response.fields, Some(parts))?;
-                return finished(response, &effective, Some(parts));
+                return finished(response, &effective, parts);
             }
             (Action::Nothing | Action::Redirect { .. } | Action::Respond(..), _) => {
                 return Err(Refusal::NoOrigin.into());
             }
         };
-        if let Some(limit) = blueprint.site.max_body {
+        if let Some(limit) = site.blueprint.site.max_body {
             let body = std::mem::take(&mut request.body);
             request.body = limited(body, limit.get()).map_err(|_| Refusal::BodyTooLarge)?;
         }
-        let bypass = effective.bypass.fits(&request, &path);
-        effective.prepare(&mut request, parts.as_deref())?;
+        effective.prepare(&mut request, parts_here)?;
         let passage = Passage { rules: effective.rules.clone(), bypass, origin, way, effective, parts };
         Ok(Outcome::Forward(request, passage))
     }
+
+    /// Finds what holds for the request and asks whether it may pass. Changes nothing.
+    fn admit(
+        &self,
+        site: &CompiledSite,
+        request: &Request,
+        way: &Way,
+        now: Duration,
+    ) -> Result<Admitted, Refused> {
+        let (client, blueprint) = (way.origination.client, &site.blueprint);
+        let path = normal(request.path());
+        let found = site.find(request, &path, &self.state.rates);
+        let effective = found.effective;
+        if !effective.admits_address(client) {
+            return Err(Refusal::Address.into());
+        }
+        let counted = effective.count(&self.state.rates, request, client, now);
+        counted.map_err(|(status, wait)| refused_rate(status, wait))?;
+        if let Some(gate) = effective.gate.as_ref().filter(|gate| !gate.admits(&request.fields)) {
+            return Err(refused_credentials(gate));
+        }
+        let parts = effective
+            .need_parts
+            .then(|| Arc::new(Parts::of(request, found.rest, client, way.id, blueprint.names.site.clone())));
+        let bypass = effective.bypass.fits(request, &path);
+        Ok(Admitted { effective, parts, bypass })
+    }
+}
+
+/// A request that may pass.
+struct Admitted {
+    effective: Arc<Effective>,
+    parts: Option<Arc<Parts>>,
+    bypass: bool,
 }
 
 enum Found<'a> {
@@ -289,17 +307,14 @@ enum Found<'a> {
     Here(Response),
 }
 
-/// A refusal, and what its response says beyond it.
-struct Refused {
-    why: Refusal,
-    adjust: Option<Adjust>,
-}
+/// Why a request does not pass, and what the response says beyond that.
+struct Refused(Refusal, Option<Adjust>);
 
 type Adjust = Box<dyn FnOnce(&mut Response)>;
 
 impl From<Refusal> for Refused {
     fn from(why: Refusal) -> Self {
-        Refused { why, adjust: None }
+        Refused(why, None)
     }
 }
 
@@ -316,7 +331,7 @@ fn refused_rate(status: u16, TooMany(wait): TooMany) -> Refused {
         // Digits are always a valid value.
         let _ = response.fields.add(name::RETRY_AFTER, seconds.to_string());
     };
-    Refused { why: Refusal::Rate, adjust: Some(Box::new(adjust)) }
+    Refused(Refusal::Rate, Some(Box::new(adjust)))
 }
 
 fn refused_credentials(gate: &Arc<Gate>) -> Refused {
@@ -325,15 +340,11 @@ fn refused_credentials(gate: &Arc<Gate>) -> Refused {
         // The realm was checked when the manifest was read.
         let _ = gate.challenge(&mut response.fields);
     };
-    Refused { why: Refusal::Credentials, adjust: Some(Box::new(adjust)) }
+    Refused(Refusal::Credentials, Some(Box::new(adjust)))
 }
 
-fn finished(
-    mut response: Response,
-    effective: &Effective,
-    parts: Option<&Arc<Parts>>,
-) -> Result<Outcome, Refused> {
-    effective.finish(&mut response, parts.map(|p| &**p))?;
+fn finished(mut response: Response, effective: &Effective, parts: &Parts) -> Result<Outcome, Refused> {
+    effective.finish(&mut response, Some(parts))?;
     Ok(Outcome::Answer(response))
 }
 

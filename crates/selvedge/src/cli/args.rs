@@ -2,6 +2,7 @@
 
 use super::commands::cache::CacheCommand;
 use super::commands::dev::DevArgs;
+use super::commands::estimate::EstimateArgs;
 use super::commands::get::GetArgs;
 use super::commands::manifest::{ApplyArgs, PlanArgs};
 use super::commands::requests::RequestsArgs;
@@ -9,6 +10,7 @@ use super::commands::serve::ServeArgs;
 use super::commands::status::StatusArgs;
 use super::commands::token::TokenCommand;
 use super::commands::up::UpArgs;
+use super::commands::upgrade::UpgradeArgs;
 use super::print::Format;
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
@@ -16,7 +18,8 @@ use clap_complete::Shell;
 /// Your own edge: a caching gateway in one binary.
 #[derive(Debug, Parser)]
 #[command(name = "selvedge", version, max_term_width = 100, disable_help_subcommand = true)]
-#[command(after_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 outcome unknown, 4 unreachable.")]
+#[command(after_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 outcome unknown, 4 unreachable.\n\
+                        Start with: selvedge dev")]
 pub struct Args {
     /// How data is printed
     #[arg(short, long, value_enum, global = true, default_value_t, value_name = "FORMAT")]
@@ -29,10 +32,12 @@ pub struct Args {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Try things in a small world on this machine
+    /// Start a small world on this machine, to try things
     Dev(DevArgs),
     /// Run a node
     Up(UpArgs),
+    /// Hand a running node over to the binary that is installed now
+    Upgrade(UpgradeArgs),
     /// Show what applying a manifest would change
     Plan(PlanArgs),
     /// Make what a manifest declares
@@ -57,6 +62,8 @@ pub enum Command {
     },
     /// Serve a directory's files over HTTP
     Serve(ServeArgs),
+    /// Estimate from access logs what a cache would save
+    Estimate(EstimateArgs),
     /// Print the manifest's JSON Schema
     Schema,
     /// Print a completion script for a shell

@@ -40,6 +40,14 @@ impl Context {
         Ok(path)
     }
 
+    /// Removes the file in `directory`, if there is one.
+    pub fn remove(directory: &Path) -> io::Result<()> {
+        match fs::remove_file(directory.join(FILE)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+            _ => Ok(()),
+        }
+    }
+
     /// Reads the file in `directory`, if there is one.
     pub fn read(directory: &Path) -> io::Result<Option<Self>> {
         match fs::read(directory.join(FILE)) {

@@ -19,4 +19,4 @@ pub use content_type::content_type;
 pub use handler::{FileHandler, FileOptions};
 pub use path::{FilePath, PathError};
 pub use plan::{Facts, Plan, Representation, plan};
-pub use tree::{Content, Tree, documentation, write_documentation};
+pub use tree::{Content, Tree, documentation};

@@ -21,18 +21,6 @@ pub fn documentation() -> Tree {
     Tree::Embedded(DOCUMENTATION)
 }
 
-/// Writes this program's own documentation into `directory`, made if it is not there.
-pub fn write_documentation(directory: &Path) -> io::Result<()> {
-    for (path, content) in DOCUMENTATION {
-        let file = directory.join(path);
-        if let Some(parent) = file.parent() {
-            std::fs::create_dir_all(parent)?;
-        }
-        std::fs::write(file, content)?;
-    }
-    Ok(())
-}
-
 /// A tree of files.
 #[derive(Debug, Clone)]
 pub enum Tree {

@@ -26,6 +26,10 @@ use std::time::Duration;
 /// How many may follow the live log at once.
 const FOLLOWERS_MAX: usize = 64;
 
+/// How long an `apply` waits for this node's gateway, and how often it looks.
+const IN_FORCE_WITHIN: Duration = Duration::from_secs(2);
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+
 /// The control state, or why there is none.
 pub(super) struct ApiState {
     state: Option<State>,
@@ -41,6 +45,17 @@ impl ApiState {
     async fn change(&self, command: Command) -> Result<u64, StateError> {
         let Some(state) = &self.state else { return Err(StateError::Unavailable(self.problem.clone())) };
         state.apply(command).await.map(|revision| revision.0).map_err(translate)
+    }
+
+    /// Waits until this node's gateway goes by a revision, so that who applied it sees it; not for long.
+    async fn in_force(&self, revision: Revision) {
+        let followed = async {
+            while self.plane.revision() < revision {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        // The change is made in any case; the gateway follows when it can.
+        let _ = tokio::time::timeout(IN_FORCE_WITHIN, followed).await;
     }
 
     fn cache_scope(&self, scope: &PurgeScope) -> CacheScope {
@@ -95,8 +110,16 @@ impl StateHandle for ApiState {
     }
 
     fn apply(&self, manifest: Manifest, expected: Option<u64>) -> Answer<'_, Result<u64, StateError>> {
-        let manifest = Box::new(manifest);
-        Box::pin(self.change(Command::ApplyManifest { manifest, expected: expected.map(Revision) }))
+        let command =
+            Command::ApplyManifest { manifest: Box::new(manifest), expected: expected.map(Revision) };
+        Box::pin(async move {
+            let before = self.declared().revision;
+            let revision = self.change(command).await?;
+            if revision > before {
+                self.in_force(Revision(revision)).await;
+            }
+            Ok(revision)
+        })
     }
 
     fn purge(&self, purge: Purge) -> Answer<'_, Result<u64, StateError>> {

@@ -90,10 +90,11 @@ pub struct Node {
     state: Option<State>,
     listeners: Vec<(&'static str, Listener)>,
     tasks: Tasks,
+    data_tasks: Tasks,
     traffic_tasks: Tasks,
     workers: Workers,
     drain: Duration,
-    _lock: DiskLock,
+    lock: Option<DiskLock>,
 }
 
 impl Config {
@@ -106,6 +107,8 @@ impl Config {
         let identity = Identity::load(&disk)?;
         let hlc: Arc<Mutex<HlcClock>> = Arc::default();
         let traffic_tasks = tasks.child();
+        // What uses the data directory: a node that hands over ends it before its last requests have ended.
+        let data_tasks = tasks.child();
         let workers = if tasks.is_inline() {
             Workers::inline(&traffic_tasks)
         } else {
@@ -121,7 +124,7 @@ impl Config {
         let before = last.unwrap_or_default();
         let settings = before.settings.clone();
 
-        let disk_tier = self.disk_tier(&disk, &settings, &rng, &tasks, &clock, &registry);
+        let disk_tier = self.disk_tier(&disk, &settings, &rng, &data_tasks, &clock, &registry);
         let cache_options = CacheOptions {
             ram_bytes: self.cache_ram.unwrap_or(settings.cache.ram.get()),
             secret: identity.cache_secret,
@@ -172,7 +175,7 @@ impl Config {
             options: selvedge_state::Options::default(),
             clock: clock.clone(),
             hlc: hlc.clone(),
-            tasks: tasks.clone(),
+            tasks: data_tasks.clone(),
             metrics: selvedge_state::Metrics::register(&registry),
             wal_metrics: wal::Metrics::register(&registry),
             observer: Box::new(move |changes: &[Change]| stamp(&purging, changes)),
@@ -262,9 +265,9 @@ impl Config {
             registry,
             data: self.data.clone(),
             clock,
-            tasks: tasks.clone(),
+            tasks: data_tasks.clone(),
         };
-        tasks.spawn(
+        data_tasks.spawn(
             "api",
             OnEnd::Essential,
             selvedge_control::serve(api_listener, ApiOptions::default(), handles),
@@ -290,9 +293,10 @@ impl Config {
             listeners,
             drain: limits.drain_timeout.get(),
             tasks,
+            data_tasks,
             traffic_tasks,
             workers,
-            _lock: lock,
+            lock: Some(lock),
         })
     }
 
@@ -369,8 +373,23 @@ impl Node {
 
     /// Resolves when an essential part has ended, with its name.
     pub async fn failed(&self) -> &'static str {
-        self.tasks.stopped().await;
+        tokio::select! {
+            () = self.tasks.stopped() => {}
+            () = self.data_tasks.stopped() => {}
+        }
         self.tasks.failed().unwrap_or("the node")
+    }
+
+    /// Stops accepting, ends everything that uses the data directory, and lets go of it for a successor.
+    /// Requests under way go on, without the disk cache.
+    pub async fn let_go(mut self) -> Self {
+        self.listeners.clear();
+        self.traffic_tasks.stop();
+        if !self.data_tasks.shut_down(Duration::from_secs(10)).await {
+            tracing::warn!("not everything that uses the data directory ended in time");
+        }
+        self.lock = None;
+        self
     }
 
     /// Stops accepting, lets requests under way end, then everything else. Says whether all ended in time.
@@ -380,10 +399,10 @@ impl Node {
         if !drained {
             self.traffic_tasks.abandon();
         }
-        let stopped = self.tasks.shut_down(Duration::from_secs(10)).await;
+        let stopped = self.data_tasks.shut_down(Duration::from_secs(10)).await
+            & self.tasks.shut_down(Duration::from_secs(10)).await;
         // Threads end when their tasks have, or were given up.
-        let workers = self.workers;
-        let joined = tokio::task::spawn_blocking(move || workers.join()).await.is_ok();
+        let joined = self.workers.ended().await;
         drained && stopped && joined
     }
 }

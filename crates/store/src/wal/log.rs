@@ -400,4 +400,22 @@ mod tests {
         assert!(error.is_refusal());
         assert_eq!(append(&mut log, "short"), 1);
     }
+
+    /// Run with `cargo test --release -p selvedge-store -- --ignored --nocapture measure`.
+    #[test]
+    #[ignore = "a measurement"]
+    fn measure_appends() {
+        let dir = tempfile::tempdir_in(".").unwrap();
+        let clock = selvedge_rt::Clock::real();
+        let options = Options { reserve_bytes: 0, ..Options::default() };
+        let (mut log, _) = Log::open(Disk::real(dir.path()).unwrap(), options, |_| {}).unwrap();
+        for batch in [1, 64] {
+            let (from, rounds) = (clock.monotonic(), 500);
+            for _ in 0..rounds {
+                log.append((0..batch).map(|_| (GroupId(0), &[7; 256][..]))).unwrap();
+            }
+            let each = (clock.monotonic() - from) / rounds;
+            println!("flush of {batch} records of 256 bytes: {each:?}");
+        }
+    }
 }

@@ -1,205 +1,286 @@
-//! `selvedge dev`: a small world on this machine, to try things.
+//! `selvedge dev [FILE]`: a small world to try things in.
 
-use super::up;
+use super::demo::{Demo, Origin};
+use super::manifest;
+use super::node::{self, Addresses, MachineArgs, Signals};
 use crate::cli::client::runtime;
-use crate::cli::commands::manifest;
+use crate::cli::context::Context;
 use crate::cli::http::Endpoint;
 use crate::cli::{Exit, Failure, Output};
-use crate::files::write_documentation;
-use crate::node::Config;
+use crate::node::{Config, Node};
 use clap::Args;
 use http_body_util::BodyExt;
-use selvedge_rt::Tasks;
+use hyper::body::Bytes;
+use selvedge_control::{Problem, wire};
+use selvedge_rt::{OnEnd, Tasks};
 use selvedge_state::Command as StateCommand;
-use selvedge_types::Manifest;
-use std::collections::BTreeMap;
-use std::io::IsTerminal;
-use std::net::SocketAddr;
+use selvedge_types::{Manifest, plan};
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::sync::{Arc, Mutex};
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+/// How often the manifest is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How much of the disk the cache takes unless told otherwise, in bytes.
+const CACHE_DISK: u64 = 256 << 20;
 
 /// What `dev` takes.
 #[derive(Debug, Args)]
-#[command(after_help = "Without FILE it serves this program's own documentation through the cache, from an \
-    origin that it starts, and shows a hit and what happens when the origin is gone. All its data is in a \
-    directory of its own that is removed at the end.")]
+#[command(
+    after_help = "Without FILE, a small origin serves this program's documentation, and the node serves it through \
+    its cache.\nSELVEDGE_LOG sets what is logged to standard error: error, warn, info, debug [default: warn]."
+)]
 pub struct DevArgs {
-    /// A manifest to serve by
-    pub file: Option<PathBuf>,
-    /// Where to answer http; port 0 picks a free one
-    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR")]
-    pub http: SocketAddr,
-    /// Where to answer https, with a self-signed certificate
-    #[arg(long, default_value = "127.0.0.1:8443", value_name = "ADDR")]
-    pub https: SocketAddr,
-    /// Where the admin API and the dashboard are
-    #[arg(long, default_value = "127.0.0.1:7070", value_name = "ADDR")]
-    pub api: SocketAddr,
+    /// A manifest to serve by; applied again whenever it changes
+    pub file: Option<String>,
+    /// Where to keep data [default: a directory that is removed at the end]
+    #[arg(long, env = "SELVEDGE_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Where to answer http [default: 127.0.0.1:8080, or a free port]
+    #[arg(long, value_name = "ADDR")]
+    pub http: Option<SocketAddr>,
+    /// Where to answer https, with a certificate that nobody knows [default: 127.0.0.1:8443, or a free port]
+    #[arg(long, value_name = "ADDR")]
+    pub https: Option<SocketAddr>,
+    /// Where the admin API is [default: 127.0.0.1:7070, or a free port]
+    #[arg(long, value_name = "ADDR")]
+    pub api: Option<SocketAddr>,
+    /// How much of the machine it uses.
+    #[command(flatten)]
+    pub machine: MachineArgs,
 }
 
-/// Runs until interrupted.
+/// Runs the world until it is told to stop.
 pub(super) fn run(output: Output, args: &DevArgs) -> Result<Exit, Failure> {
-    up::start_logging();
-    let directory = Directory::make()?;
-    runtime()?.block_on(world(output, args, directory))
-}
-
-/// A directory that is gone when this is dropped.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn make() -> Result<Self, Failure> {
-        let path = std::env::temp_dir().join(format!("selvedge-dev-{}", std::process::id()));
-        let failed = |e| Failure::failed(format!("cannot make {}", path.display())).because(e);
-        std::fs::create_dir(&path).map_err(failed)?;
-        Ok(Directory(path))
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        // What is left in the temporary directory is the system's to clean.
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-async fn world(output: Output, args: &DevArgs, directory: Directory) -> Result<Exit, Failure> {
-    let (manifest, origin) = match &args.file {
+    node::start_log("warn");
+    node::raise_file_limit();
+    // What is wrong with the manifest is told before anything starts.
+    let manifest = match &args.file {
         Some(file) => {
-            let file = file.to_string_lossy();
-            (manifest::check(&file, &manifest::read(&file)?)?, None)
+            let text = manifest::read(file)?;
+            manifest::check(file, &text)?;
+            Some((file.as_str(), text))
         }
-        None => {
-            let origin = Origin::start(&directory.0).await?;
-            (documentation_site(origin.addr)?, Some(origin))
-        }
+        None => None,
     };
-    let data = directory.0.join("data");
-    let config = Config {
-        name: "dev".into(),
-        pop: "local".into(),
-        region: "local".into(),
-        http: vec![args.http],
-        https: vec![args.https],
-        api: args.api,
-        workers: up::processors(),
-        cache_ram: None,
-        cache_disk: None,
-        data: Some(data.clone()),
-        sockets: Arc::new(Mutex::new(BTreeMap::new())),
+    let temporary = match args.data {
+        Some(_) => None,
+        None => Some(tempfile::Builder::new().prefix("selvedge-dev-").tempdir().map_err(|e| {
+            Failure::failed("cannot make a directory for the node's data")
+                .because(e)
+                .next("name one with --data")
+        })?),
     };
-    let node = up::build(config, &data).await?;
-    let command = StateCommand::ApplyManifest { manifest: Box::new(manifest), expected: None };
-    node.declare(command).await.map_err(|e| Failure::failed("the manifest was not applied").because(e))?;
-    up::announce(output, &node, &data)?;
-    if let (Some(origin), Some(http)) = (origin, node.http.first()) {
-        let show = Show { output, http: up::reachable(*http), origin, tasks: Tasks::real() };
-        show.run(&node).await?;
-    }
-    up::wait(node).await
+    let data = args.data.as_deref().or(temporary.as_ref().map(|dir| dir.path()));
+    let data = data.ok_or_else(|| Failure::usage("no data directory"))?;
+    let runtime = runtime()?;
+    let done = runtime.block_on(serve(output, args, data, manifest));
+    // Someone may still wait for a key.
+    runtime.shutdown_background();
+    done
 }
 
-/// The origin of the documentation: another process of this program.
-struct Origin {
-    child: Child,
-    addr: SocketAddr,
-}
-
-impl Origin {
-    async fn start(directory: &Path) -> Result<Self, Failure> {
-        let failed = |what: &str| Failure::failed(format!("the origin did not start: {what}"));
-        let docs = directory.join("docs");
-        write_documentation(&docs).map_err(|e| failed("its files").because(e))?;
-        let program = std::env::current_exe().map_err(|e| failed("this program's file").because(e))?;
-        let mut child = Command::new(program)
-            .args(["serve", "--listen", "127.0.0.1:0"])
-            .arg(&docs)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .process_group(0)
-            .spawn()
-            .map_err(|e| failed("its process").because(e))?;
-        let stdout = child.stdout.take().ok_or_else(|| failed("its output"))?;
-        let line = BufReader::new(stdout).lines().next_line().await.ok().flatten().unwrap_or_default();
-        let addr = line.trim().strip_prefix("http://").and_then(|addr| addr.parse().ok());
-        Ok(Origin { child, addr: addr.ok_or_else(|| failed("it did not say where it listens"))? })
-    }
-}
-
-fn documentation_site(origin: SocketAddr) -> Result<Manifest, Failure> {
-    let text = format!(
-        "[site.docs]\n\
-         hosts = [\"localhost\", \"127.0.0.1\"]\n\
-         origin = \"http://{origin}\"\n\
-         cache = {{ default_ttl = \"10s\", ttl = \"10s\", stale_while_revalidate = \"10s\", stale_if_error = \"1d\" }}\n"
-    );
-    let parsed = Manifest::parse("dev.toml", &text);
-    parsed.map_err(|e| Failure::failed("the manifest of the documentation is wrong").because(e.to_string()))
-}
-
-/// Shows what the cache is for.
-struct Show {
+async fn serve(
     output: Output,
-    http: SocketAddr,
-    origin: Origin,
-    tasks: Tasks,
+    args: &DevArgs,
+    data: &Path,
+    manifest: Option<(&str, String)>,
+) -> Result<Exit, Failure> {
+    let mut signals = Signals::listen()?;
+    let running = node::build(config(args, data), data).await?;
+    let addresses = Addresses::of(&running);
+    let former = crate::cli::user_directory().and_then(|home| Context::read(&home).ok().flatten());
+    let context = node::leave_context(&addresses, data).ok_or_else(|| {
+        Failure::failed(format!("the node in {} has no token that this command knows", data.display()))
+            .next("leave --data out, or set it to a directory that `dev` made")
+    })?;
+    let world = Arc::new(World { context: context.clone(), tasks: Tasks::real() });
+    let lived = live(output, &world, &running, &addresses, manifest, &mut signals).await;
+    world.tasks.stop();
+    node::shut_down(running, &mut signals).await;
+    restore(&context, former);
+    lived.map(|()| Exit::Done)
 }
 
-impl Show {
-    async fn run(mut self, node: &crate::node::Node) -> Result<(), Failure> {
-        let pid = self.origin.child.id().unwrap_or_default();
-        self.say(&format!("origin http://{} (process {pid})\n\n", self.origin.addr))?;
-        self.ask("the first request").await?;
-        self.ask("the same again").await?;
-        let terminal = std::io::stdin().is_terminal();
-        let how = if terminal { "press Enter to kill the origin, or run" } else { "to kill the origin, run" };
-        self.say(&format!("\nThe page stays when its origin is gone: {how}\n  kill {pid}\n"))?;
+async fn live(
+    output: Output,
+    world: &Arc<World>,
+    running: &Node,
+    addresses: &Addresses,
+    manifest: Option<(&str, String)>,
+    signals: &mut Signals,
+) -> Result<(), Failure> {
+    let front = running.http.first().copied().map(node::reachable);
+    let front = front.ok_or_else(|| Failure::failed("the node listens nowhere"))?;
+    let demo = match manifest {
+        None => {
+            let origin = Origin::start().await?;
+            let site = documentation_site(origin.url());
+            declare(running, manifest::check("dev", &site)?).await?;
+            Demo::new(front, "localhost", Some(origin))
+        }
+        Some((file, text)) => {
+            let manifest = manifest::check(file, &text)?;
+            let host = example_host(&manifest);
+            declare(running, manifest).await?;
+            let again = follow(world.clone(), file.to_owned(), text);
+            world.tasks.spawn("manifest", OnEnd::Forget, again);
+            Demo::new(front, &host, None)
+        }
+    };
+    addresses.print(output)?;
+    let showing = demo.show(world.clone());
+    tokio::select! {
+        shown = showing => { shown?; signals.stop().await; }
+        () = signals.stop() => {}
+        part = running.failed() => {
+            return Err(Failure::failed(format!("an essential part of the node ended: {part}")));
+        }
+    }
+    Ok(())
+}
+
+/// Makes what the manifest declares, and waits until the gateway goes by it.
+async fn declare(running: &Node, manifest: Manifest) -> Result<(), Failure> {
+    let command = StateCommand::ApplyManifest { manifest: Box::new(manifest), expected: None };
+    running.declare(command).await.map_err(|e| Failure::failed("the manifest was not applied").because(e))
+}
+
+/// The site that `dev` serves when nothing else is said.
+fn documentation_site(origin: &str) -> String {
+    format!(
+        "[site.docs]\nhosts = [\"*\"]\norigin = \"{origin}\"\n\
+         cache = {{ default_ttl = \"10s\", stale_while_revalidate = \"30s\", stale_if_error = \"1d\" }}\n"
+    )
+}
+
+/// A host that a site of the manifest answers to.
+fn example_host(manifest: &Manifest) -> String {
+    use selvedge_types::resource::HostPattern;
+    let hosts = manifest.sites.values().flat_map(|site| site.hosts.iter());
+    let concrete = hosts.map(|host| match host {
+        HostPattern::Exact(name) => name.to_string(),
+        HostPattern::Below(domain) => format!("www.{domain}"),
+        HostPattern::Any => "localhost".to_owned(),
+    });
+    concrete.into_iter().next().unwrap_or_else(|| "localhost".to_owned())
+}
+
+/// Applies the manifest whenever its file changes.
+async fn follow(world: Arc<World>, file: String, mut applied: String) {
+    let changed = |file: &str| std::fs::metadata(file).and_then(|m| m.modified()).ok();
+    let mut seen: Option<SystemTime> = changed(&file);
+    loop {
         tokio::select! {
-            () = up::interrupted() => return Ok(()),
-            _ = node.failed() => return Ok(()),
-            _ = self.origin.child.wait() => {}
-            () = key(terminal) => {
-                // It may have ended by itself.
-                let _ = self.origin.child.kill().await;
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = world.tasks.stopped() => return,
+        }
+        let now = changed(&file);
+        if now == seen || now.is_none() {
+            continue;
+        }
+        seen = now;
+        let text = match manifest::read(&file).and_then(|text| manifest::check(&file, &text).map(|_| text)) {
+            Ok(text) if text == applied => continue,
+            Ok(text) => text,
+            Err(failure) => {
+                failure.report();
+                continue;
+            }
+        };
+        match world.apply(&text).await {
+            Ok(changes) => {
+                eprint!("{file} changed:\n{changes}");
+                applied = text;
+            }
+            Err(failure) => {
+                failure.report();
             }
         }
-        self.say("\nthe origin is gone\n")?;
-        self.ask("the same again").await?;
-        self.say(&format!("Open http://{}/ and see for yourself; Ctrl-C ends.\n", self.http))
-    }
-
-    async fn ask(&self, what: &str) -> Result<(), Failure> {
-        let url = format!("http://{}", self.http);
-        let failed = || Failure::failed(format!("no answer from {url}"));
-        let endpoint = Endpoint::parse(&url).ok_or_else(failed)?;
-        let mut connection = endpoint.connect(&self.tasks).await.map_err(|e| failed().because(e))?;
-        let request = hyper::Request::get("/").body(Default::default());
-        let request = request.map_err(|e| failed().because(e))?;
-        let answer = connection.send(request).await.map_err(|e| failed().because(e))?;
-        let cache =
-            answer.headers().get("cache-status").and_then(|v| v.to_str().ok()).unwrap_or("-").to_owned();
-        let status = answer.status();
-        // The whole answer is taken, so that the cache has all of it.
-        answer.into_body().collect().await.map_err(|e| failed().because(e))?;
-        self.say(&format!("GET {url}/  {what}: {status}\n    Cache-Status: {cache}\n"))
-    }
-
-    fn say(&self, text: &str) -> Result<(), Failure> {
-        self.output.text(text)
     }
 }
 
-/// A line on standard input; never, if that is no terminal.
-async fn key(terminal: bool) {
-    if terminal {
-        let mut lines = BufReader::new(tokio::io::stdin()).lines();
-        if let Ok(Some(_)) = lines.next_line().await {
-            return;
-        }
+fn config(args: &DevArgs, data: &Path) -> Config {
+    let given = |addr: Option<SocketAddr>, port: u16| addr.unwrap_or_else(|| free_or(port));
+    Config {
+        name: "dev".to_owned(),
+        pop: "local".to_owned(),
+        region: "local".to_owned(),
+        http: vec![given(args.http, 8080)],
+        https: vec![given(args.https, 8443)],
+        api: given(args.api, 7070),
+        workers: args.machine.workers(),
+        cache_ram: args.machine.cache_ram,
+        cache_disk: args.machine.cache_disk.or(Some(CACHE_DISK)),
+        data: Some(data.to_owned()),
+        sockets: Arc::default(),
     }
-    std::future::pending().await
+}
+
+/// The usual port if it is free, else any.
+#[allow(clippy::disallowed_methods)] // only to see whether it is free, and closed at once
+fn free_or(port: u16) -> SocketAddr {
+    let usual = SocketAddr::from(([127, 0, 0, 1], port));
+    if TcpListener::bind(usual).is_ok() { usual } else { SocketAddr::from(([127, 0, 0, 1], 0)) }
+}
+
+/// Leaves the user's context file as it was, if it is still ours.
+fn restore(ours: &Context, former: Option<Context>) {
+    let Some(home) = crate::cli::user_directory() else { return };
+    if Context::read(&home).ok().flatten().as_ref() != Some(ours) {
+        return;
+    }
+    let restored = match former {
+        Some(former) => former.write(&home).map(|_| ()),
+        None => Context::remove(&home),
+    };
+    if let Err(e) = restored {
+        tracing::warn!(error = %e, "the context file is left as it is");
+    }
+}
+
+/// The node, as its API's client sees it.
+pub(super) struct World {
+    context: Context,
+    /// The owner of what runs beside the node.
+    pub(super) tasks: Tasks,
+}
+
+impl World {
+    /// Applies a manifest; says what changed.
+    async fn apply(&self, manifest: &str) -> Result<String, Failure> {
+        let body = Bytes::from(manifest.to_owned());
+        let answer = self.post("/v1/apply", "application/toml", body).await?;
+        let applied: wire::Applied = serde_json::from_slice(&answer)
+            .map_err(|e| Failure::failed("the node's answer was not understood").because(e))?;
+        Ok(plan::Plan { changes: applied.changes.into_iter().map(Into::into).collect() }.to_string())
+    }
+
+    /// Marks all of the documentation stale.
+    pub(super) async fn make_stale(&self) -> Result<(), Failure> {
+        let purge =
+            wire::PurgeRequest { all: true, site: Some("docs".into()), soft: true, ..Default::default() };
+        let body =
+            serde_json::to_vec(&purge).map_err(|e| Failure::failed("cannot ask for a purge").because(e))?;
+        self.post("/v1/cache/purge", "application/json", body.into()).await.map(|_| ())
+    }
+
+    async fn post(&self, target: &str, kind: &str, body: Bytes) -> Result<Bytes, Failure> {
+        let refused = |why: Box<dyn std::error::Error + Send + Sync>| {
+            Failure::failed("the node does not answer its API").because(why)
+        };
+        let endpoint = Endpoint::parse(&self.context.api).ok_or_else(|| Failure::failed("no API"))?;
+        let mut connection = endpoint.connect(&self.tasks).await.map_err(|e| refused(e.into()))?;
+        let authorization = format!("Bearer {}", self.context.token);
+        let fields = [("authorization", authorization.as_str()), ("content-type", kind)];
+        let answer = connection.send("POST", target, &fields, body).await.map_err(|e| refused(e.into()))?;
+        let status = answer.status();
+        let bytes = answer.into_body().collect().await.map_err(|e| refused(e.into()))?.to_bytes();
+        if status.is_success() {
+            return Ok(bytes);
+        }
+        let problem: Option<Problem> = serde_json::from_slice(&bytes).ok();
+        Err(Failure::failed(problem.map_or(format!("the node answered {status}"), |p| p.detail().to_owned())))
+    }
 }

@@ -2,15 +2,19 @@
 
 pub(super) mod cache;
 mod completions;
+mod demo;
 pub(super) mod dev;
+pub(super) mod estimate;
 pub(super) mod get;
 pub(super) mod manifest;
+mod node;
 pub(super) mod requests;
 mod schema;
 pub(super) mod serve;
 pub(super) mod status;
 pub(super) mod token;
 pub(super) mod up;
+pub(super) mod upgrade;
 
 use super::{Args, Command, Exit, Failure, Output};
 
@@ -19,7 +23,8 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
     let output = Output::new(args.output);
     match args.command {
         Command::Dev(args) => dev::run(output, &args),
-        Command::Up(args) => up::run(output, &args),
+        Command::Up(args) => up::run(output, args),
+        Command::Upgrade(args) => upgrade::run(&args),
         Command::Plan(args) => manifest::plan(output, &args),
         Command::Apply(args) => manifest::apply(output, &args),
         Command::Get(args) => get::run(output, &args),
@@ -28,6 +33,7 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
         Command::Requests(args) => requests::run(output, &args),
         Command::Token { command } => token::run(output, command),
         Command::Serve(args) => serve::run(output, &args),
+        Command::Estimate(args) => estimate::run(output, &args),
         Command::Schema => schema::run(output),
         Command::Completions { shell } => completions::run(output, shell),
     }

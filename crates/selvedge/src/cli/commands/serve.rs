@@ -2,11 +2,12 @@
 
 use crate::cli::client::runtime;
 use crate::cli::{Exit, Failure, Output};
-use crate::files::{FileHandler, FileOptions, Tree};
+use crate::files::{FileHandler, FileOptions, Tree, documentation};
 use clap::Args;
 use selvedge_gateway::front::{Endpoint, Front, FrontOptions};
 use selvedge_observe::Registry;
 use selvedge_rt::{Clock, Net, Tasks};
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,8 +24,8 @@ const DRAIN: Duration = Duration::from_secs(10);
     Names that begin with a dot are not served, nor what symbolic links reach outside DIR."
 )]
 pub struct ServeArgs {
-    /// The directory
-    pub directory: PathBuf,
+    /// The directory [default: this program's documentation]
+    pub directory: Option<PathBuf>,
     /// Where to listen; port 0 picks a free one
     #[arg(short, long, default_value = "127.0.0.1:8000", value_name = "ADDR")]
     pub listen: SocketAddr,
@@ -34,25 +35,31 @@ pub struct ServeArgs {
     /// Send Markdown files as they are
     #[arg(long)]
     pub raw_markdown: bool,
+    /// End when standard input does
+    #[arg(long, hide = true)]
+    pub until_stdin_ends: bool,
 }
 
 /// Serves until interrupted.
 pub(super) fn run(output: Output, args: &ServeArgs) -> Result<Exit, Failure> {
-    let tree = Tree::directory(&args.directory).map_err(|e| {
-        Failure::failed(format!("cannot serve {}", args.directory.display()))
-            .because(e)
-            .next("name a directory that can be read")
-    })?;
+    let tree = match &args.directory {
+        None => documentation(),
+        Some(directory) => Tree::directory(directory).map_err(|e| {
+            Failure::failed(format!("cannot serve {}", directory.display()))
+                .because(e)
+                .next("name a directory that can be read")
+        })?,
+    };
     let options = FileOptions { list: args.list, raw_markdown: args.raw_markdown };
-    runtime()?.block_on(serve(output, args.listen, tree, options))
+    let runtime = runtime()?;
+    let done = runtime.block_on(serve(output, args, tree, options));
+    // Standard input may still be read.
+    runtime.shutdown_background();
+    done
 }
 
-async fn serve(
-    output: Output,
-    listen: SocketAddr,
-    tree: Tree,
-    options: FileOptions,
-) -> Result<Exit, Failure> {
+async fn serve(output: Output, args: &ServeArgs, tree: Tree, options: FileOptions) -> Result<Exit, Failure> {
+    let listen = args.listen;
     let (clock, tasks) = (Clock::real(), Tasks::real());
     let handler = FileHandler::new(tree, options, clock.clone(), tasks.clone());
     let front = Front::new(Arc::new(handler), FrontOptions::default(), clock, &Registry::default());
@@ -67,6 +74,7 @@ async fn serve(
     tokio::select! {
         () = front.serve(listener, Endpoint::default(), tasks.clone()) => {}
         _ = tokio::signal::ctrl_c() => {}
+        () = stdin_ends(&tasks), if args.until_stdin_ends => {}
     }
     // A second Ctrl-C ends the waiting.
     tokio::select! {
@@ -74,4 +82,11 @@ async fn serve(
         _ = tokio::signal::ctrl_c() => {}
     }
     Ok(Exit::Done)
+}
+
+/// Resolves when there is nothing more to read from standard input.
+async fn stdin_ends(tasks: &Tasks) {
+    let read = tasks.blocking("read standard input", || io::copy(&mut io::stdin().lock(), &mut io::sink()));
+    // An input that cannot be read has ended.
+    let _ = read.await;
 }

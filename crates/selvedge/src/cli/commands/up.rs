@@ -1,214 +1,201 @@
 //! `selvedge up`
 
+use super::node::{self, Addresses, Asked, MachineArgs, Signals};
 use crate::cli::client::runtime;
-use crate::cli::{Context, Exit, Failure, Output, SYSTEM_DATA, user_directory};
-use crate::node::{Config, Node, NodeError, Seams, chain};
+use crate::cli::context::SYSTEM_DATA;
+use crate::cli::{Exit, Failure, Output};
+use crate::handover::{HANDOVER_VARIABLE, Received};
+use crate::node::Config;
+use crate::service_manager::notify;
 use clap::Args;
-use selvedge_observe::Registry;
-use selvedge_rt::{Clock, Disk, Net, Rng, Tasks};
-use selvedge_types::resource::{ByteSize, Text};
+use selvedge_rt::Tasks;
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+/// Holds the node's process id, in the data directory.
+pub(super) const PID_FILE: &str = "pid";
+
 /// What `up` takes.
 #[derive(Debug, Args)]
-#[command(after_help = "Ctrl-C lets requests under way end and exits; a second one exits at once.")]
+#[command(after_help = "SIGINT, SIGTERM: no new requests, those under way end; a second one ends at once.\n\
+    SIGUSR2: hands the listening sockets to the binary that lies at this one's path now (see `selvedge upgrade`).\n\
+    SELVEDGE_LOG sets what is logged to standard error: error, warn, info, debug [default: info].")]
 pub struct UpArgs {
-    /// Begin a new cluster of this one node; ignored where the data directory holds a node already
+    /// Make a new node; ignored when the data directory has one
     #[arg(long)]
     pub new: bool,
-    /// Where the node keeps everything it owns
-    #[arg(long, env = "SELVEDGE_DATA", default_value = SYSTEM_DATA, value_name = "DIR")]
-    pub data: PathBuf,
+    /// Where everything is kept that the node owns [default: /var/lib/selvedge, or below the home]
+    #[arg(long, env = "SELVEDGE_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
     /// The node's name [default: the machine's]
     #[arg(long)]
     pub name: Option<String>,
-    /// The node's point of presence
-    #[arg(long, default_value = "local")]
+    /// The point of presence that the node is in
+    #[arg(long, default_value = "default", value_name = "POP")]
     pub pop: String,
-    /// The part of the world it is in
-    #[arg(long, default_value = "local")]
+    /// The part of the world that the point of presence is in
+    #[arg(long, default_value = "default", value_name = "REGION")]
     pub region: String,
-    /// Where to answer http; port 0 picks a free one. May be given more than once
-    #[arg(long, default_value = "0.0.0.0:8080", value_name = "ADDR")]
+    /// Where to answer http; may be repeated [default: port 80 when allowed, else 8080]
+    #[arg(long, value_name = "ADDR")]
     pub http: Vec<SocketAddr>,
-    /// Where to answer https. May be given more than once
-    #[arg(long, default_value = "0.0.0.0:8443", value_name = "ADDR")]
+    /// Where to answer https; may be repeated [default: port 443 when allowed, else 8443]
+    #[arg(long, value_name = "ADDR")]
     pub https: Vec<SocketAddr>,
     /// Where the admin API is
     #[arg(long, default_value = "127.0.0.1:7070", value_name = "ADDR")]
     pub api: SocketAddr,
-    /// Data-plane threads [default: one for each processor]
-    #[arg(long, value_name = "N")]
-    pub workers: Option<usize>,
-    /// Memory for the cache, such as 256MiB, in place of the settings' size
-    #[arg(long, value_name = "SIZE", value_parser = size)]
-    pub cache_ram: Option<u64>,
-    /// Disk for the cache, such as 4GiB, in place of the settings' size; 0B for none
-    #[arg(long, value_name = "SIZE", value_parser = size)]
-    pub cache_disk: Option<u64>,
+    /// How much of the machine it uses.
+    #[command(flatten)]
+    pub machine: MachineArgs,
 }
 
-fn size(text: &str) -> Result<u64, String> {
-    ByteSize::parse_text(text).map(|size| size.get()).map_err(|e| format!("{}; {}", e.message, e.help))
-}
-
-/// Runs a node until interrupted.
-pub(super) fn run(output: Output, args: &UpArgs) -> Result<Exit, Failure> {
-    let known = args.data.join("identity").exists();
-    if !known && !args.new {
-        return Err(Failure::usage(format!("{} holds no node", args.data.display()))
-            .next("begin a new cluster with `selvedge up --new`, or name the data directory with --data"));
+/// Runs a node until it is told to stop.
+pub(super) fn run(output: Output, args: UpArgs) -> Result<Exit, Failure> {
+    // Asked before anything can be replaced: afterwards the system adds "(deleted)".
+    let program =
+        std::env::current_exe().map_err(|e| Failure::failed("cannot find this program").because(e))?;
+    node::start_log("info");
+    node::raise_file_limit();
+    let data = args.data.clone().unwrap_or_else(default_data);
+    if !args.new && !data.join("identity").exists() {
+        return Err(Failure::usage(format!("there is no node in {}", data.display()))
+            .next("make one with `selvedge up --new`"));
     }
-    start_logging();
-    let config = config(args)?;
-    runtime()?.block_on(async move {
-        let node = build(config, &args.data).await?;
-        announce(output, &node, &args.data)?;
-        wait(node).await
-    })
+    runtime()?.block_on(serve(output, args, &data, &program))
 }
 
-fn config(args: &UpArgs) -> Result<Config, Failure> {
-    let machine = || rustix::system::uname().nodename().to_string_lossy().into_owned();
-    Ok(Config {
-        name: args.name.clone().unwrap_or_else(machine),
+async fn serve(output: Output, args: UpArgs, data: &Path, program: &Path) -> Result<Exit, Failure> {
+    let mut signals = Signals::listen()?;
+    let config = config(&args, data, inherit().await?);
+    let running = node::build(config, data).await?;
+    let addresses = Addresses::of(&running);
+    node::leave_context(&addresses, data);
+    addresses.print(output)?;
+    write_pid(data);
+    if let Err(e) = notify("READY=1") {
+        tracing::warn!(error = %e, "the service manager was not told that the node is ready");
+    }
+    if let Some(problem) = &running.state_problem {
+        tracing::error!(problem, "no changes can be made; serving by the last snapshot");
+    }
+    loop {
+        let asked = tokio::select! {
+            asked = signals.next() => Ok(asked),
+            part = running.failed() => Err(part),
+        };
+        match asked {
+            Err(part) => {
+                node::shut_down(running, &mut signals).await;
+                return Err(Failure::failed(format!("an essential part of the node ended: {part}")));
+            }
+            Ok(Asked::Stop) => {
+                let _ = notify("STOPPING=1");
+                node::shut_down(running, &mut signals).await;
+                return Ok(Exit::Done);
+            }
+            Ok(Asked::Upgrade) => match node::start_successor(&running, data, program).await {
+                Ok(successor) => {
+                    let draining = running.let_go().await;
+                    if let Err(e) = successor.go() {
+                        return Err(Failure::failed("the new process went away").because(e));
+                    }
+                    tracing::info!("handed over; requests under way end here");
+                    node::shut_down(draining, &mut signals).await;
+                    return Ok(Exit::Done);
+                }
+                Err(e) => tracing::error!(error = %e, "no new process took over; this one goes on"),
+            },
+        }
+    }
+}
+
+/// The sockets of a predecessor, once it has let go of the data directory; none without one.
+async fn inherit() -> Result<BTreeMap<String, Vec<TcpListener>>, Failure> {
+    let Some(path) = std::env::var_os(HANDOVER_VARIABLE).map(PathBuf::from) else {
+        return Ok(BTreeMap::new());
+    };
+    let tasks = Tasks::real();
+    let received = tasks.blocking("take over", move || {
+        let mut received = Received::ask(&path)?;
+        received.wait()?;
+        Ok(received.sockets)
+    });
+    received
+        .await
+        .and_then(|inner| inner)
+        .map_err(|e| Failure::failed("the old process did not hand over").because(e))
+}
+
+fn config(args: &UpArgs, data: &Path, sockets: BTreeMap<String, Vec<TcpListener>>) -> Config {
+    Config {
+        name: args.name.clone().unwrap_or_else(machine_name),
         pop: args.pop.clone(),
         region: args.region.clone(),
-        http: args.http.clone(),
-        https: args.https.clone(),
+        http: listen(&args.http, sockets.get("http"), 80, 8080),
+        https: listen(&args.https, sockets.get("https"), 443, 8443),
         api: args.api,
-        workers: args.workers.unwrap_or_else(processors),
-        cache_ram: args.cache_ram,
-        cache_disk: args.cache_disk,
-        data: Some(args.data.clone()),
-        sockets: Arc::new(Mutex::new(BTreeMap::new())),
-    })
+        workers: args.machine.workers(),
+        cache_ram: args.machine.cache_ram,
+        cache_disk: args.machine.cache_disk,
+        data: Some(data.to_owned()),
+        sockets: Arc::new(Mutex::new(sockets)),
+    }
 }
 
-/// How many processors this process may run on.
-pub(super) fn processors() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-/// Builds a node on this machine.
-pub(super) async fn build(config: Config, data: &Path) -> Result<Node, Failure> {
-    let cannot = |e: std::io::Error| {
-        Failure::failed(format!("the data directory {} cannot be used", data.display()))
-            .because(e)
-            .next("name a directory that this user may write with --data")
+/// Where to listen: as given, else as the predecessor did, else on the standard port if that is allowed.
+fn listen(
+    given: &[SocketAddr],
+    inherited: Option<&Vec<TcpListener>>,
+    standard: u16,
+    other: u16,
+) -> Vec<SocketAddr> {
+    if !given.is_empty() {
+        return given.to_vec();
+    }
+    let (standard, other) = (all(standard), all(other));
+    let has = |socket: &TcpListener| socket.local_addr().is_ok_and(|addr| addr == standard);
+    let is_standard = match inherited {
+        Some(sockets) => sockets.iter().any(has),
+        None => may_listen(standard),
     };
-    let seams = Seams {
-        clock: Clock::real(),
-        rng: Rng::from_os().map_err(|e| Failure::failed("no randomness from the system").because(e))?,
-        net: Net::Real,
-        disk: Disk::real(data).map_err(cannot)?,
-        tasks: Tasks::real(),
-        registry: Registry::default(),
-    };
-    config.build(seams).await.map_err(|error| {
-        let next = match &error {
-            NodeError::Listen { .. } => "choose another address; port 0 picks a free one",
-            NodeError::Data { .. } => "stop the process that has it, or name another directory with --data",
-            _ => "see docs/operations.md",
-        };
-        Failure::failed("the node did not start").because(error).next(next)
-    })
+    vec![if is_standard { standard } else { other }]
 }
 
-/// Prints where the node answers, and leaves the context file.
-pub(super) fn announce(output: Output, node: &Node, data: &Path) -> Result<(), Failure> {
-    let api = format!("http://{}", reachable(node.api));
-    let mut text = String::new();
-    for (name, addrs) in [("http", &node.http), ("https", &node.https)] {
-        addrs.iter().for_each(|addr| text.push_str(&format!("{name:<6} {name}://{}\n", reachable(*addr))));
-    }
-    text.push_str(&format!("api    {api}\n"));
-    if let Some(secret) = &node.first_token {
-        let context = Context { api, token: secret.reveal().to_owned() };
-        let written = context.write(data);
-        let path = written.map_err(|e| Failure::failed("the context file cannot be written").because(e))?;
-        text.push_str(&format!("token  {} (shown once; kept in {})\n", secret.reveal(), path.display()));
-        leave_for_user(&context);
-    } else if let Ok(Some(context)) = Context::read(data) {
-        // The API's address may be another one since the last start.
-        let context = Context { api, ..context };
-        context.write(data).map_err(|e| Failure::failed("the context file cannot be written").because(e))?;
-        leave_for_user(&context);
-    }
-    if let Some(problem) = &node.state_problem {
-        eprintln!("the control state is not available ({problem}); serving from the last snapshot");
-    }
-    output.text(&text)
+/// Every address of the machine, IPv4 and IPv6.
+fn all(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))
 }
 
-fn leave_for_user(context: &Context) {
-    if let Some(directory) = user_directory()
-        && let Err(error) = context.write(&directory)
-    {
-        tracing::debug!(%error, "no context file for the user");
+#[allow(clippy::disallowed_methods)] // only to see whether it is allowed, and closed at once
+fn may_listen(addr: SocketAddr) -> bool {
+    TcpListener::bind(addr).is_ok()
+}
+
+fn machine_name() -> String {
+    let uname = rustix::system::uname();
+    let name = uname.nodename().to_string_lossy().into_owned();
+    if name.is_empty() { "node".to_owned() } else { name }
+}
+
+/// Where a service's data is if this user may write there, else below the home.
+pub(super) fn default_data() -> PathBuf {
+    let system = PathBuf::from(SYSTEM_DATA);
+    let parent = system.parent().unwrap_or(&system);
+    let may_write = |path: &Path| rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok();
+    let is_system = if system.exists() { may_write(&system) } else { may_write(parent) };
+    let home = std::env::var_os("HOME").filter(|home| !home.is_empty());
+    match home {
+        Some(home) if !is_system => PathBuf::from(home).join(".local/share/selvedge"),
+        _ => system,
     }
 }
 
-/// An address that a client on this machine can connect to.
-pub(super) fn reachable(addr: SocketAddr) -> SocketAddr {
-    let mut addr = addr;
-    if addr.ip().is_unspecified() {
-        addr.set_ip(if addr.is_ipv4() {
-            [127, 0, 0, 1].into()
-        } else {
-            std::net::Ipv6Addr::LOCALHOST.into()
-        });
+/// For `selvedge upgrade`. Without the file the signal can still be sent by hand.
+fn write_pid(data: &Path) {
+    if let Err(e) = std::fs::write(data.join(PID_FILE), format!("{}\n", std::process::id())) {
+        tracing::warn!(error = %e, "the process id was not written; `selvedge upgrade` will not find it");
     }
-    addr
-}
-
-/// Waits for a signal or a failure, then shuts the node down.
-pub(super) async fn wait(node: Node) -> Result<Exit, Failure> {
-    let failed = tokio::select! {
-        () = interrupted() => None,
-        name = node.failed() => Some(name),
-    };
-    eprintln!("stopping; requests under way may end. Interrupt again to stop at once.");
-    tokio::select! {
-        ended = node.shut_down() => if !ended {
-            eprintln!("some requests did not end in time and were cut off");
-        },
-        () = interrupted() => return Ok(Exit::Failed),
-    }
-    match failed {
-        Some(name) => Err(Failure::failed(format!("{name} ended")).next("see the log above")),
-        None => Ok(Exit::Done),
-    }
-}
-
-/// SIGINT or SIGTERM.
-pub(super) async fn interrupted() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = match signal(SignalKind::terminate()) {
-        Ok(terminate) => terminate,
-        Err(error) => {
-            tracing::warn!(problem = chain(&error), "SIGTERM is not handled");
-            let _ = tokio::signal::ctrl_c().await;
-            return;
-        }
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
-    }
-}
-
-/// Sends the node's own log to standard error; `SELVEDGE_LOG` filters it.
-pub(super) fn start_logging() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("SELVEDGE_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    let colour = std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()) && std::io::stderr().is_terminal();
-    let log =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
-    // Fails only if a log was started before.
-    let _ = log.try_init();
 }

@@ -149,3 +149,42 @@ fn what_is_too_long_for_a_file_is_left_out() {
     segments.write(&[record(1, 64 << 10), record(2, 63 << 10), record(3, 5)]).unwrap();
     assert!(get(&segments, 1).is_none() && get(&segments, 2).is_some() && get(&segments, 3).is_some());
 }
+
+/// Run with `cargo test --release -p selvedge-store -- --ignored --nocapture measure`.
+#[test]
+#[ignore = "a measurement"]
+fn measure_a_million_objects() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Disk::real(dir.path()).unwrap();
+    let options =
+        Options { bytes_max: 4 << 30, segment_bytes: SEGMENT_BYTES_MAX, entries_max: 10_000_000, ..SMALL };
+    let (segments, _) = open(&disk, options);
+    let spread = |i: u64| {
+        Key(u128::from(Rng::from_seed(i).next_u64()) << 64 | u128::from(Rng::from_seed(!i).next_u64()))
+    };
+    let clock = selvedge_rt::Clock::real();
+    let lap = |what: &str, since: std::time::Duration| {
+        println!("{what}: {:?}", clock.monotonic() - since);
+        clock.monotonic()
+    };
+    let mut at = clock.monotonic();
+    for batch in 0..10_000u64 {
+        let records: Vec<NewRecord> = (0..100)
+            .map(|i| {
+                let head = Head { key: spread(batch * 100 + i), fetched: Hlc::ZERO, group: 0, note: 0 };
+                NewRecord { head, meta: vec![1; 200].into(), body: vec![2; 1024].into() }
+            })
+            .collect();
+        segments.write(&records).unwrap();
+    }
+    at = lap("1,000,000 objects of 1 KiB written", at);
+    println!("{} objects, {} index bytes", segments.index().len(), segments.index().memory_bytes());
+    let found = (0..100_000u64).filter(|i| segments.locate(spread(i * 10)).is_some()).count();
+    at = lap(&format!("100,000 look-ups, {found} found"), at);
+    let read = |i: u64| segments.locate(spread(i * 10)).and_then(|at| segments.try_read(&at));
+    let ready = (0..100_000u64).filter(|i| read(*i).is_some()).count();
+    at = lap(&format!("100,000 reads, {ready} without waiting"), at);
+    drop(segments);
+    let (_, opened) = open(&disk, options);
+    lap(&format!("opened {opened:?}"), at);
+}

@@ -1,0 +1,260 @@
+//! What `up` and `dev` share: building a node, saying where it is, running it until it is told to stop.
+
+use crate::cli::context::{Context, user_directory};
+use crate::cli::{Failure, Output, Table};
+use crate::handover::{HANDOVER_VARIABLE, Offer, Taken};
+use crate::node::{Config, Node, NodeError, Seams};
+use crate::service_manager::notify;
+use clap::Args;
+use selvedge_observe::Registry;
+use selvedge_observe::machine::MachineCollector;
+use selvedge_rt::{Clock, Disk, Net, Rng, Tasks};
+use selvedge_types::resource::{ByteSize, Text};
+use serde::Serialize;
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// How much of the machine the node uses.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Machine")]
+pub struct MachineArgs {
+    /// Threads that serve requests [default: one for each CPU]
+    #[arg(long, value_name = "COUNT")]
+    pub workers: Option<usize>,
+    /// Memory for the cache, in place of the settings': 512MiB
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub cache_ram: Option<u64>,
+    /// Disk space for the cache, in place of the settings'; 0B for none
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub cache_disk: Option<u64>,
+}
+
+impl MachineArgs {
+    /// How many threads serve requests.
+    pub(super) fn workers(&self) -> usize {
+        let cpus = || std::thread::available_parallelism().map_or(1, usize::from);
+        self.workers.unwrap_or_else(cpus).max(1)
+    }
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    ByteSize::parse_text(text).map(|size| size.get()).map_err(|e| format!("{}: {}", e.message, e.help))
+}
+
+/// Where a node answers, as printed when it starts.
+#[derive(Debug, Serialize)]
+pub(super) struct Addresses {
+    http: Vec<String>,
+    https: Vec<String>,
+    api: String,
+    /// The first token's secret, when it was just made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<String>,
+}
+
+impl Addresses {
+    /// The addresses of `node`, which may have a secret to show.
+    pub(super) fn of(node: &Node) -> Self {
+        let urls = |scheme: &str, list: &[SocketAddr]| -> Vec<String> {
+            list.iter().map(|addr| format!("{scheme}://{}/", reachable(*addr))).collect()
+        };
+        Addresses {
+            http: urls("http", &node.http),
+            https: urls("https", &node.https),
+            api: format!("http://{}/", reachable(node.api)),
+            token: node.first_token.as_ref().map(|secret| secret.reveal().to_owned()),
+        }
+    }
+
+    /// Prints them.
+    pub(super) fn print(&self, output: Output) -> Result<(), Failure> {
+        output.print(self, |all| {
+            let mut table = Table::new().column("").column("");
+            all.http.iter().for_each(|url| table.row(["http", url]));
+            all.https.iter().for_each(|url| table.row(["https", url]));
+            table.row(["api", &all.api]);
+            if let Some(token) = &all.token {
+                table.row(["token", token]);
+                table.row(["dashboard", &format!("{}#token={token}", all.api)]);
+            }
+            table
+        })?;
+        Ok(())
+    }
+
+    /// The API's URL, as for a context file.
+    pub(super) fn api(&self) -> &str {
+        self.api.trim_end_matches('/')
+    }
+}
+
+/// An address to connect to in place of one that means all of the machine's.
+pub(super) fn reachable(addr: SocketAddr) -> SocketAddr {
+    match addr {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => SocketAddr::from(([127, 0, 0, 1], v4.port())),
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => {
+            SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], v6.port()))
+        }
+        other => other,
+    }
+}
+
+/// Builds the node on the machine's own clock, network and disk.
+pub(super) async fn build(config: Config, data: &Path) -> Result<Node, Failure> {
+    let unusable = |e| {
+        Failure::failed(format!("cannot use the data directory {}", data.display()))
+            .because(e)
+            .next("name one that this user may write to with --data")
+    };
+    let registry = Registry::default();
+    MachineCollector::register(&registry, Some(data.to_owned()));
+    let rng = Rng::from_os().map_err(|e| Failure::failed("the machine gives no randomness").because(e))?;
+    let disk = Disk::real(data).map_err(unusable)?;
+    let seams = Seams { clock: Clock::real(), rng, net: Net::Real, disk, tasks: Tasks::real(), registry };
+    config.build(seams).await.map_err(not_built)
+}
+
+fn not_built(error: NodeError) -> Failure {
+    let next = match &error {
+        NodeError::Data { .. } => "is another node running on it? each needs a data directory of its own",
+        NodeError::Listen { .. } => {
+            "choose another address; port 0 picks a free one, ports below 1024 need a right"
+        }
+        _ => "",
+    };
+    let failure = Failure::failed("the node cannot start").because(error);
+    if next.is_empty() { failure } else { failure.next(next) }
+}
+
+/// Leaves the context file in the data directory and for the user. A token that was made before stays.
+pub(super) fn leave_context(addresses: &Addresses, data: &Path) -> Option<Context> {
+    let known = || Context::read(data).ok().flatten().map(|context| context.token);
+    let token = addresses.token.clone().or_else(known)?;
+    let context = Context { api: addresses.api().to_owned(), token };
+    for directory in [Some(data.to_owned()), user_directory()].into_iter().flatten() {
+        if let Err(e) = context.write(&directory) {
+            tracing::warn!(directory = %directory.display(), error = %e, "no context file was left");
+        }
+    }
+    Some(context)
+}
+
+/// Sends what happens to standard error: warnings, or what `SELVEDGE_LOG` says.
+pub(super) fn start_log(default: &str) {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_env("SELVEDGE_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    let colour =
+        std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A second one, as in tests, changes nothing.
+    let _ = log.with_ansi(colour).with_target(false).try_init();
+}
+
+/// Lets the process have as many open files as the system allows.
+pub(super) fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // It is a matter of capacity only: connections over the limit wait.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
+/// The signals that a node listens to.
+pub(super) struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    upgrade: Signal,
+}
+
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// Stop.
+    Stop,
+    /// Hand over to the binary that is there now.
+    Upgrade,
+}
+
+impl Signals {
+    /// Listens from now on.
+    pub(super) fn listen() -> Result<Self, Failure> {
+        let listen = |kind| signal(kind).map_err(|e| Failure::failed("cannot listen to signals").because(e));
+        Ok(Signals {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            upgrade: listen(SignalKind::user_defined2())?,
+        })
+    }
+
+    /// The next one. Cancel-safe.
+    pub(super) async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.interrupt.recv() => Asked::Stop,
+            _ = self.terminate.recv() => Asked::Stop,
+            _ = self.upgrade.recv() => Asked::Upgrade,
+        }
+    }
+
+    /// The next one that asks to stop. Cancel-safe.
+    pub(super) async fn stop(&mut self) {
+        while self.next().await != Asked::Stop {}
+    }
+}
+
+/// Stops the node; a second signal ends the waiting.
+pub(super) async fn shut_down(node: Node, signals: &mut Signals) {
+    tokio::select! {
+        drained = node.shut_down() => if !drained {
+            tracing::warn!("not all requests ended in time");
+        },
+        () = signals.stop() => tracing::warn!("stopped at once"),
+    }
+}
+
+/// A successor that has the sockets and waits for the data directory.
+pub(super) struct Successor {
+    taken: Taken,
+    child: Child,
+}
+
+/// Starts the binary that is at `program` now with the same arguments, and gives it the sockets.
+pub(super) async fn start_successor(node: &Node, data: &Path, program: &Path) -> std::io::Result<Successor> {
+    use std::os::fd::OwnedFd;
+    let checked = Command::new(program).arg("--version").output()?;
+    if !checked.status.success() {
+        return Err(std::io::Error::other(format!("{} does not run", program.display())));
+    }
+    let mut sockets = Vec::new();
+    for (name, listener) in node.listeners() {
+        if let Some(socket) = listener.try_clone_std()? {
+            sockets.push((*name, OwnedFd::from(socket)));
+        }
+    }
+    let offer = Offer::open(data)?;
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let mut child = Command::new(program).args(arguments).env(HANDOVER_VARIABLE, offer.path()).spawn()?;
+    let tasks = Tasks::real();
+    let given = tasks.blocking("hand over sockets", move || {
+        let taken = offer.give(&sockets, || matches!(child.try_wait(), Ok(None)));
+        (taken, child)
+    });
+    let (taken, mut child) = given.await?;
+    match taken {
+        Ok(taken) => Ok(Successor { taken, child }),
+        Err(e) => {
+            // It may have ended already.
+            let _ = child.kill();
+            Err(e)
+        }
+    }
+}
+
+impl Successor {
+    /// Tells it that the data directory is free; it is the service's main process from now on.
+    pub(super) fn go(self) -> std::io::Result<()> {
+        notify(&format!("MAINPID={}", self.child.id()))?;
+        self.taken.go()
+    }
+}
