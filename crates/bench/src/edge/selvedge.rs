@@ -8,7 +8,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::contender::{Capacity, Contender, Start, version_line};
+use super::contender::{Contender, Start, version_line};
 use super::process::Server;
 use crate::load::HOST;
 
@@ -32,7 +32,7 @@ impl Contender for Selvedge {
 
     fn configuration(&self, start: &Start<'_>) -> String {
         let place = start.place;
-        let manifest = manifest(start.origin, start.capacity, &place.certificate_file(), &place.key_file());
+        let manifest = manifest(start.origin, &place.certificate_file(), &place.key_file());
         format!("# selvedge {}\n{manifest}", flags(start).join(" "))
     }
 
@@ -71,16 +71,11 @@ impl Selvedge {
     }
 }
 
-/// Only what the race needs: where the origin is, the shared certificate, and room for what is asked.
-fn manifest(origin: SocketAddr, capacity: Capacity, certificate: &Path, key: &Path) -> String {
-    let Capacity { ram_bytes, disk_bytes } = capacity;
+/// Only what the race needs: where the origin is, and the certificate that all share.
+fn manifest(origin: SocketAddr, certificate: &Path, key: &Path) -> String {
     let (certificate, key) = (certificate.display(), key.display());
     format!(
-        "[settings.cache]
-ram  = \"{ram_bytes}B\"
-disk = \"{disk_bytes}B\"
-
-[site.bench]
+        "[site.bench]
 hosts  = [\"{HOST}\"]
 origin = \"http://{origin}\"
 tls    = {{ cert = \"{certificate}\", key = \"{key}\" }}
@@ -111,6 +106,8 @@ fn flags(start: &Start<'_>) -> Vec<String> {
         flag("--https", https.to_string());
     }
     flag("--api", "127.0.0.1:0".to_owned());
+    flag("--cache-ram", format!("{}B", start.capacity.ram_bytes));
+    flag("--cache-disk", format!("{}B", start.capacity.disk_bytes));
     flags
 }
 
@@ -122,9 +119,8 @@ mod tests {
 
     #[test]
     fn the_manifest_is_one() {
-        let capacity = Capacity { ram_bytes: 1 << 30, disk_bytes: 0 };
         let origin = SocketAddr::from(([127, 0, 0, 1], 8000));
-        let text = manifest(origin, capacity, Path::new("/tmp/cert.pem"), Path::new("/tmp/key.pem"));
+        let text = manifest(origin, Path::new("/tmp/cert.pem"), Path::new("/tmp/key.pem"));
         assert!(Manifest::parse("edge.toml", &text).is_ok());
     }
 }

@@ -62,7 +62,7 @@ pub enum Command {
     },
     /// Serve a directory's files over HTTP
     Serve(ServeArgs),
-    /// Estimate from access logs what a cache would save
+    /// Tell from an access log what this cache would save
     Estimate(EstimateArgs),
     /// Print the manifest's JSON Schema
     Schema,

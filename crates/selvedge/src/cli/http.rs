@@ -135,6 +135,11 @@ pub(super) struct Connection {
 }
 
 impl Connection {
+    /// Whether another request can be sent.
+    pub(super) fn is_open(&self) -> bool {
+        !self.sender.is_closed()
+    }
+
     /// Sends a request; its target begins with `/`.
     pub(super) async fn send(
         &mut self,

@@ -9,7 +9,9 @@ mod commands;
 mod context;
 mod failure;
 mod http;
+mod logfile;
 mod print;
+mod progress;
 mod units;
 mod yaml;
 

@@ -38,7 +38,7 @@ pub struct Table {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Column {
-    title: &'static str,
+    title: String,
     right: bool,
     wide: bool,
 }
@@ -79,17 +79,17 @@ impl Table {
     }
 
     /// Adds a column of text.
-    pub fn column(self, title: &'static str) -> Self {
+    pub fn column(self, title: impl Into<String>) -> Self {
         self.add(title, false, false)
     }
 
     /// Adds a column of numbers, aligned at the right.
-    pub fn number(self, title: &'static str) -> Self {
+    pub fn number(self, title: impl Into<String>) -> Self {
         self.add(title, true, false)
     }
 
     /// Adds a column of text that only the wide form shows.
-    pub fn wide(self, title: &'static str) -> Self {
+    pub fn wide(self, title: impl Into<String>) -> Self {
         self.add(title, false, true)
     }
 
@@ -104,7 +104,7 @@ impl Table {
             self.columns.iter().enumerate().filter(|(_, c)| wide || !c.wide).map(|(i, _)| i).collect();
         let widths: Vec<usize> = shown.iter().map(|i| self.width(*i)).collect();
         let mut out = String::new();
-        let titles: Vec<&str> = self.columns.iter().map(|c| c.title).collect();
+        let titles: Vec<&str> = self.columns.iter().map(|c| c.title.as_str()).collect();
         let head = self.line(&shown, &widths, |i| titles.get(i).copied().unwrap_or_default());
         if !titles.iter().all(|t| t.is_empty()) {
             out.push_str(&if colour { format!("\x1b[1m{head}\x1b[0m\n") } else { head + "\n" });
@@ -116,8 +116,8 @@ impl Table {
         out
     }
 
-    fn add(mut self, title: &'static str, right: bool, wide: bool) -> Self {
-        self.columns.push(Column { title, right, wide });
+    fn add(mut self, title: impl Into<String>, right: bool, wide: bool) -> Self {
+        self.columns.push(Column { title: title.into(), right, wide });
         self
     }
 

@@ -64,8 +64,9 @@ pub struct Listen {
 }
 
 impl Config {
-    /// The addresses on the command line, then those that the settings add.
-    pub(super) fn listens(&self, settings: &Settings) -> Vec<Listen> {
+    /// The addresses on the command line, without which the node does not start; then those that the settings
+    /// add, which a manifest could have got wrong.
+    pub(super) fn listens(&self, settings: &Settings) -> Vec<(Listen, bool)> {
         let plain = self.http.iter().map(|addr| Listen { addr: *addr, tls: false, proxy_protocol: false });
         let tls = self.https.iter().map(|addr| Listen { addr: *addr, tls: true, proxy_protocol: false });
         let more = settings.listener.iter().map(|listener| Listen {
@@ -73,7 +74,7 @@ impl Config {
             tls: listener.tls,
             proxy_protocol: listener.proxy_protocol,
         });
-        plain.chain(tls).chain(more).collect()
+        plain.chain(tls).map(|l| (l, true)).chain(more.map(|l| (l, false))).collect()
     }
 
     /// A socket of that name for that address, if one was handed over.

@@ -209,18 +209,31 @@ impl Config {
         let limits = settings.limits.clone();
         let front =
             Front::new(Arc::new(plane.clone()), settings::front_options(&limits), clock.clone(), &registry);
+        // Before those that a manifest adds: whatever is declared, the API can be reached to change it.
+        let api_listener = match self.handed_over("api", self.api) {
+            Some(listener) => listener,
+            None => net.bind(self.api).await,
+        };
+        let api_listener =
+            api_listener.map_err(|source| NodeError::Listen { addr: self.api, what: "the API", source })?;
+        let api = api_listener.local_addr().unwrap_or(self.api);
+        let kept = api_listener.try_clone_std().ok().flatten();
         let mut listeners = Vec::new();
         let (mut http, mut https) = (Vec::new(), Vec::new());
-        for listen in self.listens(&settings) {
+        for (listen, required) in self.listens(&settings) {
             let what = if listen.tls { "https" } else { "http" };
-            let listener = match self.handed_over(what, listen.addr) {
-                Some(listener) => {
-                    listener.map_err(|source| NodeError::Listen { addr: listen.addr, what, source })?
+            let bound = match self.handed_over(what, listen.addr) {
+                Some(listener) => listener,
+                None => net.bind(listen.addr).await,
+            };
+            let listener = match bound {
+                Ok(listener) => listener,
+                Err(error) if !required => {
+                    let addr = listen.addr;
+                    tracing::error!(%addr, %error, "a listener of the manifest's settings cannot be used");
+                    continue;
                 }
-                None => {
-                    let bound = net.bind(listen.addr).await;
-                    bound.map_err(|source| NodeError::Listen { addr: listen.addr, what, source })?
-                }
+                Err(source) => return Err(NodeError::Listen { addr: listen.addr, what, source }),
             };
             let addr = listener.local_addr().unwrap_or(listen.addr);
             if listen.tls {
@@ -237,14 +250,6 @@ impl Config {
         let watching = certificates.clone().watch(tasks.clone());
         tasks.spawn("certificates", OnEnd::Forget, watching);
 
-        let api_listener = match self.handed_over("api", self.api) {
-            Some(listener) => listener,
-            None => net.bind(self.api).await,
-        };
-        let api_listener =
-            api_listener.map_err(|source| NodeError::Listen { addr: self.api, what: "the API", source })?;
-        let api = api_listener.local_addr().unwrap_or(self.api);
-        let kept = api_listener.try_clone_std().ok().flatten();
         let handles = Handles {
             state: Arc::new(ApiState::new(state.clone(), state_problem.clone(), plane.clone())),
             cache: Arc::new(ApiCache {

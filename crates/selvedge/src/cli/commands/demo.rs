@@ -94,8 +94,8 @@ impl Demo {
     /// Shows a miss and a hit, then kills and revives the origin whenever a key is pressed.
     pub(super) async fn show(mut self, world: Arc<World>) -> Result<(), Failure> {
         eprintln!();
-        self.request("the first request goes to the origin", &world.tasks).await;
-        self.request("the second one is answered from memory", &world.tasks).await;
+        self.request("the first request", &world.tasks).await;
+        self.request("the same again", &world.tasks).await;
         let curl = match self.host.as_str() {
             "localhost" => format!("curl -i http://{}/", self.front),
             host => format!("curl -i -H 'Host: {host}' http://{}/", self.front),

@@ -6,6 +6,7 @@ mod demo;
 pub(super) mod dev;
 pub(super) mod estimate;
 pub(super) mod get;
+pub(super) mod live;
 pub(super) mod manifest;
 mod node;
 pub(super) mod requests;
