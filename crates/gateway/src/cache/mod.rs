@@ -33,7 +33,7 @@ use flight::{Flight, Head, Reader};
 use flights::{Flights, Joined};
 use memory::{Lookup, Memory};
 use metrics::CacheMetrics;
-use object::{Content, Object, Stored};
+use object::{Object, Stored};
 pub use operate::{CacheUsage, Inspected, InspectedObject};
 use origin::{FetchFailure, Origin};
 use parts::Refetch;
@@ -173,7 +173,7 @@ impl Inner {
         mut ask: Ask,
         facts: RequestFacts,
         primary: KeyHash,
-        (key, object, purged): (KeyHash, Arc<Object>, bool),
+        (key, object, purged): (KeyHash, Object, bool),
         now: UnixMillis,
         tier: Source,
     ) -> Reply {
@@ -201,7 +201,7 @@ impl Inner {
             self.refresh(&ask, facts, primary, key, &object);
         }
         let mut refetch = None;
-        if let Content::Sliced(layout) = object.content {
+        if let Some(layout) = object.layout() {
             let from = Refetch::new(&ask, &object, key);
             if let Some(gap) = self.first_missing(key, layout, &ask.request.fields, &facts) {
                 return self.complete(ask, facts, primary, from, gap);
@@ -309,7 +309,7 @@ impl Inner {
         facts: RequestFacts,
         primary: KeyHash,
         key: KeyHash,
-        object: &Arc<Object>,
+        object: &Object,
     ) {
         let Joined::Lead(flight) = self.flights.join(key) else { return };
         let order = Order {
@@ -331,7 +331,7 @@ impl Inner {
         facts: RequestFacts,
         primary: KeyHash,
         key: KeyHash,
-        stored: Option<(KeyHash, Arc<Object>)>,
+        stored: Option<(KeyHash, Object)>,
         why: Forwarded,
     ) -> Reply {
         let (sender, interim) = mpsc::channel(INTERIM_QUEUE);

@@ -3,7 +3,7 @@
 
 use super::fill::Order;
 use super::keep::slice_key;
-use super::object::{Content, Layout, Object, Slice, Stored};
+use super::object::{Content, Draft, Layout, Object, Slice, Stored};
 use super::origin::Origin;
 use super::{Ask, Inner};
 use bytes::Bytes;
@@ -22,7 +22,7 @@ const LOOK_AHEAD_SLICES: u64 = 64;
 pub(crate) struct Refetch {
     request: Outline,
     pub(crate) origin: Arc<dyn Origin>,
-    pub(crate) object: Arc<Object>,
+    pub(crate) object: Object,
     pub(crate) key: KeyHash,
 }
 
@@ -66,7 +66,7 @@ impl Outline {
 }
 
 impl Refetch {
-    pub(crate) fn new(ask: &Ask, object: &Arc<Object>, key: KeyHash) -> Arc<Self> {
+    pub(crate) fn new(ask: &Ask, object: &Object, key: KeyHash) -> Arc<Self> {
         Arc::new(Refetch {
             request: Outline::of(&ask.request),
             origin: ask.origin.clone(),
@@ -132,7 +132,7 @@ impl Inner {
         self: &Arc<Self>,
         order: &Order,
         response: &Response,
-        mut object: Object,
+        mut draft: Draft,
         key: KeyHash,
         range: ContentRange,
         times: Times,
@@ -143,20 +143,20 @@ impl Inner {
         }
         let known = match self.memory.get(key) {
             Some(Stored::Object(known)) => {
-                self.combined(order, &known, response, length, times, object.fetched)
+                self.combined(order, &known, response, length, times, draft.fetched)
             }
             _ => None,
         };
         let layout = match known {
             Some((layout, updated)) => {
-                object = updated;
+                draft = updated;
                 layout
             }
-            None => Layout { id: object.content_id, length, slice_bytes: order.rules.slice_bytes.max(1) },
+            None => Layout { id: draft.content_id, length, slice_bytes: order.rules.slice_bytes.max(1) },
         };
-        object.content = Content::Sliced(layout);
-        object.status = Status::OK;
-        self.put(key, Stored::Object(Arc::new(object)));
+        draft.content = Content::Sliced(Box::new(layout));
+        draft.status = Status::OK;
+        self.put(key, Stored::Object(draft.store()));
         Some(PartKeeper::new(self.clone(), key, layout, range.span.start()))
     }
 
@@ -169,8 +169,8 @@ impl Inner {
         length: u64,
         times: Times,
         started: Hlc,
-    ) -> Option<(Layout, Object)> {
-        let Content::Sliced(layout) = known.content else { return None };
+    ) -> Option<(Layout, Draft)> {
+        let layout = known.layout()?;
         let fields = known.fields().ok().filter(|_| layout.length == length)?;
         let view = StoredView {
             request: &order.facts,
@@ -232,7 +232,7 @@ impl Inner {
     /// another representation now, or failed.
     pub(crate) async fn fetch_span(self: &Arc<Self>, from: &Refetch, span: Span) -> Result<Bytes, BodyError> {
         const CHANGED: BodyError = BodyError::Gone("the origin has another version of it now");
-        let Content::Sliced(layout) = from.object.content else { return Err(CHANGED) };
+        let Some(layout) = from.object.layout() else { return Err(CHANGED) };
         let stored = from.object.fields().map_err(|_| CHANGED)?;
         let mut request = from.request.to_get();
         let now = self.clock.wall();

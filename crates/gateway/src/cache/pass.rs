@@ -3,11 +3,10 @@
 
 use super::fill::{NewResponse, Order, Received};
 use super::keep::Keeper;
-use super::object::{Content, Object, Stored};
+use super::object::{Content, Draft, Object, Stored};
 use super::parts::{PartKeeper, without_range};
 use super::serve::compress_passing;
 use super::{Ask, INTERIM_QUEUE, Inner, failed, unreadable};
-use bytes::Bytes;
 use selvedge_cache::semantics::stored::{Stored as StoredView, Update, update_from_head};
 use selvedge_cache::semantics::{
     CacheStatus, Forwarded, KeyHash, RequestFacts, Storable, Times, Vary, storable_fields,
@@ -30,7 +29,7 @@ impl Inner {
         ask: Ask,
         facts: RequestFacts,
         why: Forwarded,
-        stored: Option<(KeyHash, Arc<Object>)>,
+        stored: Option<(KeyHash, Object)>,
     ) -> Reply {
         let (sender, interim) = mpsc::channel(INTERIM_QUEUE);
         let inner = self.clone();
@@ -120,16 +119,16 @@ impl Inner {
                 Some(Tee::Whole(Box::new(Keeper::new(self.clone(), order.primary, &new, labels, started))))
             }
             Storable::Part(range) => {
-                let object = Object {
+                let draft = Draft {
                     fields: without_range(fields),
-                    content: Content::Whole(Bytes::new()),
+                    content: Content::Whole(Box::default()),
                     freshness: judgement.freshness,
                     fetched: started,
                     content_id: started.to_bits(),
                     labels,
                     status: response.status,
                 };
-                let kept = self.keep_part(order, response, object, key, range, times);
+                let kept = self.keep_part(order, response, draft, key, range, times);
                 if let (Vary::On(names), true) = (judgement.vary, kept.is_some()) {
                     self.put(order.primary, Stored::Varies(Arc::new(names)));
                 }
@@ -150,7 +149,7 @@ impl Inner {
         facts: &RequestFacts,
         rules: &super::CacheRules,
         key: KeyHash,
-        object: &Arc<Object>,
+        object: &Object,
         response: &Response,
         times: Times,
         started: Hlc,
@@ -167,8 +166,8 @@ impl Inner {
             Update::Fresh(updated) => drop(self.freshen(key, object, &updated, started)),
             Update::Mismatch if response.status.is_success() => {
                 let stale = object.freshness.made_stale(times.responded);
-                let outdated = object.freshened(object.fields.clone(), stale, object.fetched);
-                self.put(key, Stored::Object(Arc::new(outdated)));
+                let outdated = object.freshened(object.wire().into(), stale, object.fetched);
+                self.put(key, Stored::Object(outdated.store()));
             }
             Update::Mismatch => {}
         }

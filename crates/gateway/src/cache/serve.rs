@@ -61,7 +61,7 @@ impl Inner {
     /// An answer from a stored response.
     pub(crate) fn serve(
         self: &Arc<Self>,
-        object: &Arc<Object>,
+        object: &Object,
         key: KeyHash,
         asked: &Asked,
         how: How<'_>,
@@ -86,13 +86,13 @@ impl Inner {
         let mut response = Response::new(object.status);
         response.fields = fields;
         response.body = match (&object.content, coding) {
-            (Content::Whole(bytes), None) => Body::from(bytes.clone()),
-            (Content::Whole(bytes), Some(coding)) => {
+            (Content::Whole(_), None) => Body::from(object.body()),
+            (Content::Whole(_), Some(coding)) => {
                 let coded_key = coded_key(key, object.content_id, coding);
                 let coded = match self.memory.get(coded_key) {
                     Some(Stored::Slice(coded)) => Some(coded.bytes.clone()),
                     _ if may_compress => {
-                        return Ok(Served::Compress { coding, key: coded_key, content: bytes.clone() });
+                        return Ok(Served::Compress { coding, key: coded_key, content: object.body() });
                     }
                     _ => None,
                 };
@@ -101,12 +101,12 @@ impl Inner {
                         mark_coded(&mut response.fields, coding)?;
                         Body::from(coded)
                     }
-                    None => Body::from(bytes.clone()),
+                    None => Body::from(object.body()),
                 }
             }
             (Content::Sliced(layout), _) => match Span::new(0, layout.length) {
                 Some(all) => {
-                    SlicedBody::new(self.clone(), key, *layout, all, asked.refetch.clone()).into_body()
+                    SlicedBody::new(self.clone(), key, **layout, all, asked.refetch.clone()).into_body()
                 }
                 None => Body::Empty,
             },
@@ -150,7 +150,7 @@ impl Inner {
     /// The answer to a request for a range, if it is one that can be given.
     fn serve_range(
         self: &Arc<Self>,
-        object: &Arc<Object>,
+        object: &Object,
         key: KeyHash,
         fields: &Fields,
         asked: &Asked,
@@ -190,13 +190,14 @@ impl Inner {
 
     fn body_of(self: &Arc<Self>, object: &Object, key: KeyHash, span: Span, asked: &Asked) -> Body {
         match &object.content {
-            Content::Whole(bytes) => {
+            Content::Whole(_) => {
+                let bytes = object.body();
                 let end = usize::try_from(span.end()).unwrap_or(bytes.len()).min(bytes.len());
                 let start = usize::try_from(span.start()).unwrap_or(end).min(end);
                 Body::from(bytes.slice(start..end))
             }
             Content::Sliced(layout) => {
-                SlicedBody::new(self.clone(), key, *layout, span, asked.refetch.clone()).into_body()
+                SlicedBody::new(self.clone(), key, **layout, span, asked.refetch.clone()).into_body()
             }
         }
     }
