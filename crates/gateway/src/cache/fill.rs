@@ -352,7 +352,8 @@ async fn pump(
     let mut trailers = None;
     loop {
         let read_by_someone = flight.room().await;
-        if !read_by_someone && keeper.is_none() && length != Some(flight.received()) && flight.received() > 0 {
+        if !read_by_someone && keeper.is_none() && length != Some(flight.received()) && flight.received() > 0
+        {
             return Err(BodyError::Gone("nobody waits for it"));
         }
         match body.frame().await {
