@@ -243,6 +243,11 @@ impl Estimate {
         }
     }
 
+    /// What the cache of the size at that place in [`Options::capacities`] answered so far.
+    pub fn hits(&self, size: usize) -> Traffic {
+        self.sizes.get(size).map(|size| size.report.hits).unwrap_or_default()
+    }
+
     /// What came out so far.
     pub fn report(&self) -> Report {
         let (bucket, buckets) = self.timeline.buckets();
@@ -370,8 +375,9 @@ fn classify(record: &Record<'_>) -> Class {
     }
 }
 
-/// Cacheable by default (RFC 9110 section 15.1), and 304, by which the client has what the cache would have.
-fn is_cacheable(status: u16) -> bool {
+/// Whether an answer with that status is taken for cacheable: by default (RFC 9110 section 15.1), or 304, by which
+/// the client has what the cache would have.
+pub fn is_cacheable(status: u16) -> bool {
     matches!(status, 200 | 203 | 204 | 206 | 300 | 301 | 304 | 308 | 404 | 405 | 410 | 414 | 501)
 }
 

@@ -226,6 +226,20 @@ async fn a_response_is_fetched_once_and_then_served_from_memory_with_its_age() {
 }
 
 #[tokio::test]
+async fn whoever_has_all_of_a_response_finds_it_in_the_cache() {
+    for (head, content) in [("", "content"), ("", ""), ("Range: bytes=0-|", "content")] {
+        let world = World::new(vec![ok("Cache-Control: max-age=60|", content)]);
+        let mut response = world.ask("GET", "/a", head).wait().await;
+        let mut left = content.len();
+        while left > 0 {
+            let Some(Ok(Frame::Data(data))) = response.body.frame().await else { panic!("cut") };
+            left -= data.len();
+        }
+        assert!(matches!(world.ask("GET", "/a", ""), Reply::Now(_)), "{head} {content}");
+    }
+}
+
+#[tokio::test]
 async fn any_number_of_requests_wait_for_one_fetch_and_all_get_its_content() {
     let world = World::with(vec![ok("Cache-Control: max-age=60|", "shared")], true);
     let waiting: Vec<_> = (0..50).map(|_| tokio::spawn(world.ask("GET", "/a", "").wait())).collect();
