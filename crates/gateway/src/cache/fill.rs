@@ -83,12 +83,14 @@ impl Listed {
         self.inner.flights.remove(self.key, &self.flight);
     }
 
-    /// Moves content from the origin to those who read, and to where it is kept.
+    /// Moves content from the origin to those who read, and to where it is kept. It is stored before its last
+    /// bytes are passed on: whoever has all of a response finds it in the cache.
     async fn pump(&self, mut body: Body, mut keeper: Option<Keeper>) -> Result<Option<Fields>, BodyError> {
+        let mut left = body.length();
         let mut trailers = None;
         loop {
             let read_by_someone = self.flight.room().await;
-            if !read_by_someone && keeper.is_none() {
+            if !read_by_someone && keeper.is_none() && left != Some(0) {
                 return Err(BodyError::Gone("nobody waits for it"));
             }
             match body.frame().await {
@@ -100,6 +102,10 @@ impl Listed {
                             self.keep_nothing();
                         }
                         None => {}
+                    }
+                    left = left.map(|left| left.saturating_sub(data.len() as u64));
+                    if let Some(keeper) = keeper.take_if(|_| left == Some(0)) {
+                        keeper.finish();
                     }
                     self.flight.push(data);
                 }
@@ -209,12 +215,15 @@ impl Fill {
             key: variant,
             rules,
         };
-        let keeper = labels.map(|labels| {
+        let mut keeper = labels.map(|labels| {
             flight.label(&labels);
             Keeper::new(inner.clone(), order.primary, &new, labels, began)
         });
         if keeper.is_none() {
             to.keep_nothing();
+        }
+        if let Some(keeper) = keeper.take_if(|_| new.length == Some(0)) {
+            keeper.finish();
         }
         self.share(Answer::New(new));
         // What was ordered is not needed any more.

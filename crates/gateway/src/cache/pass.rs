@@ -177,7 +177,13 @@ impl Inner {
         };
         let Some(keeper) = keeper else { return Ok(false) };
         let body = std::mem::take(&mut response.body);
-        response.body = Body::Stream(Box::new(Kept { body, keeper: Some(keeper), _beginning: beginning }));
+        let left = body.length();
+        let mut kept = Kept { body, keeper: Some(keeper), left, _beginning: beginning };
+        if left == Some(0) {
+            // No part is empty.
+            let _ = kept.finish();
+        }
+        response.body = Body::Stream(Box::new(kept));
         Ok(true)
     }
 
@@ -229,41 +235,52 @@ enum Tee {
     Part(PartKeeper),
 }
 
-/// Content that is kept as it passes.
+/// Content that is kept as it passes, and stored before its last bytes are passed on.
 struct Kept {
     body: Body,
     keeper: Option<Tee>,
+    /// How many bytes are to come, if that is known.
+    left: Option<u64>,
     _beginning: Beginning,
+}
+
+impl Kept {
+    fn keep(&mut self, data: &[u8]) -> Result<(), BodyError> {
+        match &mut self.keeper {
+            Some(Tee::Whole(keeper)) if keeper.push(data).is_err() => self.keeper = None,
+            Some(Tee::Whole(_)) => {}
+            Some(Tee::Part(keeper)) => keeper.push(data)?,
+            None => {}
+        }
+        self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
+        if self.left == Some(0) { self.finish() } else { Ok(()) }
+    }
+
+    fn finish(&mut self) -> Result<(), BodyError> {
+        match self.keeper.take() {
+            Some(Tee::Whole(keeper)) => keeper.finish(),
+            Some(Tee::Part(keeper)) if !keeper.is_complete() => return Err(BodyError::Incomplete),
+            Some(Tee::Part(_)) | None => {}
+        }
+        Ok(())
+    }
 }
 
 impl BodyStream for Kept {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, BodyError>>> {
         let frame = ready!(self.body.poll_frame(cx));
-        match &frame {
-            Some(Ok(Frame::Data(data))) => match &mut self.keeper {
-                Some(Tee::Whole(keeper)) => {
-                    if keeper.push(data).is_err() {
-                        self.keeper = None;
-                    }
-                }
-                Some(Tee::Part(keeper)) => {
-                    if let Err(error) = keeper.push(data) {
-                        self.keeper = None;
-                        return Poll::Ready(Some(Err(error)));
-                    }
-                }
-                None => {}
-            },
-            Some(Ok(Frame::Trailers(_))) | None => match self.keeper.take() {
-                Some(Tee::Whole(keeper)) => keeper.finish(),
-                Some(Tee::Part(keeper)) if !keeper.is_complete() => {
-                    return Poll::Ready(Some(Err(BodyError::Incomplete)));
-                }
-                Some(Tee::Part(_)) | None => {}
-            },
-            Some(Err(_)) => self.keeper = None,
-        }
-        Poll::Ready(frame)
+        let kept = match &frame {
+            Some(Ok(Frame::Data(data))) => self.keep(data),
+            Some(Ok(Frame::Trailers(_))) | None => self.finish(),
+            Some(Err(error)) => Err(error.clone()),
+        };
+        Poll::Ready(match kept {
+            Ok(()) => frame,
+            Err(error) => {
+                self.keeper = None;
+                Some(Err(error))
+            }
+        })
     }
 
     fn length(&self) -> Option<u64> {

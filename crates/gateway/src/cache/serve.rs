@@ -215,7 +215,7 @@ impl Inner {
         }
     }
 
-    /// An answer from a fetch that is under way.
+    /// An answer from a fetch that is under way; `reader` stands at its beginning.
     pub(crate) fn serve_new(
         self: &Arc<Self>,
         new: &NewResponse,
