@@ -247,8 +247,12 @@ struct Kept {
 impl Kept {
     fn keep(&mut self, data: &[u8]) -> Result<(), BodyError> {
         match &mut self.keeper {
-            Some(Tee::Whole(keeper)) if keeper.push(data).is_err() => self.keeper = None,
-            Some(Tee::Whole(_)) => {}
+            Some(Tee::Whole(keeper)) => {
+                let too_large = keeper.push(data).is_err();
+                if too_large {
+                    self.keeper = None;
+                }
+            }
             Some(Tee::Part(keeper)) => keeper.push(data)?,
             None => {}
         }
