@@ -42,7 +42,7 @@ fn hash(n: u64) -> u64 {
 
 /// Evenly spread below `end`, without a division: those take as long as what is measured.
 fn below(end: u32, hash: u64) -> u32 {
-    ((hash >> 29) * u64::from(end) >> 32) as u32
+    (((hash >> 29) * u64::from(end)) >> 32) as u32
 }
 
 /// Of the quickest of several rounds: the others were disturbed.

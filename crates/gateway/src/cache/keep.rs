@@ -95,7 +95,7 @@ impl Keeper {
             if !self.current.is_empty() {
                 self.store_slice();
             }
-            Content::Sliced(Box::new(layout))
+            Content::sliced(layout)
         };
         let draft = Draft {
             fields: self.fields,

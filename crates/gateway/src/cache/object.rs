@@ -65,12 +65,20 @@ pub(crate) struct Draft {
 }
 
 /// The content of a stored response.
-#[derive(Clone)]
 pub(crate) enum Content {
     /// All of it.
     Whole(Box<[u8]>),
+    /// Not here.
+    Elsewhere(Box<Place>),
+}
+
+/// Where content is that is not with its object.
+#[derive(Clone)]
+pub(crate) enum Place {
     /// In slices, some of which may be absent.
-    Sliced(Box<Layout>),
+    Slices(Layout),
+    /// With another object, of which this one differs in its facts alone.
+    Object(Object),
 }
 
 /// Where the slices of a representation are.
@@ -97,6 +105,13 @@ const LABEL_BYTES: usize = size_of::<ScopeHash>();
 
 /// Most labels of an object; tags and groups are far fewer, see the limits where they are read.
 const LABELS_MAX: usize = u16::MAX as usize;
+
+impl Content {
+    /// Content in slices.
+    pub(crate) fn sliced(layout: Layout) -> Self {
+        Content::Elsewhere(Box::new(Place::Slices(layout)))
+    }
+}
 
 impl Draft {
     /// The response, to be stored.
@@ -148,30 +163,66 @@ impl Object {
 
     /// The length of the content.
     pub(crate) fn length(&self) -> u64 {
-        match &self.content {
-            Content::Whole(bytes) => bytes.len() as u64,
-            Content::Sliced(layout) => layout.length,
-        }
+        self.layout().map_or(self.bytes().len() as u64, |layout| layout.length)
     }
 
     /// Where its slices are, if it lies in slices.
     pub(crate) fn layout(&self) -> Option<Layout> {
         match &self.content {
             Content::Whole(_) => None,
-            Content::Sliced(layout) => Some(**layout),
+            Content::Elsewhere(place) => match &**place {
+                Place::Slices(layout) => Some(*layout),
+                Place::Object(other) => other.layout(),
+            },
         }
     }
 
     /// Its content without a copy; empty if it lies in slices.
     pub(crate) fn body(&self) -> Bytes {
-        Bytes::from_owner(Whole(self.clone()))
+        Bytes::from_owner(Sent(self.clone()))
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match &self.content {
+            Content::Whole(bytes) => bytes,
+            Content::Elsewhere(place) => match &**place {
+                Place::Slices(_) => &[],
+                Place::Object(other) => other.bytes(),
+            },
+        }
+    }
+
+    /// The facts at `now` if a soft purge covers it since then, or none.
+    pub(crate) fn freshness_since(&self, purged: Option<Hlc>, now: UnixMillis) -> Freshness {
+        match purged {
+            // The hybrid clock may be ahead of the wall's.
+            Some(since) => self.freshness.made_stale(since.millis().min(now)),
+            None => self.freshness,
+        }
+    }
+
+    /// The same response with other facts; it shares the content.
+    pub(crate) fn with(&self, freshness: Freshness) -> Object {
+        let content = match &self.content {
+            Content::Whole(_) => Content::Elsewhere(Box::new(Place::Object(self.clone()))),
+            Content::Elsewhere(place) => Content::Elsewhere(place.clone()),
+        };
+        self.draft(self.wire().into(), content, freshness, self.fetched).store()
     }
 
     /// The same response with other facts and fields, and with a copy of its content.
     pub(crate) fn freshened(&self, fields: Box<[u8]>, freshness: Freshness, fetched: Hlc) -> Draft {
+        let content = match self.layout() {
+            Some(layout) => Content::sliced(layout),
+            None => Content::Whole(self.bytes().into()),
+        };
+        self.draft(fields, content, freshness, fetched)
+    }
+
+    fn draft(&self, fields: Box<[u8]>, content: Content, freshness: Freshness, fetched: Hlc) -> Draft {
         Draft {
             fields,
-            content: self.content.clone(),
+            content,
             freshness,
             fetched,
             content_id: self.content_id,
@@ -182,14 +233,11 @@ impl Object {
 }
 
 /// Keeps an object while its content is sent.
-struct Whole(Object);
+struct Sent(Object);
 
-impl AsRef<[u8]> for Whole {
+impl AsRef<[u8]> for Sent {
     fn as_ref(&self) -> &[u8] {
-        match &self.0.content {
-            Content::Whole(bytes) => bytes,
-            Content::Sliced(_) => &[],
-        }
+        self.0.bytes()
     }
 }
 
@@ -235,10 +283,7 @@ impl Stored {
 
 impl Object {
     fn allocated(&self) -> usize {
-        let content = match &self.content {
-            Content::Whole(bytes) => bytes.len(),
-            Content::Sliced(_) => size_of::<Layout>(),
-        };
+        let content = self.layout().map_or(self.bytes().len(), |_| size_of::<Place>());
         allocated(COUNTS_BYTES + size_of::<Facts>() + self.0.slice.len()) + allocated(content)
     }
 }

@@ -32,11 +32,8 @@ pub(crate) fn disk_key(key: KeyHash) -> Key {
 pub(crate) fn encode(key: KeyHash, stored: &Stored, now: Hlc) -> Option<NewRecord> {
     let (kind, fetched, meta, body) = match stored {
         Stored::Object(object) => {
-            let (kind, body) = match &object.content {
-                Content::Whole(_) => (OBJECT, object.body()),
-                Content::Sliced(_) => (SLICED_OBJECT, Bytes::new()),
-            };
-            (kind, object.fetched, encode_object(object), body)
+            let kind = if object.layout().is_some() { SLICED_OBJECT } else { OBJECT };
+            (kind, object.fetched, encode_object(object), object.body())
         }
         Stored::Slice(slice) => (SLICE, now, slice.start.to_le_bytes().to_vec(), slice.bytes.clone()),
         Stored::Varies(names) => (VARIES, now, names.as_bytes().to_vec(), Bytes::new()),
@@ -63,17 +60,14 @@ pub(crate) fn decode(found: Found) -> Option<Stored> {
 }
 
 fn encode_object(object: &Object) -> Vec<u8> {
-    let (slice_bytes, length) = match &object.content {
-        Content::Whole(bytes) => (0, bytes.len() as u64),
-        Content::Sliced(layout) => (layout.slice_bytes, layout.length),
-    };
+    let slice_bytes = object.layout().map_or(0, |layout| layout.slice_bytes);
     let labels = object.labels();
     let mut out = Vec::with_capacity(64 + labels.len() * 16 + object.wire().len());
     out.extend_from_slice(&object.freshness.to_bytes());
     out.extend_from_slice(&object.content_id.to_le_bytes());
     out.extend_from_slice(&object.status.code().to_le_bytes());
     out.extend_from_slice(&slice_bytes.to_le_bytes());
-    out.extend_from_slice(&length.to_le_bytes());
+    out.extend_from_slice(&object.length().to_le_bytes());
     // Tags and groups are far fewer: see the limits where they are read.
     out.extend_from_slice(&u16::try_from(labels.len()).unwrap_or(u16::MAX).to_le_bytes());
     labels.for_each(|label| out.extend_from_slice(&label.0.to_le_bytes()));
@@ -93,8 +87,7 @@ fn decode_object(meta: &[u8], body: &[u8], fetched: Hlc, sliced: bool) -> Option
     let labels = (0..count).map(label).collect::<Option<Box<[ScopeHash]>>>()?;
     Fields::from_wire(rest).ok()?;
     let content = if sliced {
-        (slice_bytes > 0)
-            .then(|| Content::Sliced(Box::new(Layout { id: content_id, length, slice_bytes })))?
+        (slice_bytes > 0).then(|| Content::sliced(Layout { id: content_id, length, slice_bytes }))?
     } else {
         (length == body.len() as u64).then(|| Content::Whole(body.into()))?
     };
@@ -154,7 +147,7 @@ mod tests {
     #[test]
     fn objects_come_back_as_they_were() {
         let layout = Layout { id: 5, length: 1 << 40, slice_bytes: 1 << 20 };
-        for content in [Content::Whole(b"body"[..].into()), Content::Sliced(Box::new(layout))] {
+        for content in [Content::Whole(b"body"[..].into()), Content::sliced(layout)] {
             let before = object(content);
             let Some(Stored::Object(after)) = through(&Stored::Object(before.clone())) else {
                 panic!("not an object");

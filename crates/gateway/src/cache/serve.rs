@@ -2,10 +2,10 @@
 
 use super::Inner;
 use super::fill::{Answer, NewResponse};
-use super::flight::{Next, Reader};
+use super::flight::{Next, Seat};
 use super::keep::{slice_key, spread};
 use super::memory::derived;
-use super::object::{Content, Object, Slice, Stored};
+use super::object::{Object, Slice, Stored};
 use super::parts::Refetch;
 use super::pass::hide_tags;
 use super::rules::{CacheRules, CompressRules};
@@ -57,6 +57,14 @@ pub(crate) enum Served {
     },
 }
 
+/// What is done when the answer's content has to be recoded.
+pub(crate) enum Recode {
+    /// Whoever asks is told to have it done.
+    Ask,
+    /// It was done, or cannot be: then the content is sent as it is stored.
+    Done(Option<Bytes>),
+}
+
 impl Inner {
     /// An answer from a stored response.
     pub(crate) fn serve(
@@ -65,7 +73,7 @@ impl Inner {
         key: KeyHash,
         asked: &Asked,
         how: How<'_>,
-        may_compress: bool,
+        recode: Recode,
     ) -> Result<Served, FieldError> {
         let mut fields = object.fields()?;
         let coding = self.coding_for(object, &mut fields, asked)?;
@@ -73,28 +81,23 @@ impl Inner {
             && evaluate_at_cache(&asked.fields, object.status, &fields, object.freshness.born)
                 == Precondition::NotModified
         {
-            let mut response = Response::new(Status::NOT_MODIFIED);
-            response.fields = not_modified_fields(&fields);
-            if coding.is_some() {
-                weaken_etag(&mut response.fields)?;
-            }
-            return finished(response, asked, how).map(Served::Ready);
+            return finished(not_modified(&fields, coding)?, asked, how).map(Served::Ready);
         }
         if let Some(response) = self.serve_range(object, key, &fields, asked)? {
             return finished(response, asked, how).map(Served::Ready);
         }
         let mut response = Response::new(object.status);
         response.fields = fields;
-        response.body = match (&object.content, coding) {
-            (Content::Whole(_), None) => Body::from(object.body()),
-            (Content::Whole(_), Some(coding)) => {
+        response.body = match (object.layout(), coding) {
+            (None, None) => Body::from(object.body()),
+            (None, Some(coding)) => {
                 let coded_key = coded_key(key, object.content_id, coding);
-                let coded = match self.memory.get(coded_key) {
-                    Some(Stored::Slice(coded)) => Some(coded.bytes.clone()),
-                    _ if may_compress => {
+                let coded = match (self.memory.get(coded_key), recode) {
+                    (Some(Stored::Slice(coded)), _) => Some(coded.bytes.clone()),
+                    (_, Recode::Done(coded)) => coded,
+                    (_, Recode::Ask) => {
                         return Ok(Served::Compress { coding, key: coded_key, content: object.body() });
                     }
-                    _ => None,
                 };
                 match coded {
                     Some(coded) => {
@@ -104,9 +107,9 @@ impl Inner {
                     None => Body::from(object.body()),
                 }
             }
-            (Content::Sliced(layout), _) => match Span::new(0, layout.length) {
+            (Some(layout), _) => match Span::new(0, layout.length) {
                 Some(all) => {
-                    SlicedBody::new(self.clone(), key, **layout, all, asked.refetch.clone()).into_body()
+                    SlicedBody::new(self.clone(), key, layout, all, asked.refetch.clone()).into_body()
                 }
                 None => Body::Empty,
             },
@@ -128,21 +131,32 @@ impl Inner {
             return Ok(None);
         }
         add_vary_accept_encoding(fields)?;
-        if asked.facts.range || matches!(object.content, Content::Sliced(_)) {
+        if asked.facts.range || object.layout().is_some() {
             return Ok(None);
         }
         Ok(wanted_coding(&asked.rules.compress, &asked.fields))
     }
 
-    /// Compresses content off the data plane's threads and keeps it.
-    pub(crate) async fn keep_compressed(&self, coding: Coding, key: KeyHash, content: Bytes) {
-        let coded = self.tasks.blocking("compress", move || compress(coding, &content)).await;
-        match coded {
+    /// Stored content in a coding: as it is on disk, or compressed once for all who want it, off the data
+    /// plane's threads, and kept.
+    pub(crate) async fn compressed(&self, coding: Coding, key: KeyHash, content: Bytes) -> Option<Bytes> {
+        self.codings.run(key, self.compress(coding, key, content)).await
+    }
+
+    async fn compress(&self, coding: Coding, key: KeyHash, content: Bytes) -> Option<Bytes> {
+        if let Some(at) = self.on_disk(key)
+            && let Some(Stored::Slice(coded)) = self.read_disk(key, at).await
+        {
+            return Some(coded.bytes.clone());
+        }
+        match self.tasks.blocking("compress", move || compress(coding, &content)).await {
             Ok(Ok(bytes)) => {
-                self.put(key, Stored::Slice(Arc::new(Slice { start: 0, bytes })));
+                self.put(key, Stored::Slice(Arc::new(Slice { start: 0, bytes: bytes.clone() })));
+                Some(bytes)
             }
             Ok(Err(error)) | Err(error) => {
-                tracing::warn!(%error, coding = coding.as_str(), "content not compressed")
+                tracing::warn!(%error, coding = coding.as_str(), "content not compressed");
+                None
             }
         }
     }
@@ -189,15 +203,15 @@ impl Inner {
     }
 
     fn body_of(self: &Arc<Self>, object: &Object, key: KeyHash, span: Span, asked: &Asked) -> Body {
-        match &object.content {
-            Content::Whole(_) => {
+        match object.layout() {
+            None => {
                 let bytes = object.body();
                 let end = usize::try_from(span.end()).unwrap_or(bytes.len()).min(bytes.len());
                 let start = usize::try_from(span.start()).unwrap_or(end).min(end);
                 Body::from(bytes.slice(start..end))
             }
-            Content::Sliced(layout) => {
-                SlicedBody::new(self.clone(), key, **layout, span, asked.refetch.clone()).into_body()
+            Some(layout) => {
+                SlicedBody::new(self.clone(), key, layout, span, asked.refetch.clone()).into_body()
             }
         }
     }
@@ -206,7 +220,7 @@ impl Inner {
     pub(crate) fn serve_new(
         self: &Arc<Self>,
         new: &NewResponse,
-        reader: Reader<Answer>,
+        seat: Seat<Answer>,
         asked: &Asked,
         how: How<'_>,
     ) -> Result<Response, FieldError> {
@@ -222,14 +236,12 @@ impl Inner {
             && evaluate_at_cache(&asked.fields, new.status, &fields, new.freshness.born)
                 == Precondition::NotModified
         {
-            let mut response = Response::new(Status::NOT_MODIFIED);
-            response.fields = not_modified_fields(&fields);
-            return finished(response, asked, how);
+            return finished(not_modified(&fields, coding)?, asked, how);
         }
         let mut response = Response::new(new.status);
         response.fields = fields;
         let reader = Following {
-            reader,
+            reader: seat,
             slices: new.content_id.map(|id| (self.clone(), new.key, id)),
             slice_bytes: new.rules.slice_bytes,
             length: new.length,
@@ -268,6 +280,16 @@ fn encode(response: &mut Response, coding: Coding) -> Result<(), FieldError> {
         Err(_) => return Err(FieldError::TooLarge),
     }
     mark_coded(&mut response.fields, coding)
+}
+
+/// The answer to a condition that holds; the representation would have been sent in that coding.
+fn not_modified(fields: &Fields, coding: Option<Coding>) -> Result<Response, FieldError> {
+    let mut response = Response::new(Status::NOT_MODIFIED);
+    response.fields = not_modified_fields(fields);
+    if coding.is_some() {
+        weaken_etag(&mut response.fields)?;
+    }
+    Ok(response)
 }
 
 /// Adds what every answer from the cache carries, and takes off what clients are not to see.
@@ -340,7 +362,7 @@ fn coded_key(key: KeyHash, content_id: u64, coding: Coding) -> KeyHash {
 
 /// Follows a flight, and reads what it forgot from the slices that were stored.
 struct Following {
-    reader: Reader<Answer>,
+    reader: Seat<Answer>,
     slices: Option<(Arc<Inner>, KeyHash, u64)>,
     slice_bytes: u64,
     length: Option<u64>,

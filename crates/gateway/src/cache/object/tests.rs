@@ -37,7 +37,7 @@ fn a_response_has_its_labels_fields_and_content_apart() {
 #[test]
 fn content_in_slices_is_elsewhere() {
     let layout = Layout { id: 7, length: 1 << 40, slice_bytes: 1 << 20 };
-    let content = Content::Sliced(Box::new(layout));
+    let content = Content::sliced(layout);
     let object = Draft { content, ..draft("", b"", &[]) }.store();
     assert_eq!((object.length(), object.layout()), (1 << 40, Some(layout)));
     assert!(object.body().is_empty());
@@ -58,6 +58,17 @@ fn freshening_keeps_content_and_labels() {
     let after = before.freshened(fields, before.freshness, Hlc::from_bits(8)).store();
     assert_eq!((after.wire(), after.body()), (&b"ETag: \"b\"\r\n"[..], before.body()));
     assert_eq!((after.fetched, after.content_id), (Hlc::from_bits(8), before.content_id));
+    assert!(after.labels().eq(before.labels()));
+}
+
+#[test]
+fn other_facts_share_the_content_and_fields_stay() {
+    let before = draft("ETag: \"a\"\r\n", b"content", &[ScopeHash(3)]).store();
+    let stale = before.freshness.made_stale(UnixMillis::from_secs(1_800_000_001));
+    let after = before.with(stale).with(stale);
+    assert_eq!(after.freshness, stale);
+    assert_eq!((after.wire(), after.length()), (before.wire(), 7));
+    assert_eq!(after.body().as_ptr(), before.body().as_ptr());
     assert!(after.labels().eq(before.labels()));
 }
 
