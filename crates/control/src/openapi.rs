@@ -5,7 +5,7 @@ use serde_json::Value;
 use std::sync::OnceLock;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{Content, Ref, RefOr, Response};
+use utoipa::openapi::{Content, Ref, RefOr, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 
 /// The media type of what went wrong (RFC 9457 §3).
@@ -43,11 +43,10 @@ struct Problems;
 
 impl Modify for Problems {
     fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
-        let problem = Response {
-            description: "Any other failure: it says what went wrong and what to do".to_owned(),
-            content: [(PROBLEM.to_owned(), Content::new(Some(Ref::from_schema_name("Problem"))))].into(),
-            ..Response::default()
-        };
+        let problem = ResponseBuilder::new()
+            .description("Any other failure: it says what went wrong and what to do")
+            .content(PROBLEM, Content::new(Some(Ref::from_schema_name("Problem"))))
+            .build();
         for operation in api.paths.paths.values_mut().flat_map(operations) {
             let responses = &mut operation.responses.responses;
             for response in responses.values_mut() {
