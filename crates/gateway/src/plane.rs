@@ -46,6 +46,14 @@ struct Shared {
     active: ArcSwap<Active>,
 }
 
+/// What would become of a request that may pass.
+pub struct DryRun {
+    /// What the cache would be asked.
+    pub ask: Ask,
+    /// A redirect or a fixed response answers it, so that the cache is not asked.
+    pub is_answered_here: bool,
+}
+
 /// A snapshot in force.
 struct Active {
     revision: Revision,
@@ -115,26 +123,26 @@ impl Plane {
         &self.0.parts.log
     }
 
-    /// What the cache would be asked for a request; none if it would be answered without the cache.
-    pub fn dry_run(&self, request: Request) -> Option<Ask> {
+    /// What the cache would be asked for a request, whoever may make it; nothing is sent, refused or counted.
+    /// None if no site answers to it, or its path can be read in more than one way.
+    pub fn dry_run(&self, mut request: Request) -> Option<DryRun> {
         let active = self.0.active.load();
-        match active.router.route(request, self.0.parts.clock.monotonic()).outcome {
-            Outcome::Answer(_) => None,
-            Outcome::Forward(request, passage) => {
-                let traffic = active.nobody.clone();
-                Some(ask(request, &passage, active.origins.get(passage.origin), traffic))
-            }
-        }
+        let entrance = active.router.enter(&mut request);
+        let (request, passage) = active.router.find(request, entrance)?;
+        let group = active.origins.get(passage.origin);
+        let is_answered_here = group.is_none();
+        Some(DryRun { ask: ask(request, &passage, group, active.nobody.clone()), is_answered_here })
     }
 }
 
 impl Handler for Plane {
-    fn handle(&self, request: Request) -> Reply {
+    fn handle(&self, mut request: Request) -> Reply {
         let parts = &self.0.parts;
         let begun = parts.clock.monotonic();
-        let mut line = parts.log.begin(&request);
         let active = self.0.active.load();
-        let routed = active.router.route(request, begun);
+        let entrance = active.router.enter(&mut request);
+        let mut line = parts.log.begin(&request);
+        let routed = active.router.route(request, entrance, begun);
         if let Some(line) = &mut line {
             line.routed(&routed.about);
         }
@@ -203,14 +211,17 @@ fn ask(
         Some(Err(problem)) => Err(problem.clone()),
         None => Err("the origin is not configured".into()),
     };
-    let origin = Arc::new(OriginOnTheWay { group, way: passage.way.clone(), traffic });
-    Ask { request, rules: passage.rules.clone(), origin, bypass: passage.bypass }
+    let sent = passage.sent.clone();
+    let origin = Arc::new(OriginOnTheWay { group, way: passage.way.clone(), sent: sent.clone(), traffic });
+    Ask { request, sent, rules: passage.rules.clone(), origin, bypass: passage.bypass }
 }
 
 /// An origin for one request, which is told of the way the request took.
 struct OriginOnTheWay {
     group: Result<Arc<OriginGroup>, String>,
     way: Way,
+    /// The path and query to ask for, where they are others than the client's.
+    sent: Option<Arc<str>>,
     traffic: Arc<SiteTraffic>,
 }
 
@@ -229,6 +240,9 @@ impl Origin for OriginOnTheWay {
             Ok(group) => group,
             Err(problem) => return fail(ProxyError::ProxyConfigurationError, problem.clone()),
         };
+        if let Some(sent) = &self.sent {
+            request.target = sent.as_ref().into();
+        }
         if self.way.describe(&mut request).is_err() {
             return fail(ProxyError::HttpRequestError, "the request's header became too large".into());
         }

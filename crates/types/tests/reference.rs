@@ -107,7 +107,7 @@ fn section(title: &str, name: &str, out: &mut String) {
         out.push_str(
             "\nAnd every policy a site has: `cache`, `request_headers`, `response_headers`, `rewrite`, ",
         );
-        out.push_str("`access`, `auth`, `rate_limit`, `compress`.\n");
+        out.push_str("`access`, `auth`, `rate_limit`, `upgrade`, `compress`.\n");
     }
 }
 

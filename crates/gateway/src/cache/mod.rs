@@ -65,8 +65,11 @@ pub struct CacheOptions {
 
 /// A request for the cache, with everything that the site layer decided about it.
 pub struct Ask {
-    /// The request as it would go to the origin.
+    /// The request as it would go to the origin, but for the target, which is the client's: by it content is
+    /// kept and purged.
     pub request: Request,
+    /// The path and query that the origin will be asked for, where they are others; part of the key.
+    pub sent: Option<Arc<str>>,
     /// The rules of its route.
     pub rules: Arc<CacheRules>,
     /// Where the content comes from.
@@ -147,7 +150,7 @@ fn pass_reason(ask: &Ask, facts: &RequestFacts) -> Option<Forwarded> {
 impl Inner {
     fn answer(self: &Arc<Self>, ask: Ask, facts: RequestFacts) -> Reply {
         let now = self.clock.wall();
-        let (primary, uri) = self.primary_key(&ask.rules, &ask.request);
+        let (primary, uri) = self.primary_key(&ask);
         match self.look_up(&ask.rules.site, primary, &uri, ask.request.path(), &ask.request.fields) {
             Lookup::Object { object, key, purged } => {
                 self.answer_stored(ask, facts, primary, (key, object, purged), now, Source::Memory)
@@ -472,9 +475,11 @@ impl Inner {
     }
 
     /// The key of a request, and the URI in it.
-    pub(crate) fn primary_key(&self, rules: &CacheRules, request: &Request) -> (KeyHash, String) {
+    pub(crate) fn primary_key(&self, ask: &Ask) -> (KeyHash, String) {
+        let Ask { request, rules, sent, .. } = ask;
         let mut text = Vec::with_capacity(request.target.len() + request.authority.len() + 16);
-        rules.key_rule().write(target_of(request), &request.fields, &mut text);
+        let sent = sent.as_ref().map(|sent| sent.as_bytes());
+        rules.key_rule().write(target_of(request), &request.fields, sent, &mut text);
         let key = self.memory.key(&text);
         text.truncate(selvedge_cache::semantics::key::uri_of_key(&text).len());
         // Targets and authorities are ASCII.

@@ -2,7 +2,7 @@
 
 use super::memory::Lookup;
 use super::object::{Content, Object};
-use super::{Ask, Cache, CacheRules, Inner, pass_reason, without_scheme};
+use super::{Ask, Cache, CacheRules, Inner, pass_reason, target_of, without_scheme};
 use selvedge_cache::semantics::{RequestFacts, Reuse, RevalidateWhy, reuse};
 use selvedge_cache::stamps::{PurgeKind, PurgeScope};
 use selvedge_exchange::Request;
@@ -105,8 +105,9 @@ impl Cache {
 
     /// The URI of a request in its key, without the scheme: what a purge by URL names.
     pub fn uri_of(&self, rules: &CacheRules, request: &Request) -> String {
-        let (_, uri) = self.0.primary_key(rules, request);
-        without_scheme(&uri).to_string()
+        let mut uri = Vec::new();
+        rules.key_rule().write_uri(target_of(request), &mut uri);
+        without_scheme(&String::from_utf8_lossy(&uri)).to_string()
     }
 
     /// What would become of a request, without making it. Counts as no use.
@@ -116,7 +117,7 @@ impl Cache {
             &ask.request.fields,
             ask.rules.freshness.client_directives,
         );
-        let (primary, key) = self.0.primary_key(&ask.rules, &ask.request);
+        let (primary, key) = self.0.primary_key(&ask);
         if let Some(why) = pass_reason(&ask, &facts) {
             let reason = format!("the request goes past the cache ({})", why.as_str());
             return Inspected { key, decision: "bypass", reason, stored: None };

@@ -15,6 +15,8 @@ pub struct CacheRules {
     pub namespace: Arc<str>,
     /// The site with its namespace, which owns keys: `default/docs`.
     pub site: Arc<str>,
+    /// The group of servers that is asked, which is part of keys; none for the site's main one.
+    pub origin: Option<Arc<str>>,
     /// The name in Cache-Status.
     pub cache_name: Arc<str>,
     /// Whether anything is stored or served from store.
@@ -55,7 +57,7 @@ impl CacheRules {
 
     /// How keys are made.
     pub(crate) fn key_rule(&self) -> KeyRule<'_> {
-        KeyRule { policy: &self.key, site: &self.site }
+        KeyRule { policy: &self.key, site: &self.site, origin: self.origin.as_deref() }
     }
 
     /// Drops the cookies that are not to reach cache and clients.

@@ -24,6 +24,8 @@ pub enum Refusal {
     Loop,
     /// The method is one for another kind of server: 405.
     Method,
+    /// Its path can be read in more than one way: 400.
+    Path,
     /// It expects what cannot be met: 417.
     Expectation,
     /// No origin is configured for it: 404.
@@ -43,6 +45,7 @@ impl Refusal {
             Refusal::BodyTooLarge => "body_too_large",
             Refusal::Loop => "loop",
             Refusal::Method => "method",
+            Refusal::Path => "path",
             Refusal::Expectation => "expectation",
             Refusal::NoOrigin => "no_origin",
             Refusal::HeaderTooLarge => "header_too_large",
@@ -58,6 +61,7 @@ impl Refusal {
             Refusal::BodyTooLarge => 413,
             Refusal::Loop => 508,
             Refusal::Method => 405,
+            Refusal::Path => 400,
             Refusal::Expectation => 417,
             Refusal::NoOrigin => 404,
             Refusal::HeaderTooLarge => 431,
@@ -73,6 +77,7 @@ impl Refusal {
             Refusal::BodyTooLarge => "The request's content is too large.",
             Refusal::Loop => "The request came through here before.",
             Refusal::Method => "This method is not possible here.",
+            Refusal::Path => "The path has a dot segment that servers read differently.",
             Refusal::Expectation => "The expectation cannot be met.",
             Refusal::NoOrigin => "Nothing answers here.",
             Refusal::HeaderTooLarge => "The request's header is too large.",
@@ -84,9 +89,11 @@ impl Refusal {
             Refusal::UnknownHost | Refusal::NoOrigin => ProxyError::DestinationNotFound,
             Refusal::Address | Refusal::Credentials | Refusal::Rate => ProxyError::HttpRequestDenied,
             Refusal::Loop => ProxyError::ProxyLoopDetected,
-            Refusal::BodyTooLarge | Refusal::Method | Refusal::Expectation | Refusal::HeaderTooLarge => {
-                ProxyError::HttpRequestError
-            }
+            Refusal::BodyTooLarge
+            | Refusal::Method
+            | Refusal::Path
+            | Refusal::Expectation
+            | Refusal::HeaderTooLarge => ProxyError::HttpRequestError,
         }
     }
 

@@ -26,6 +26,8 @@ pub(super) struct Layered {
     pub(super) described: String,
     pub(super) cache: CachePolicy,
     pub(super) compress: Compression,
+    /// The group of servers that is asked; none for the site's main one.
+    pub(super) origin: Option<Arc<str>>,
 }
 
 impl Layered {
@@ -43,6 +45,7 @@ impl Layered {
             described: self.described.clone(),
             namespace: names.namespace.clone(),
             site: names.site.clone(),
+            origin: self.origin.clone(),
             cache_name: names.cache.clone(),
             enabled: cache.enabled.unwrap_or(true),
             key: cache.key.clone().unwrap_or_default(),

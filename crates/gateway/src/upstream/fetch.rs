@@ -21,8 +21,6 @@ use tokio::time::{Instant, timeout_at};
 /// How a request is sent.
 #[derive(Debug, Default)]
 pub struct FetchOptions {
-    /// Pass the request's Upgrade on. A 101 answer then has a tunnel.
-    pub upgrade: bool,
     /// Where interim responses other than 100 go. What does not fit at once is dropped.
     pub interim: Option<mpsc::Sender<Interim>>,
 }
@@ -62,8 +60,7 @@ impl<'a> Fetch<'a> {
         options: FetchOptions,
         due: Instant,
     ) -> Result<Self, FetchError> {
-        let mut wishes = strip_request(&mut request.fields);
-        wishes.upgrade = wishes.upgrade.filter(|_| options.upgrade);
+        let wishes = strip_request(&mut request.fields);
         if let Some(upgrade) = &wishes.upgrade {
             request.fields.set(name::UPGRADE, upgrade).map_err(bad_field)?;
         }

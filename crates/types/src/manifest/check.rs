@@ -220,7 +220,7 @@ impl Check<'_, '_> {
 
     /// A rule that waits for the response cannot change what was done before.
     fn response_rule(&mut self, policies: &Policies, below: Below<'_>) {
-        let Policies { cache, request_headers, rewrite, access, auth, rate_limit, .. } = policies;
+        let Policies { cache, request_headers, rewrite, access, auth, rate_limit, upgrade, .. } = policies;
         let too_late = [
             ("cache.key", cache.key.is_some()),
             ("cache.bypass", !cache.bypass.is_empty()),
@@ -233,6 +233,7 @@ impl Check<'_, '_> {
             ("access", access.is_some()),
             ("auth", auth.is_some()),
             ("rate_limit", !rate_limit.is_empty()),
+            ("upgrade", upgrade.is_some()),
         ];
         for (name, _) in too_late.iter().filter(|(_, set)| *set) {
             let help = "make the condition one on the request, or move it to a route";
