@@ -12,10 +12,11 @@ use crate::upstream::{OriginGroup, Upstream};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use selvedge_exchange::{Handler, Interim, Later, Reply, Request, Response};
-use selvedge_rt::Clock;
+use selvedge_rt::{Clock, read_operator_file};
 use selvedge_types::{Revision, Snapshot, Status};
 use std::collections::HashMap;
 use std::future::Future;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -255,10 +256,16 @@ impl Origin for OriginOnTheWay {
     }
 }
 
+/// The largest file of authorities that is read, in bytes: some four times a system's whole bundle.
+const AUTHORITIES_BYTES_MAX: u64 = 1 << 20;
+
 /// The authorities in the file that an origin names.
 fn authorities(path: Option<&str>) -> Result<Option<Bytes>, String> {
-    path.map(|path| std::fs::read(path).map(Bytes::from).map_err(|e| format!("cannot read {path}: {e}")))
-        .transpose()
+    let read = |path: &str| {
+        let read = read_operator_file(Path::new(path), AUTHORITIES_BYTES_MAX);
+        read.map(Bytes::from).map_err(|e| format!("cannot read {path}: {e}"))
+    };
+    path.map(read).transpose()
 }
 
 /// For a plane without sites.

@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn a_refusal_says_why() {
         let identity = Identity { name: "selvedge".into(), cluster: "c1".into() };
-        let id = super::super::request_id::RequestIds::new(1).draw();
+        let id = super::super::request_id::RequestIds::new(1, 2).draw();
         let response = Refusal::Loop.response(&identity, id);
         assert_eq!(response.status.code(), 508);
         assert_eq!(response.fields.get_str(name::PROXY_STATUS), Some("selvedge; error=proxy_loop_detected"));

@@ -1,19 +1,17 @@
 //! What holds for the requests of one route, with the rules that fit them: everything that can be decided
 //! before a request comes, decided.
 
+use super::answer::Refusal;
 use super::auth::Gate;
 use super::cache_rules::ResponseRule;
-use super::answer::Refusal;
 use super::cookies::{cookies, parameters, strip_cookies};
 use super::path::Matcher;
 use super::rate::{Pace, RateTable, TooMany};
 use super::render::{Changes, Parts};
 use crate::cache::CacheRules;
-use selvedge_exchange::{Request, Response};
 use selvedge_cache::semantics::canonical_target;
-use selvedge_types::resource::{
-    Access, Bypass, Glob, RateKey, Respond, Rewrite, Template, UpgradeProtocol,
-};
+use selvedge_exchange::{Request, Response};
+use selvedge_types::resource::{Access, Bypass, Glob, RateKey, Respond, Rewrite, Template, UpgradeProtocol};
 use selvedge_types::{FieldError, Fields, name};
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -77,7 +77,9 @@ fn leave_connection(request: &mut Request) -> Result<(), FieldError> {
 
 fn drop_listed(fields: &mut Fields) {
     let speaks_of_fields = |option: &&[u8]| {
-        !["close", "keep-alive", "te", "upgrade"].iter().any(|own| option.eq_ignore_ascii_case(own.as_bytes()))
+        !["close", "keep-alive", "te", "upgrade"]
+            .iter()
+            .any(|own| option.eq_ignore_ascii_case(own.as_bytes()))
     };
     let listed: Vec<Vec<u8>> =
         fields.members(name::CONNECTION).filter(speaks_of_fields).map(<[u8]>::to_vec).collect();
@@ -123,7 +125,10 @@ mod tests {
             ("Proxy-Connection: x|TE: gzip|a: 1|", "a: 1|"),
             ("Connection: close, X-Secret|x-secret: 1|a: 1|", "a: 1|"),
             ("Connection: Cookie|Cookie: a=1|", ""),
-            ("Connection: X-Forwarded-For, cdn-loop|X-Forwarded-For: 1|CDN-Loop: x|", "X-Forwarded-For: 1|CDN-Loop: x|"),
+            (
+                "Connection: X-Forwarded-For, cdn-loop|X-Forwarded-For: 1|CDN-Loop: x|",
+                "X-Forwarded-For: 1|CDN-Loop: x|",
+            ),
             ("Connection: transfer-encoding|Transfer-Encoding: gzip|", "Transfer-Encoding: gzip|"),
             ("Connection: TE|TE: trailers, deflate|", "te: trailers|"),
             ("TE: trailers|", "te: trailers|"),

@@ -21,7 +21,7 @@ impl SecretSource for Secrets {
 fn state() -> RouterState {
     RouterState {
         cluster: "c1".into(),
-        ids: Arc::new(RequestIds::new(1)),
+        ids: Arc::new(RequestIds::new(1, 2)),
         rates: Arc::new(RateTable::new(1000, 1)),
     }
 }
@@ -404,9 +404,7 @@ fn some_requests_end_here() {
     }
     let mut all = request("OPTIONS http://a/", "");
     all.target = "*".into();
-    assert!(
-        matches!(route(&router, all).outcome, Outcome::Answer(r) if r.status.code() == 204)
-    );
+    assert!(matches!(route(&router, all).outcome, Outcome::Answer(r) if r.status.code() == 204));
     let (counted, _) = forward(&router, "OPTIONS http://a/", "Max-Forwards: 3");
     assert_eq!(wire(&counted.fields), "max-forwards: 2|");
     forward(&router, "GET http://a/", "Expect: 100-Continue");
@@ -492,7 +490,12 @@ fn what_a_trusted_proxy_does_not_write_is_the_clients_and_dropped() {
     let header = "Forwarded: for=10.9.9.9;proto=https|X-Forwarded-For: 198.51.100.7";
     assert_eq!(
         told(&by_x, header),
-        ["for=198.51.100.7, for=192.0.2.1;host=\"a\";proto=http", "198.51.100.7, 192.0.2.1", "http", "198.51.100.7"]
+        [
+            "for=198.51.100.7, for=192.0.2.1;host=\"a\";proto=http",
+            "198.51.100.7, 192.0.2.1",
+            "http",
+            "198.51.100.7"
+        ]
     );
     let header = "X-Forwarded-For: 198.51.100.9|Forwarded: for=\"[2001:db8::1]:99\"";
     assert_eq!(answer(&by_forwarded, "GET http://a/", header).status.code(), 403);

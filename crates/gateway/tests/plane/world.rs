@@ -63,7 +63,6 @@ async fn answer(mut stream: TcpStream, name: &str, head: &str, count: Arc<Atomic
 /// A data plane.
 pub struct World {
     pub plane: Plane,
-    pub registry: Registry,
 }
 
 /// A response, all of it.
@@ -80,12 +79,8 @@ impl World {
         let options =
             CacheOptions { ram_bytes: 4 << 20, secret: [1; 32], seed: 1, collapsed_waiters_max: 100 };
         let cache = Cache::new(&options, None, clock.clone(), Arc::default(), tasks.clone(), &registry);
-        let seams = Seams {
-            net: Net::Real,
-            resolver: Arc::new(NoNames),
-            clock: clock.clone(),
-            tasks: tasks.clone(),
-        };
+        let seams =
+            Seams { net: Net::Real, resolver: Arc::new(NoNames), clock: clock.clone(), tasks: tasks.clone() };
         let roots = Arc::new(rustls::RootCertStore::empty());
         let metrics = UpstreamMetrics::new(&registry);
         let plane = Plane::new(PlaneParts {
@@ -95,7 +90,7 @@ impl World {
             traffic: Traffic::register(&registry),
             state: RouterState {
                 cluster: "c1".into(),
-                ids: Arc::new(RequestIds::new(1)),
+                ids: Arc::new(RequestIds::new(1, 2)),
                 rates: Arc::new(RateTable::new(1000, 1)),
             },
             clock,
@@ -104,7 +99,7 @@ impl World {
         let resources = manifest.apply_to(&Resources::default()).unwrap();
         let problems = plane.follow(&Snapshot::new(Revision(1), resources), &SystemSecrets);
         assert_eq!(problems, [""; 0]);
-        World { plane, registry }
+        World { plane }
     }
 
     /// Sends `METHOD target` for the host a.test, with header lines separated by `|`.

@@ -74,8 +74,9 @@ impl ApiState {
                 CacheScope::Prefix { site: site.to_string(), path: path.unwrap_or_else(plain) }
             }
             PurgeScope::Url { site, url } => {
-                let uri =
-                    self.find(url).map(|DryRun { ask, .. }| self.plane.cache().uri_of(&ask.rules, &ask.request));
+                let uri = self
+                    .find(url)
+                    .map(|DryRun { ask, .. }| self.plane.cache().uri_of(&ask.rules, &ask.request));
                 let plain = || url.split_once("://").map_or(url.as_str(), |(_, rest)| rest).to_string();
                 CacheScope::Url { site: site.to_string(), uri: uri.unwrap_or_else(plain) }
             }
@@ -192,11 +193,14 @@ impl CacheHandle for ApiCache {
             for (name, value) in &request.headers {
                 fields.append(name.as_bytes(), value.as_bytes()).map_err(|e| format!("{name}: {e}"))?;
             }
-            let Some(DryRun { ask, is_answered_here }) = self.plane.dry_run(url.request(method, fields)) else {
+            let Some(DryRun { ask, is_answered_here }) = self.plane.dry_run(url.request(method, fields))
+            else {
                 return Err("no site answers to it, or its path can be read in more than one way".into());
             };
             if is_answered_here {
-                return Err("the gateway answers it itself: a redirect or a fixed response of its route".into());
+                return Err(
+                    "the gateway answers it itself: a redirect or a fixed response of its route".into()
+                );
             }
             let rules = ask.rules.clone();
             let found = self.plane.cache().inspect(ask).await;

@@ -58,7 +58,8 @@ mod tests {
 
     #[test]
     fn protocols_that_carry_requests_are_refused() {
-        for (text, out) in [("websocket", "websocket"), ("WebSocket", "websocket"), ("echo/1.0", "echo/1.0")] {
+        for (text, out) in [("websocket", "websocket"), ("WebSocket", "websocket"), ("echo/1.0", "echo/1.0")]
+        {
             assert_eq!(UpgradeProtocol::parse_text(text).unwrap().to_string(), out);
         }
         for bad in ["", "a b", "a/", "/1", "a/b/c", "h2c", "H2C", "HTTP/2.0", "TLS/1.0", "h2", "*"] {
