@@ -3,16 +3,19 @@
 //! It follows snapshots: each is compiled aside and put in place at once; requests under way keep the one
 //! they began with.
 
-use crate::access_log::AccessLog;
+use crate::access_log::{AccessLog, Entry};
+use crate::busy::{Busy, Place};
 use crate::cache::origin::{FetchFailure, Origin};
 use crate::cache::{Ask, Cache};
-use crate::site::{About, Outcome, Passage, Router, RouterState, SecretSource, Way};
+use crate::site::{About, Outcome, Passage, Refusal, Router, RouterState, SecretSource, Way};
 use crate::traffic::{SiteTraffic, Traffic};
 use crate::upstream::{OriginGroup, Upstream};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use selvedge_exchange::{Handler, Interim, Later, Reply, Request, Response};
+use selvedge_observe::LimitCounters;
 use selvedge_rt::{Clock, read_operator_file};
+use selvedge_types::resource::Limits;
 use selvedge_types::{Revision, Snapshot, Status};
 use std::collections::HashMap;
 use std::future::Future;
@@ -32,6 +35,8 @@ pub struct PlaneParts {
     pub log: AccessLog,
     /// The sites' counters.
     pub traffic: Traffic,
+    /// Counts requests that are refused because too many are being answered.
+    pub limits: LimitCounters,
     /// What outlives a change of the configuration.
     pub state: RouterState,
     /// The node's clock.
@@ -45,6 +50,7 @@ pub struct Plane(Arc<Shared>);
 struct Shared {
     parts: PlaneParts,
     active: ArcSwap<Active>,
+    busy: Busy,
 }
 
 /// What would become of a request that may pass.
@@ -58,6 +64,8 @@ pub struct DryRun {
 /// A snapshot in force.
 struct Active {
     revision: Revision,
+    /// How many requests may be answered at once.
+    requests_max: u32,
     router: Router,
     /// In the router's order; what is wrong with a group that cannot be used.
     origins: Vec<Result<Arc<OriginGroup>, String>>,
@@ -71,9 +79,15 @@ impl Plane {
     pub fn new(parts: PlaneParts) -> Self {
         let (router, _) = Router::compile(&Snapshot::default(), parts.state.clone(), &NoSecrets);
         let nobody = parts.traffic.site("");
-        let active =
-            Active { revision: Revision(0), router, origins: Vec::new(), traffic: HashMap::new(), nobody };
-        Plane(Arc::new(Shared { parts, active: ArcSwap::from_pointee(active) }))
+        let active = Active {
+            revision: Revision(0),
+            requests_max: Limits::default().requests,
+            router,
+            origins: Vec::new(),
+            traffic: HashMap::new(),
+            nobody,
+        };
+        Plane(Arc::new(Shared { parts, active: ArcSwap::from_pointee(active), busy: Busy::default() }))
     }
 
     /// Serves by `snapshot` from now on. Returns what does not work as declared, for the log. Reads files;
@@ -94,6 +108,7 @@ impl Plane {
         };
         let active = Active {
             revision: snapshot.revision,
+            requests_max: snapshot.settings.limits.requests,
             router,
             origins,
             traffic: snapshot.sites.keys().map(site).collect(),
@@ -141,44 +156,47 @@ impl Handler for Plane {
         let parts = &self.0.parts;
         let begun = parts.clock.monotonic();
         let active = self.0.active.load();
-        let entrance = active.router.enter(&mut request);
+        let mut entrance = active.router.enter(&mut request);
+        let place = self.0.busy.admit(active.requests_max);
+        if place.is_none() {
+            parts.limits.reached("requests");
+            entrance.refuse(Refusal::Busy);
+        }
         let mut line = parts.log.begin(&request);
         let routed = active.router.route(request, entrance, begun);
         if let Some(line) = &mut line {
             line.routed(&routed.about);
         }
         let traffic = active.traffic_of(&routed.about);
+        let answering = Answering { traffic: traffic.clone(), line, begun, place };
         let (request, passage) = match routed.outcome {
-            Outcome::Answer(response) => {
-                return Reply::Now(self.done(response, None, &traffic, line, begun));
-            }
+            Outcome::Answer(response) => return Reply::Now(self.done(response, None, answering)),
             Outcome::Forward(request, passage) => (request, passage),
         };
-        let ask = ask(request, &passage, active.origins.get(passage.origin), traffic.clone());
+        let ask = ask(request, &passage, active.origins.get(passage.origin), traffic);
         match parts.cache.handle(ask) {
-            Reply::Now(response) => Reply::Now(self.done(response, Some(&passage), &traffic, line, begun)),
+            Reply::Now(response) => Reply::Now(self.done(response, Some(&passage), answering)),
             Reply::Later(Later { response, interim }) => {
                 let plane = self.clone();
-                let response = Box::pin(async move {
-                    let response = response.await;
-                    plane.done(response, Some(&passage), &traffic, line, begun)
-                });
+                let response = Box::pin(async move { plane.done(response.await, Some(&passage), answering) });
                 Reply::Later(Later { response, interim })
             }
         }
     }
 }
 
+/// What is kept of a request until it is answered.
+struct Answering {
+    traffic: Arc<SiteTraffic>,
+    line: Option<Entry>,
+    begun: Duration,
+    place: Option<Place>,
+}
+
 impl Plane {
     /// The last touches to a response: the route's changes, the counters, the log.
-    fn done(
-        &self,
-        mut response: Response,
-        passage: Option<&Passage>,
-        traffic: &Arc<SiteTraffic>,
-        line: Option<crate::access_log::Entry>,
-        begun: Duration,
-    ) -> Response {
+    fn done(&self, mut response: Response, passage: Option<&Passage>, answering: Answering) -> Response {
+        let Answering { traffic, line, begun, place } = answering;
         if let Some(passage) = passage.filter(|p| p.changes_responses())
             && passage.finish(&mut response).is_err()
         {
@@ -186,7 +204,8 @@ impl Plane {
                 Response::text(Status::INTERNAL_SERVER_ERROR, "the response's header became too large\n");
         }
         let status = response.status.code();
-        response.finish = Some(traffic.answered(status, response.source, begun, &self.0.parts.clock));
+        let clock = &self.0.parts.clock;
+        response.finish = Some(traffic.answered(status, response.source, begun, clock, place));
         if let Some(line) = line {
             line.attach(&mut response);
         }

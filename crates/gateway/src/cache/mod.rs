@@ -442,7 +442,7 @@ impl Inner {
         if !stamps.may_cover(flight.began()) {
             return false;
         }
-        let (_, uri) = self.primary_key(&order.rules, &order.request);
+        let uri = uri_of(&order.rules, &order.request);
         let scopes = stamps.hasher.of_uri(&order.rules.site, without_scheme(&uri), order.request.path());
         stamps.covering(scopes.chain(flight.labels().iter().copied()), flight.began()).is_some()
     }
@@ -507,9 +507,9 @@ impl Inner {
     /// The answer from memory to a request that waited for another variant.
     fn stored_meanwhile(self: &Arc<Self>, order: &Order, why: Forwarded) -> Option<Response> {
         let now = self.clock.wall();
-        let (primary, uri) = self.primary_key(&order.rules, &order.request);
         let request = &order.request;
-        let found = self.look_up(&order.rules.site, primary, &uri, request.path(), &request.fields);
+        let uri = uri_of(&order.rules, request);
+        let found = self.look_up(&order.rules.site, order.primary, &uri, request.path(), &request.fields);
         let Lookup::Object { object, key, purged: None } = found else { return None };
         let Reuse::Fresh { age, ttl_left } = reuse(&object.freshness, &order.facts, now) else { return None };
         let mut status = CacheStatus::forwarded(why);
@@ -567,6 +567,14 @@ pub(crate) fn target_of(request: &Request) -> Target<'_> {
         authority: request.authority.as_bytes(),
         path_and_query: request.target.as_bytes(),
     }
+}
+
+/// The URI in a request's key.
+fn uri_of(rules: &CacheRules, request: &Request) -> String {
+    let mut uri = Vec::with_capacity(request.target.len() + request.authority.len() + 16);
+    rules.key_rule().write_uri(target_of(request), &mut uri);
+    // Targets and authorities are ASCII.
+    String::from_utf8(uri).unwrap_or_default()
 }
 
 fn without_scheme(uri: &str) -> &str {

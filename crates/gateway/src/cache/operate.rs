@@ -2,7 +2,7 @@
 
 use super::memory::Lookup;
 use super::object::{Content, Object};
-use super::{Ask, Cache, CacheRules, Inner, pass_reason, target_of, without_scheme};
+use super::{Ask, Cache, CacheRules, Inner, pass_reason, uri_of, without_scheme};
 use selvedge_cache::semantics::{RequestFacts, Reuse, RevalidateWhy, reuse};
 use selvedge_cache::stamps::{PurgeKind, PurgeScope, Purged};
 use selvedge_exchange::Request;
@@ -109,9 +109,7 @@ impl Cache {
 
     /// The URI of a request in its key, without the scheme: what a purge by URL names.
     pub fn uri_of(&self, rules: &CacheRules, request: &Request) -> String {
-        let mut uri = Vec::new();
-        rules.key_rule().write_uri(target_of(request), &mut uri);
-        without_scheme(&String::from_utf8_lossy(&uri)).to_string()
+        without_scheme(&uri_of(rules, request)).to_string()
     }
 
     /// What would become of a request, without making it. Counts as no use.

@@ -23,6 +23,9 @@ pub struct CacheRules {
     pub enabled: bool,
     /// What requests are told apart by.
     pub key: CacheKey,
+    /// Whether, in all of the site, the key of what is stored for a URI follows from the URI: no fields count,
+    /// one group of servers is asked, and nothing is rewritten.
+    pub keys_by_uri: bool,
     /// How long responses are kept.
     pub freshness: FreshnessPolicy,
     /// Tags that stored responses get besides their own.

@@ -117,6 +117,7 @@ fn rules() -> CacheRules {
         cache_name: "selvedge".into(),
         enabled: true,
         key: CacheKey::default(),
+        keys_by_uri: true,
         freshness: FreshnessPolicy::default(),
         tags: Vec::new(),
         expose_tags: false,

@@ -20,6 +20,8 @@ pub enum Refusal {
     Rate,
     /// The content is too large: 413.
     BodyTooLarge,
+    /// As many requests as may be are being answered: 503.
+    Busy,
     /// It came through here before: 508.
     Loop,
     /// The method is one for another kind of server: 405.
@@ -43,6 +45,7 @@ impl Refusal {
             Refusal::Credentials => "credentials",
             Refusal::Rate => "rate",
             Refusal::BodyTooLarge => "body_too_large",
+            Refusal::Busy => "busy",
             Refusal::Loop => "loop",
             Refusal::Method => "method",
             Refusal::Path => "path",
@@ -59,6 +62,7 @@ impl Refusal {
             Refusal::Credentials => 401,
             Refusal::Rate => 429,
             Refusal::BodyTooLarge => 413,
+            Refusal::Busy => 503,
             Refusal::Loop => 508,
             Refusal::Method => 405,
             Refusal::Path => 400,
@@ -75,6 +79,7 @@ impl Refusal {
             Refusal::Credentials => "Credentials are needed.",
             Refusal::Rate => "Too many requests. Try again later.",
             Refusal::BodyTooLarge => "The request's content is too large.",
+            Refusal::Busy => "Too many requests are being answered. Try again soon.",
             Refusal::Loop => "The request came through here before.",
             Refusal::Method => "This method is not possible here.",
             Refusal::Path => "The path has a dot segment that servers read differently.",
@@ -87,7 +92,9 @@ impl Refusal {
     const fn proxy_error(self) -> ProxyError {
         match self {
             Refusal::UnknownHost | Refusal::NoOrigin => ProxyError::DestinationNotFound,
-            Refusal::Address | Refusal::Credentials | Refusal::Rate => ProxyError::HttpRequestDenied,
+            Refusal::Address | Refusal::Credentials | Refusal::Rate | Refusal::Busy => {
+                ProxyError::HttpRequestDenied
+            }
             Refusal::Loop => ProxyError::ProxyLoopDetected,
             Refusal::BodyTooLarge
             | Refusal::Method

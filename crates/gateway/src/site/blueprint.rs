@@ -1,7 +1,7 @@
 //! A site with its rules and secrets read, from which what holds for a request is made: the site's policies,
 //! the route's on top, then those of every rule that fits, in the order written.
 
-use super::cache_rules::{Layered, Refiner, ResponseRule, SiteNames};
+use super::cache_rules::{Layered, Refiner, ResponseRule, SiteNames, origin_of};
 use super::compile::LevelGate;
 use super::condition::{RequestCondition, ResponseCondition};
 use super::effective::{Action, BypassTest, Effective, Limit};
@@ -184,12 +184,6 @@ impl Blueprint {
             None => origin(&OriginName::default()),
         }
     }
-}
-
-/// The group of servers that a route goes to, if it is not the site's main one.
-fn origin_of(route: Option<&Route>) -> Option<Arc<str>> {
-    let Some(Destination::Origin(name)) = route?.to.as_ref() else { return None };
-    (*name != OriginName::default()).then(|| name.as_str().into())
 }
 
 fn join_patterns(route: &Route) -> String {

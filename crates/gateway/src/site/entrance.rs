@@ -24,6 +24,11 @@ impl Entrance {
         let refusal = enter(request, trusted, &origination).err();
         Entrance { origination, id, refusal }
     }
+
+    /// Has the request refused, whatever it asks for.
+    pub fn refuse(&mut self, why: Refusal) {
+        self.refusal = Some(why);
+    }
 }
 
 fn enter(request: &mut Request, trusted: &Trusted, origination: &Origination) -> Result<(), Refusal> {

@@ -4,7 +4,7 @@ use super::answer::{Refusal, fixed, options, redirect};
 use super::auth::Gate;
 use super::blueprint::{Blueprint, SiteRule};
 use super::body::limited;
-use super::cache_rules::SiteNames;
+use super::cache_rules::{SiteNames, keys_by_uri};
 use super::compile::{CompiledSite, LevelGate, Match};
 use super::effective::{Action, Effective};
 use super::entrance::Entrance;
@@ -225,6 +225,7 @@ impl Router {
                 namespace: id.namespace.as_str().into(),
                 site: id.to_string().into(),
                 cache: self.identity.name.clone(),
+                keys_by_uri: keys_by_uri(site),
             },
             site_gate: gate(&site.policies),
             route_gates: site.route.iter().map(|route| gate(&route.policies)).collect(),

@@ -1,6 +1,7 @@
 //! What a request loses before anything is decided about it.
 
-use super::world::{Origin, World};
+use super::world::{Origin, World, request, told};
+use selvedge_exchange::Handler;
 
 const FRESH: &str = "Cache-Control: max-age=600|";
 
@@ -42,4 +43,19 @@ async fn a_request_to_switch_to_what_is_not_allowed_is_an_ordinary_one() {
     let switched = world.ask("GET /", "Connection: Upgrade|Upgrade: websocket").await;
     assert!(switched.body.to_ascii_lowercase().contains("upgrade: websocket\r\n"), "{}", switched.body);
     assert!(switched.cache.contains("fwd=bypass"), "{}", switched.cache);
+}
+
+#[tokio::test]
+async fn more_requests_at_once_than_may_be_get_503() {
+    let origin = Origin::start("o", FRESH).await;
+    let world = World::new(&format!(
+        "[settings.limits]\nrequests = 1\n[site.a]\nhosts = \"*\"\norigin = \"http://{}\"",
+        origin.addr
+    ));
+    let first = world.plane.handle(request("GET /", ""));
+    assert_eq!(world.ask("GET /", "").await.status, 503);
+    let metrics = world.registry.encode();
+    assert!(metrics.contains("selvedge_limit_reached_total{limit=\"requests\"} 1\n"), "{metrics}");
+    assert_eq!(told(first.wait().await).await.status, 200);
+    assert_eq!(world.ask("GET /", "").await.status, 200);
 }

@@ -46,6 +46,20 @@ async fn one_url_sent_as_another_target_is_kept_apart() {
 }
 
 #[tokio::test]
+async fn an_unsafe_request_invalidates_its_url_wherever_it_and_what_is_stored_come_from() {
+    let (main, other) = (Origin::start("main", FRESH).await, Origin::start("other", FRESH).await);
+    let world = World::new(&format!(
+        "[site.a]\nhosts = \"*\"\norigin = \"http://{}\"\norigins = {{ w = \"http://{}\" }}\n\
+         rewrite = {{ add_prefix = \"/v1\" }}\n\
+         [[site.a.route]]\npath = \"*\"\nmethods = [\"PUT\"]\nto = \"origin:w\"",
+        main.addr, other.addr
+    ));
+    assert!(world.ask("GET /x", "").await.body.contains("GET /v1/x "));
+    assert!(world.ask("PUT /%78", "").await.body.starts_with("other 1\nPUT /v1/x "));
+    assert!(world.ask("GET /x", "").await.body.starts_with("main 2\n"));
+}
+
+#[tokio::test]
 async fn every_spelling_of_a_path_is_one_object() {
     let origin = Origin::start("o", FRESH).await;
     let world = World::new(&format!("[site.a]\nhosts = \"*\"\norigin = \"http://{}\"", origin.addr));

@@ -63,6 +63,7 @@ async fn answer(mut stream: TcpStream, name: &str, head: &str, count: Arc<Atomic
 /// A data plane.
 pub struct World {
     pub plane: Plane,
+    pub registry: Registry,
 }
 
 /// A response, all of it.
@@ -88,6 +89,7 @@ impl World {
             upstream: Upstream::start(seams, roots, metrics, Rng::from_seed(1)),
             log: AccessLog::start(&LogOptions::default(), None, clock.clone(), &tasks, &registry),
             traffic: Traffic::register(&registry),
+            limits: registry.limits(),
             state: RouterState {
                 cluster: "c1".into(),
                 ids: Arc::new(RequestIds::new(1, 2)),
@@ -99,7 +101,7 @@ impl World {
         let resources = manifest.apply_to(&Resources::default()).unwrap();
         let problems = plane.follow(&Snapshot::new(Revision(1), resources), &SystemSecrets);
         assert_eq!(problems, [""; 0]);
-        World { plane }
+        World { plane, registry }
     }
 
     /// Sends `METHOD target` for the host a.test, with header lines separated by `|`.

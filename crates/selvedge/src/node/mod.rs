@@ -154,6 +154,7 @@ impl Config {
             upstream,
             log,
             traffic: Traffic::register(&registry),
+            limits: registry.limits(),
             state: RouterState {
                 cluster: identity.cluster.as_str().into(),
                 ids: Arc::new({

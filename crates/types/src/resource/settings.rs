@@ -61,6 +61,7 @@ pub enum ProxyField {
 #[serde(default)]
 pub struct CacheSizes {
     /// Memory for responses, with what the cache itself needs for them.
+    #[schemars(extend("formatMinimum" = "1MiB"))]
     pub ram: ByteSize,
     /// Disk space in the node's data directory. `0B` turns the disk tier off.
     pub disk: ByteSize,
@@ -83,6 +84,7 @@ pub struct AccessLog {
     /// The file, with `to = "file"`; relative to the data directory.
     pub path: String,
     /// The size at which a new file is begun.
+    #[schemars(extend("formatMinimum" = "4KiB"))]
     pub rotate_size: ByteSize,
     /// How many old files are kept.
     #[schemars(range(max = 1000))]

@@ -39,7 +39,8 @@ impl Text for UpgradeProtocol {
     fn parse_text(text: &str) -> Result<Self, TextError> {
         let lower = text.to_ascii_lowercase();
         let (name, version) = lower.split_once('/').map_or((&*lower, None), |(n, v)| (n, Some(v)));
-        if !is_token(name.as_bytes()) || version.is_some_and(|v| !is_token(v.as_bytes())) || text.len() > 64 {
+        let is_name = is_token(name.as_bytes()) && name.starts_with(|c: char| c.is_ascii_alphanumeric());
+        if !is_name || version.is_some_and(|v| !is_token(v.as_bytes())) || text.len() > 64 {
             let help = "write the name that stands in Upgrade, such as `websocket`";
             return Err(TextError::new(format!("`{text}` is not the name of a protocol"), help));
         }
