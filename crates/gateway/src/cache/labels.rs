@@ -54,11 +54,10 @@ impl Inner {
 
     fn invalidate_uri(&self, rules: &CacheRules, target: Target<'_>, at: selvedge_types::Hlc) {
         let mut text = Vec::new();
-        rules.key_rule().write(target, &Fields::new(), &mut text);
+        rules.key_rule().write(target, &Fields::new(), None, &mut text);
         // What is not stored and not on its way needs no stamp, so that such requests do not pile them up.
         let key = self.memory.key(&text);
-        let keyed_by_uri = rules.key.headers.is_empty() && rules.key.cookies.is_empty();
-        if keyed_by_uri && !self.has(key) && !self.flights.is_under_way(key) {
+        if rules.keys_by_uri && !self.has(key) && !self.flights.is_under_way(key) {
             return;
         }
         let uri = String::from_utf8_lossy(selvedge_cache::semantics::key::uri_of_key(&text)).into_owned();

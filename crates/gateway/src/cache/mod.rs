@@ -69,8 +69,11 @@ pub struct CacheOptions {
 
 /// A request for the cache, with everything that the site layer decided about it.
 pub struct Ask {
-    /// The request as it would go to the origin.
+    /// The request as it would go to the origin, but for the target, which is the client's: by it content is
+    /// kept and purged.
     pub request: Request,
+    /// The path and query that the origin will be asked for, where they are others; part of the key.
+    pub sent: Option<Arc<str>>,
     /// The rules of its route.
     pub rules: Arc<CacheRules>,
     /// Where the content comes from.
@@ -159,7 +162,7 @@ fn pass_reason(ask: &Ask, facts: &RequestFacts) -> Option<Forwarded> {
 impl Inner {
     fn answer(self: &Arc<Self>, ask: Ask, facts: RequestFacts) -> Reply {
         let now = self.clock.wall();
-        let (primary, uri) = self.primary_key(&ask.rules, &ask.request);
+        let (primary, uri) = self.primary_key(&ask);
         match self.look_up(&ask.rules.site, primary, &uri, ask.request.path(), &ask.request.fields) {
             Lookup::Object { object, key, purged } => {
                 self.answer_stored(ask, facts, primary, (key, object, purged), now, Source::Memory)
@@ -439,7 +442,7 @@ impl Inner {
         if !stamps.may_cover(flight.began()) {
             return false;
         }
-        let (_, uri) = self.primary_key(&order.rules, &order.request);
+        let uri = uri_of(&order.rules, &order.request);
         let scopes = stamps.hasher.of_uri(&order.rules.site, without_scheme(&uri), order.request.path());
         stamps.covering(scopes.chain(flight.labels().iter().copied()), flight.began()).is_some()
     }
@@ -504,9 +507,9 @@ impl Inner {
     /// The answer from memory to a request that waited for another variant.
     fn stored_meanwhile(self: &Arc<Self>, order: &Order, why: Forwarded) -> Option<Response> {
         let now = self.clock.wall();
-        let (primary, uri) = self.primary_key(&order.rules, &order.request);
         let request = &order.request;
-        let found = self.look_up(&order.rules.site, primary, &uri, request.path(), &request.fields);
+        let uri = uri_of(&order.rules, request);
+        let found = self.look_up(&order.rules.site, order.primary, &uri, request.path(), &request.fields);
         let Lookup::Object { object, key, purged: None } = found else { return None };
         let Reuse::Fresh { age, ttl_left } = reuse(&object.freshness, &order.facts, now) else { return None };
         let mut status = CacheStatus::forwarded(why);
@@ -517,9 +520,11 @@ impl Inner {
     }
 
     /// The key of a request, and the URI in it.
-    pub(crate) fn primary_key(&self, rules: &CacheRules, request: &Request) -> (KeyHash, String) {
+    pub(crate) fn primary_key(&self, ask: &Ask) -> (KeyHash, String) {
+        let Ask { request, rules, sent, .. } = ask;
         let mut text = Vec::with_capacity(request.target.len() + request.authority.len() + 16);
-        rules.key_rule().write(target_of(request), &request.fields, &mut text);
+        let sent = sent.as_ref().map(|sent| sent.as_bytes());
+        rules.key_rule().write(target_of(request), &request.fields, sent, &mut text);
         let key = self.memory.key(&text);
         text.truncate(selvedge_cache::semantics::key::uri_of_key(&text).len());
         // Targets and authorities are ASCII.
@@ -562,6 +567,14 @@ pub(crate) fn target_of(request: &Request) -> Target<'_> {
         authority: request.authority.as_bytes(),
         path_and_query: request.target.as_bytes(),
     }
+}
+
+/// The URI in a request's key.
+fn uri_of(rules: &CacheRules, request: &Request) -> String {
+    let mut uri = Vec::with_capacity(request.target.len() + request.authority.len() + 16);
+    rules.key_rule().write_uri(target_of(request), &mut uri);
+    // Targets and authorities are ASCII.
+    String::from_utf8(uri).unwrap_or_default()
 }
 
 fn without_scheme(uri: &str) -> &str {

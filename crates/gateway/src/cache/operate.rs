@@ -2,7 +2,7 @@
 
 use super::memory::Lookup;
 use super::object::Object;
-use super::{Ask, Cache, CacheRules, Inner, pass_reason, without_scheme};
+use super::{Ask, Cache, CacheRules, Inner, pass_reason, uri_of, without_scheme};
 use selvedge_cache::semantics::{RequestFacts, Reuse, RevalidateWhy, reuse};
 use selvedge_cache::stamps::{PurgeKind, PurgeScope, Purged};
 use selvedge_exchange::Request;
@@ -109,8 +109,7 @@ impl Cache {
 
     /// The URI of a request in its key, without the scheme: what a purge by URL names.
     pub fn uri_of(&self, rules: &CacheRules, request: &Request) -> String {
-        let (_, uri) = self.0.primary_key(rules, request);
-        without_scheme(&uri).to_string()
+        without_scheme(&uri_of(rules, request)).to_string()
     }
 
     /// What would become of a request, without making it. Counts as no use.
@@ -120,7 +119,7 @@ impl Cache {
             &ask.request.fields,
             ask.rules.freshness.client_directives,
         );
-        let (primary, key) = self.0.primary_key(&ask.rules, &ask.request);
+        let (primary, key) = self.0.primary_key(&ask);
         if let Some(why) = pass_reason(&ask, &facts) {
             let reason = format!("the request goes past the cache ({})", why.as_str());
             return Inspected { key, decision: "bypass", reason, stored: None };

@@ -113,9 +113,11 @@ fn rules() -> CacheRules {
         described: "test".into(),
         namespace: "default".into(),
         site: "default/test".into(),
+        origin: None,
         cache_name: "selvedge".into(),
         enabled: true,
         key: CacheKey::default(),
+        keys_by_uri: true,
         freshness: FreshnessPolicy::default(),
         tags: Vec::new(),
         expose_tags: false,
@@ -164,6 +166,7 @@ impl World {
     fn ask(&self, method: &str, target: &str, head: &str) -> Reply {
         let addr = "127.0.0.1:1".parse().unwrap();
         self.cache.handle(Ask {
+            sent: None,
             request: Request {
                 method: Method::parse(method.as_bytes()).unwrap(),
                 scheme: Scheme::Http,

@@ -154,9 +154,13 @@ impl Config {
             upstream,
             log,
             traffic: Traffic::register(&registry),
+            limits: registry.limits(),
             state: RouterState {
                 cluster: identity.cluster.as_str().into(),
-                ids: Arc::new(RequestIds::new(rng.branch("request ids").next_u64())),
+                ids: Arc::new({
+                    let mut rng = rng.branch("request ids");
+                    RequestIds::new(rng.next_u64(), rng.next_u64())
+                }),
                 rates: Arc::new(RateTable::new(
                     settings.limits.rate_limit_keys,
                     rng.branch("rate limits").next_u64(),
