@@ -3,7 +3,7 @@
 use super::heat::{Heat, Rebase};
 use super::ranked::Tag;
 
-/// How many heats are remembered for each entry of the cache.
+/// How many heats are remembered for each entry of the cache, unless told otherwise.
 const FOR_EACH_ENTRY: usize = 4;
 
 /// How many heats share a place: one must go if there is one more.
@@ -25,15 +25,22 @@ struct Memory {
 ///
 /// Another key with the same 31-bit tag is taken for the same: with a million entries about one key in 500
 /// inherits a stranger's heat, which harms nothing but that key's rank.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct History {
     buckets: Vec<Bucket>,
+    /// Heats for each entry of the cache.
+    for_each: usize,
 }
 
 impl History {
     /// A history for so many entries of the cache.
     pub(super) fn new(entries: usize) -> Self {
-        History { buckets: vec![Bucket::default(); buckets_for(entries)] }
+        History::with(entries, FOR_EACH_ENTRY)
+    }
+
+    /// A history of `for_each` heats for each of so many entries of the cache.
+    pub(super) fn with(entries: usize, for_each: usize) -> Self {
+        History { buckets: vec![Bucket::default(); buckets_for(entries, for_each)], for_each }
     }
 
     /// The heat of this tag, which is then forgotten.
@@ -55,10 +62,10 @@ impl History {
 
     /// Grows if the cache has more entries than this history is made for.
     pub(super) fn fit(&mut self, entries: usize) {
-        if buckets_for(entries) > self.buckets.len() {
-            let old = std::mem::take(self);
-            self.buckets = vec![Bucket::default(); buckets_for(entries)];
-            for memory in old.buckets.into_iter().flatten() {
+        let needed = buckets_for(entries, self.for_each);
+        if needed > self.buckets.len() {
+            let old = std::mem::replace(&mut self.buckets, vec![Bucket::default(); needed]);
+            for memory in old.into_iter().flatten() {
                 self.put(memory.tag, memory.heat);
             }
         }
@@ -83,8 +90,8 @@ impl History {
 }
 
 /// A power of two.
-fn buckets_for(entries: usize) -> usize {
-    let buckets = entries.saturating_mul(FOR_EACH_ENTRY).div_ceil(WAYS);
+fn buckets_for(entries: usize, for_each: usize) -> usize {
+    let buckets = entries.saturating_mul(for_each).div_ceil(WAYS);
     buckets.clamp(BUCKETS_MIN, BUCKETS_MAX).next_power_of_two()
 }
 
@@ -130,6 +137,6 @@ mod tests {
 
     #[test]
     fn its_size_has_a_limit() {
-        assert_eq!(buckets_for(usize::MAX), BUCKETS_MAX);
+        assert_eq!(buckets_for(usize::MAX, 1), BUCKETS_MAX);
     }
 }

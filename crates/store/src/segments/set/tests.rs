@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::segments::record::{BLOCK, Head, NewRecord};
-use crate::segments::write::keep_hit;
 use selvedge_types::Hlc;
 
 const SMALL: Options = Options {
@@ -13,13 +12,13 @@ const SMALL: Options = Options {
     queue_bytes_max: 1 << 20,
     queue_max: 100,
     reads_max: 4,
-    rewrite_percent: 50,
+    stamps_max: 1000,
     retry_after: std::time::Duration::from_secs(1),
     retry_after_max: std::time::Duration::from_secs(8),
 };
 
 fn open(disk: &Disk, options: Options) -> (Segments, Opened) {
-    Segments::open(disk.clone(), options, Rng::from_seed(1), keep_hit()).unwrap()
+    Segments::open(disk.clone(), options, Rng::from_seed(1)).unwrap()
 }
 
 fn key(i: u32) -> Key {
@@ -27,8 +26,8 @@ fn key(i: u32) -> Key {
 }
 
 fn record(i: u32, body_len: usize) -> NewRecord {
-    let head = Head { key: key(i), fetched: Hlc::from_bits(u64::from(i)), group: 1, note: 2 };
-    NewRecord { head, meta: format!("meta {i}").into(), body: vec![(i % 256) as u8; body_len].into() }
+    let head = Head { key: key(i), fetched: Hlc::from_bits(u64::from(i) + 1), kind: Kind::Object, note: 2 };
+    NewRecord { head, meta: format!("meta {i}").into(), body: vec![(i % 256) as u8; body_len].into(), asked: true }
 }
 
 fn get(segments: &Segments, i: u32) -> Option<Found> {
@@ -87,7 +86,9 @@ fn contents_survive_a_restart_with_the_newest_version_of_each() {
     let dir = tempfile::tempdir().unwrap();
     let disk = Disk::real(dir.path()).unwrap();
     let (segments, _) = open(&disk, SMALL);
-    (0..300).for_each(|i| segments.write(&[record(i, 1000)]).unwrap());
+    for i in 0..300 {
+        segments.write(&[record(i, 1000)]).unwrap();
+    }
     let mut newer = record(7, 20);
     newer.head.note = 99;
     segments.write(&[newer]).unwrap();
@@ -138,7 +139,9 @@ fn the_number_of_objects_is_bounded_too() {
     let dir = tempfile::tempdir().unwrap();
     let disk = Disk::real(dir.path()).unwrap();
     let (segments, _) = open(&disk, Options { entries_max: 1000, ..SMALL });
-    (0..5000).for_each(|i| segments.write(&[record(i, 10)]).unwrap());
+    for i in 0..5000 {
+        segments.write(&[record(i, 10)]).unwrap();
+    }
     assert!(segments.index().len() <= 1500, "{}", segments.index().len());
 }
 
@@ -171,8 +174,8 @@ fn measure_a_million_objects() {
     for batch in 0..10_000u64 {
         let records: Vec<NewRecord> = (0..100)
             .map(|i| {
-                let head = Head { key: spread(batch * 100 + i), fetched: Hlc::ZERO, group: 0, note: 0 };
-                NewRecord { head, meta: vec![1; 200].into(), body: vec![2; 1024].into() }
+                let head = Head { key: spread(batch * 100 + i), fetched: Hlc::from_bits(1), kind: Kind::Object, note: 0 };
+                NewRecord { head, meta: vec![1; 200].into(), body: vec![2; 1024].into(), asked: true }
             })
             .collect();
         segments.write(&records).unwrap();
