@@ -29,7 +29,7 @@ mod sliced;
 mod tests;
 
 use fill::{Answer, Order};
-use flight::{Flight, Head};
+use flight::{Flight, Head, Reader};
 use flights::{Flights, Joined};
 use memory::{Lookup, Memory};
 use metrics::CacheMetrics;
@@ -356,6 +356,8 @@ impl Inner {
                 Joined::Follow(flight) => (flight, false),
                 Joined::Alone => break,
             };
+            // From now on the fetch stays within reach of who waits for it.
+            let reader = flight.reader(0);
             let (private, own) = oneshot::channel();
             if lead {
                 let theirs = Order {
@@ -370,7 +372,7 @@ impl Inner {
                 self.tasks.spawn("cache fill", OnEnd::Forget, work);
             }
             match flight.head().await {
-                Head::Shared(answer) => match self.response_for(&answer, &flight, &order, key, why, lead) {
+                Head::Shared(answer) => match self.response_for(&answer, reader, &order, key, why, lead) {
                     Ok(response) => return response,
                     Err(variant) => {
                         // It is another variant than this request gets.
@@ -410,7 +412,7 @@ impl Inner {
     fn response_for(
         self: &Arc<Self>,
         answer: &Answer,
-        flight: &fill::SharedFlight,
+        reader: Reader<Answer>,
         order: &Order,
         key: KeyHash,
         why: Forwarded,
@@ -434,7 +436,7 @@ impl Inner {
                 let age = new.freshness.age(now);
                 let source = if lead { Source::Miss } else { Source::Collapsed };
                 let how = How { status, age: (!age.is_zero() || !lead).then_some(age), source };
-                return Ok(self.serve_new(new, flight, &asked, how).unwrap_or_else(|_| unreadable()));
+                return Ok(self.serve_new(new, reader, &asked, how).unwrap_or_else(|_| unreadable()));
             }
             Answer::Revalidated(object) => {
                 status.forward_status = Some(Status::NOT_MODIFIED);

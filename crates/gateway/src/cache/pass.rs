@@ -138,7 +138,12 @@ impl Inner {
         };
         let Some(keeper) = keeper else { return false };
         let body = std::mem::take(&mut response.body);
-        response.body = Body::Stream(Box::new(Kept { body, keeper: Some(keeper) }));
+        let left = body.length();
+        let mut kept = Kept { body, keeper: Some(keeper), left };
+        if left == Some(0) {
+            kept.finish();
+        }
+        response.body = Body::Stream(Box::new(kept));
         true
     }
 
@@ -180,10 +185,20 @@ enum Tee {
     Part(PartKeeper),
 }
 
-/// Content that is kept as it passes.
+/// Content that is kept as it passes, and stored before its last bytes are passed on.
 struct Kept {
     body: Body,
     keeper: Option<Tee>,
+    /// How many bytes are to come, if that is known.
+    left: Option<u64>,
+}
+
+impl Kept {
+    fn finish(&mut self) {
+        if let Some(Tee::Whole(keeper)) = self.keeper.take() {
+            keeper.finish();
+        }
+    }
 }
 
 impl BodyStream for Kept {
@@ -199,15 +214,14 @@ impl BodyStream for Kept {
                     }
                     None => false,
                 };
+                self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
                 if full {
                     self.keeper = None;
+                } else if self.left == Some(0) {
+                    self.finish();
                 }
             }
-            Some(Ok(Frame::Trailers(_))) | None => {
-                if let Some(Tee::Whole(keeper)) = self.keeper.take() {
-                    keeper.finish();
-                }
-            }
+            Some(Ok(Frame::Trailers(_))) | None => self.finish(),
             Some(Err(_)) => self.keeper = None,
         }
         Poll::Ready(frame)
