@@ -119,6 +119,12 @@ pub enum StateError {
     /// The state takes no changes at present; nothing was changed.
     #[error("the control state takes no changes: {0}")]
     Unavailable(String),
+    /// The purge is in force on this node, but not written down where a restart or another node would find it.
+    #[error(
+        "the purge is in force on this node, but is not durable: the control state takes no changes ({0}); purge \
+         again when it does"
+    )]
+    NotDurable(String),
     /// Whether the change was made is not known.
     #[error("whether the change was made is not known: {0}")]
     Unknown(String),
@@ -131,7 +137,8 @@ pub trait StateHandle: Send + Sync + 'static {
     /// Makes it so, but only if `expected`, when given, is the present revision. The change is on disk when
     /// this answers with its revision; a manifest that changes nothing answers with the former one.
     fn apply(&self, manifest: Manifest, expected: Option<u64>) -> Answer<'_, Result<u64, StateError>>;
-    /// Writes a purge down; the caches follow.
+    /// Writes a purge down; the caches follow. If it cannot be written down, the caches of this node follow all
+    /// the same, and the answer is [`StateError::NotDurable`] or [`StateError::Unknown`].
     fn purge(&self, purge: Purge) -> Answer<'_, Result<u64, StateError>>;
     /// The tokens. Does not wait.
     fn tokens(&self) -> Vec<Token>;

@@ -48,7 +48,7 @@ impl Inner {
         }
         let origin = origin_of(target_of(request));
         for group in &found.groups {
-            self.memory.stamps.purge(self.memory.stamps.hasher.of_group(&origin, group), PurgeKind::Hard, at);
+            self.purge_here(self.memory.stamps.hasher.of_group(&origin, group), PurgeKind::Hard, at);
         }
     }
 
@@ -63,7 +63,7 @@ impl Inner {
         }
         let uri = String::from_utf8_lossy(selvedge_cache::semantics::key::uri_of_key(&text)).into_owned();
         let scope = PurgeScope::Url { site: rules.site.to_string(), uri: without_scheme(&uri).into() };
-        self.memory.stamps.purge(self.memory.stamps.hasher.scope(&scope), PurgeKind::Hard, at);
+        self.purge_here(self.memory.stamps.hasher.scope(&scope), PurgeKind::Hard, at);
     }
 }
 

@@ -83,6 +83,15 @@ impl Object {
         }
     }
 
+    /// The bytes that are stored of it, slices aside.
+    pub(crate) fn stored_bytes(&self) -> usize {
+        let content = match &self.content {
+            Content::Whole(bytes) => bytes.len(),
+            Content::Sliced(_) => 0,
+        };
+        self.fields.len() + content
+    }
+
     /// The same response with other facts and fields.
     pub(crate) fn freshened(&self, fields: Box<[u8]>, freshness: Freshness, fetched: Hlc) -> Object {
         Object {
@@ -117,13 +126,7 @@ impl Stored {
     /// How many bytes of memory it takes, with what is needed to find it.
     pub(crate) fn cost(&self) -> u32 {
         let payload = match self {
-            Stored::Object(object) => {
-                let content = match &object.content {
-                    Content::Whole(bytes) => bytes.len(),
-                    Content::Sliced(_) => 0,
-                };
-                object.fields.len() + content + object.labels.len() * size_of::<ScopeHash>()
-            }
+            Stored::Object(object) => object.stored_bytes() + object.labels.len() * size_of::<ScopeHash>(),
             Stored::Slice(slice) => slice.bytes.len(),
             Stored::Varies(_) | Stored::Pass(_) => 0,
         };

@@ -14,6 +14,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use tokio::sync::Notify;
 
+mod disk;
+
 const START: u64 = 1_800_000_000;
 
 #[derive(Default)]
@@ -129,14 +131,23 @@ impl World {
     }
 
     fn with(steps: Vec<Step>, gated: bool) -> World {
+        Self::over(steps, gated, Tasks::simulated(), |_, _| None)
+    }
+
+    fn over(
+        steps: Vec<Step>,
+        gated: bool,
+        tasks: Tasks,
+        disk: impl FnOnce(&Tasks, Clock) -> Option<DiskTier>,
+    ) -> World {
         let wall = Arc::new(Wall(AtomicU64::new(START * 1000)));
-        let tasks = Tasks::simulated();
         let options =
             CacheOptions { ram_bytes: 4 << 20, secret: [1; 32], seed: 1, collapsed_waiters_max: 100 };
+        let clock = Clock::simulated(wall.clone());
         let cache = Cache::new(
             &options,
-            None,
-            Clock::simulated(wall.clone()),
+            disk(&tasks, clock.clone()),
+            clock,
             Arc::default(),
             tasks.clone(),
             &Registry::default(),

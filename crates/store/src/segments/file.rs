@@ -73,7 +73,7 @@ impl Segment {
         let file = disk.open(&name(id), true)?;
         file.set_len(0)?;
         let segment = Segment { id, nonce, file, oldest: AtomicU64::new(u64::MAX) };
-        segment.write_header(floor)?;
+        segment.file.write_at(&header(id, nonce, floor), 0)?;
         Ok(segment)
     }
 
@@ -86,11 +86,6 @@ impl Segment {
         let floor = Hlc::from_bits(u64_at(&start, 32).unwrap_or_default());
         let segment = Segment { id, nonce, file, oldest: AtomicU64::new(u64::MAX) };
         Ok((read == HEADER && start == header(id, nonce, floor)).then_some((segment, floor)))
-    }
-
-    /// Writes the header. If only a part of it lasts, the whole file counts as damaged.
-    pub(super) fn write_header(&self, floor: Hlc) -> io::Result<()> {
-        self.file.write_at(&header(self.id, self.nonce, floor), 0)
     }
 
     /// An object of that age is in it, or about to be.

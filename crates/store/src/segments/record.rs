@@ -49,19 +49,26 @@ pub enum Kind {
     /// A note that a scope was invalidated, which outlives all objects that it covers; the name is the scope's,
     /// the number the caller's kind of it. It has neither meta nor body.
     Stamp(u8),
+    /// A note that nothing fetched up to its time is used any more. Files that are begun later say so themselves.
+    Floor,
 }
+
+/// The bits of [`Kind::Floor`], after those of all stamps.
+const FLOOR: u64 = 1 << 16;
 
 impl Kind {
     pub(super) fn to_bits(self) -> u64 {
         match self {
             Kind::Object => 0,
             Kind::Stamp(kind) => u64::from(kind) + 1,
+            Kind::Floor => FLOOR,
         }
     }
 
     pub(super) fn from_bits(bits: u64) -> Option<Kind> {
         match bits.checked_sub(1) {
             None => Some(Kind::Object),
+            Some(_) if bits == FLOOR => Some(Kind::Floor),
             Some(kind) => u8::try_from(kind).ok().map(Kind::Stamp),
         }
     }
@@ -107,7 +114,15 @@ pub(super) struct Layout {
 impl NewRecord {
     /// The note that `scope` was invalidated up to `at`.
     pub fn stamp(scope: Key, at: Hlc, kind: u8) -> Self {
-        let head = Head { key: scope, fetched: at, kind: Kind::Stamp(kind), note: 0 };
+        NewRecord::bare(Head { key: scope, fetched: at, kind: Kind::Stamp(kind), note: 0 })
+    }
+
+    /// The note that nothing fetched up to `at` is used any more.
+    pub(super) fn floor(at: Hlc) -> Self {
+        NewRecord::bare(Head { key: Key(0), fetched: at, kind: Kind::Floor, note: 0 })
+    }
+
+    fn bare(head: Head) -> Self {
         NewRecord { head, meta: Bytes::new(), body: Bytes::new(), asked: false }
     }
 

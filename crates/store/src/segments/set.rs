@@ -45,7 +45,7 @@ pub struct Opened {
     pub objects: usize,
     /// What was invalidated; nothing of it is checked here.
     pub stamps: Vec<DiskStamp>,
-    /// Nothing that was fetched up to then is there any more, nor may it be used if it is elsewhere.
+    /// Nothing that was fetched up to then is found any more, nor may it be used if it is elsewhere.
     pub floor: Hlc,
     /// The latest time of a fetch or an invalidation. No later one may be before it.
     pub newest: Hlc,
@@ -157,21 +157,18 @@ impl Segments {
 
     fn recover(&self) -> io::Result<Opened> {
         let mut opened = Opened::default();
-        let mut files = Vec::new();
         for id in self.disk.list()?.iter().filter_map(|n| file::parse_name(n)) {
             self.writer().next_id = id + 1;
             match Segment::open(&self.disk, id) {
                 Ok(Some((segment, floor))) => {
                     opened.floor = opened.floor.max(floor);
-                    files.push(segment);
+                    self.set_floor(floor);
+                    self.recover_file(segment, &mut opened);
                 }
                 // A file that cannot be read, or is not ours, is only in the way.
                 _ => drop(self.disk.remove(&file::name(id))),
             }
         }
-        self.set_floor(opened.floor);
-        self.writer().floor_told = opened.floor;
-        files.into_iter().for_each(|segment| self.recover_file(segment, &mut opened));
         self.adopt_all();
         opened.segments = self.files_read().len();
         opened.objects = self.index.len();
@@ -195,14 +192,18 @@ impl Segments {
 
     fn take_entry(&self, segment: &Segment, entry: &Entry, opened: &mut Opened) {
         opened.newest = opened.newest.max(entry.fetched);
-        if let Kind::Stamp(kind) = entry.kind {
-            self.take_stamp(&NewRecord::stamp(entry.key, entry.fetched, kind));
-        } else if entry.fetched > opened.floor {
-            segment.note_age(entry);
-            self.index.insert(entry.key, entry.location, Mark::default());
-        } else {
-            // An earlier file may have had another of its name.
-            self.index.remove(entry.key);
+        match entry.kind {
+            Kind::Object => {
+                segment.note_age(entry);
+                self.index.insert(entry.key, entry.location, Mark::default());
+            }
+            Kind::Stamp(kind) => {
+                self.take_stamp(&NewRecord::stamp(entry.key, entry.fetched, kind));
+            }
+            Kind::Floor => {
+                opened.floor = opened.floor.max(entry.fetched);
+                self.set_floor(entry.fetched);
+            }
         }
     }
 
@@ -212,8 +213,12 @@ impl Segments {
 
     fn judge_found(&self, at: &Located, found: io::Result<Option<Found>>) -> Option<Found> {
         match found {
-            // Another object of the same 62 bits.
+            // Another object of the same bits in the index.
             Ok(Some(found)) if found.head.key != at.key => None,
+            Ok(Some(found)) if found.head.fetched <= self.floor() => {
+                self.lose(at.key, at.location);
+                None
+            }
             Ok(Some(found)) => Some(found),
             Ok(None) | Err(_) => {
                 self.damaged.fetch_add(1, Ordering::Relaxed);
@@ -265,5 +270,7 @@ fn policy_bytes(options: &Options) -> u64 {
     (options.bytes_max / file * file).saturating_sub(file + file / 2)
 }
 
+#[cfg(test)]
+mod replay;
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-//! Invalidations that outlive a restart: stamps in the files, and a floor in their headers.
+//! Invalidations that outlive a restart: stamps and a floor in the files.
 //!
 //! A stamp is appended like an object. While it may cover an object it is carried along: when its file goes, it
 //! is written anew, unless the floor has passed it. The floor says that nothing fetched up to then is used any
@@ -59,23 +59,11 @@ impl Segments {
 
     fn write_floor(&self, writer: &mut Writer) -> Result<(), Error> {
         self.tell_floor(writer)?;
-        let Some(current) = writer.current.as_mut() else { return Ok(()) };
+        self.flush_current(writer)?;
+        let Some(current) = writer.current.as_ref() else { return Ok(()) };
         // With the directory, since files that were given up must not come back either.
         let synced = current.segment.file.sync().and_then(|()| self.disk.sync());
         synced.map_err(|e| self.failure(e))
-    }
-
-    /// Writes the floor into the newest file's header.
-    pub(super) fn tell_floor(&self, writer: &mut Writer) -> Result<(), Error> {
-        match writer.current.as_ref() {
-            None => self.begin(writer)?,
-            Some(current) => {
-                let floor = self.floor();
-                current.segment.write_header(floor).map_err(|e| self.failure(e))?;
-                writer.floor_told = floor;
-            }
-        }
-        Ok(())
     }
 
     /// A stamp came that is to be written.

@@ -21,7 +21,7 @@ pub(super) struct Writer {
     pub(super) nonces: Rng,
     /// Stamps that are in no file, or only in one that goes.
     pub(super) unplaced: Vec<NewRecord>,
-    /// The floor that the newest header tells.
+    /// The floor that the file being written tells.
     pub(super) floor_told: Hlc,
     pub(super) tally: Tally,
 }
@@ -58,8 +58,8 @@ enum Placing {
     New(Mark),
     /// An object moves, if it is still there.
     From(Location),
-    /// A stamp: nothing.
-    Stamp,
+    /// A stamp, or the floor: nothing.
+    Note,
 }
 
 impl Segments {
@@ -81,12 +81,12 @@ impl Segments {
 
     fn write_all(&self, writer: &mut Writer, records: &[NewRecord]) -> Result<(), Error> {
         self.place_stamps(writer)?;
-        if self.floor() > writer.floor_told {
-            self.tell_floor(writer)?;
-        }
+        self.tell_floor(writer)?;
         for record in records.iter().filter(|r| r.head.kind == Kind::Object) {
             self.put_object(writer, record)?;
         }
+        // Files that went may have left some.
+        self.place_stamps(writer)?;
         self.flush_current(writer)
     }
 
@@ -149,7 +149,7 @@ impl Segments {
             match placing {
                 Placing::New(mark) => self.placed(entry.key, entry.location, mark),
                 Placing::From(from) => drop(self.index.relocate(entry.key, from, entry.location)),
-                Placing::Stamp => {}
+                Placing::Note => {}
             }
             current.entries.push(entry);
         }
@@ -158,6 +158,7 @@ impl Segments {
 
     /// Lets go of a file that failed: what it has is read still; what it lacks is unknown.
     pub(super) fn abandon(&self, writer: &mut Writer) {
+        writer.floor_told = Hlc::ZERO;
         let Some(current) = writer.current.take() else { return };
         for (entry, placing) in current.buffered {
             match (placing, entry.kind) {
@@ -237,27 +238,25 @@ impl Segments {
     fn reclaim(&self, writer: &mut Writer, may_keep: bool) -> Result<(), Error> {
         let Some(oldest) = self.files_read().front().cloned() else { return Ok(()) };
         let contents = oldest.contents();
+        if let Ok(contents) = &contents {
+            // First, while the newest file has room for certain.
+            self.save_stamps(writer, &contents.entries);
+            self.place_stamps_here(writer)?;
+        }
         for entry in contents.iter().flat_map(|c| &c.entries).filter(|e| e.kind == Kind::Object) {
             let has_room = |c: &Current| c.fits(entry.location.len(), self.options.segment_bytes);
-            let may_keep = may_keep
-                && entry.fetched > self.floor()
-                && writer.current.as_ref().is_some_and(has_room);
+            let may_keep =
+                may_keep && entry.fetched > self.floor() && writer.current.as_ref().is_some_and(has_room);
             if self.keeps(entry.key, entry.location, may_keep) {
                 self.rewrite(writer, &oldest, entry)?;
             }
         }
         self.flush_current(writer)?;
-        match contents {
-            Ok(contents) => {
-                self.save_stamps(writer, &contents.entries);
-                if !contents.listed {
-                    self.lose_file(oldest.id);
-                }
-            }
-            Err(_) => self.lose_file(oldest.id),
+        if !contents.is_ok_and(|c| c.listed) {
+            self.lose_file(oldest.id);
         }
         self.drop_file(&oldest);
-        self.place_stamps(writer)
+        Ok(())
     }
 
     fn rewrite(&self, writer: &mut Writer, from: &Arc<Segment>, entry: &Entry) -> Result<(), Error> {
@@ -277,27 +276,43 @@ impl Segments {
     }
 
     /// Writes the stamps that are in no file.
-    pub(super) fn place_stamps(&self, writer: &mut Writer) -> Result<(), Error> {
+    fn place_stamps(&self, writer: &mut Writer) -> Result<(), Error> {
         while let Some(stamp) = writer.unplaced.pop() {
             if !self.is_stamp_in_force(&stamp) {
                 continue;
             }
-            if let Err(error) = self.make_room_for_stamp(writer, stamp.encoded_len()) {
+            if let Err(error) = self.append_note(writer, &stamp) {
                 writer.unplaced.push(stamp);
                 return Err(error);
             }
-            self.append(writer, &stamp, Placing::Stamp)?;
         }
         Ok(())
     }
 
-    /// As for an object; but giving up a file may bring more stamps to write, so one may be begun beyond the
-    /// limit, until the next object comes.
-    fn make_room_for_stamp(&self, writer: &mut Writer, length: usize) -> Result<(), Error> {
-        if writer.current.as_ref().is_some_and(|c| c.fits(length, self.options.segment_bytes)) {
-            return Ok(());
+    /// Writes the floor, unless a file says it already.
+    pub(super) fn tell_floor(&self, writer: &mut Writer) -> Result<(), Error> {
+        let floor = self.floor();
+        if floor > writer.floor_told {
+            self.append_note(writer, &NewRecord::floor(floor))?;
+            writer.floor_told = floor;
         }
-        self.begin(writer)
+        Ok(())
+    }
+
+    fn append_note(&self, writer: &mut Writer, note: &NewRecord) -> Result<(), Error> {
+        self.make_room(writer, note.encoded_len())?;
+        self.append(writer, note, Placing::Note).map(drop)
+    }
+
+    /// Writes the stamps that are in no file to the one being written, as far as that has room.
+    fn place_stamps_here(&self, writer: &mut Writer) -> Result<(), Error> {
+        while let Some(stamp) = writer.unplaced.pop() {
+            if self.is_stamp_in_force(&stamp) && !self.append(writer, &stamp, Placing::Note)? {
+                writer.unplaced.push(stamp);
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn drop_file(&self, segment: &Arc<Segment>) {
