@@ -61,9 +61,11 @@ impl Inner {
         }
     }
 
-    /// Whether something is stored under `key`, in either tier.
-    pub(crate) fn has(&self, key: KeyHash) -> bool {
-        self.memory.peek(key).is_some() || self.disk.as_ref().is_some_and(|disk| disk.contains(disk_key(key)))
+    /// Whether something may be stored under `key`, in either tier or on its way to the disk.
+    pub(crate) fn may_have(&self, key: KeyHash) -> bool {
+        // In this order: what is written meanwhile is in one of them.
+        self.memory.peek(key).is_some()
+            || self.disk.as_ref().is_some_and(|disk| disk.has_queued() || disk.contains(disk_key(key)))
     }
 
     /// Where a value is on disk.

@@ -58,7 +58,7 @@ impl Inner {
         // What is not stored and not on its way needs no stamp, so that such requests do not pile them up.
         let key = self.memory.key(&text);
         let keyed_by_uri = rules.key.headers.is_empty() && rules.key.cookies.is_empty();
-        if keyed_by_uri && !self.has(key) && !self.flights.is_under_way(key) {
+        if keyed_by_uri && !self.may_have(key) && !self.flights.is_under_way(key) {
             return;
         }
         let uri = String::from_utf8_lossy(selvedge_cache::semantics::key::uri_of_key(&text)).into_owned();

@@ -213,6 +213,11 @@ impl DiskTier {
         self.shared.segments.contains(key)
     }
 
+    /// Whether objects were taken that are not written yet: any of them may be there in a moment.
+    pub fn has_queued(&self) -> bool {
+        self.shared.queued_bytes.load(Ordering::Acquire) > 0
+    }
+
     /// Finds an object, counting a hit; does not wait.
     pub fn locate(&self, key: Key) -> Option<Located> {
         self.shared.segments.locate(key)

@@ -42,7 +42,8 @@ impl Segments {
         let key = record.head.key;
         let name = self.index.name(key);
         let mut policy = self.policy();
-        match self.index.get(key) {
+        let known = self.index.get(key);
+        match known {
             Some(_) if !record.asked => return None,
             Some(mut known) => {
                 policy.on_hit(&mut known.mark, name, cost(known.location.len()));
@@ -52,7 +53,11 @@ impl Segments {
             None if record.asked => policy.on_miss(name, cost(bytes)),
             None => {}
         }
-        if self.can_hold(bytes) { policy.offer(name, cost(bytes)) } else { None }
+        if !self.can_hold(bytes) {
+            return None;
+        }
+        // One that replaces another is written in any case: the other is in its file, and might come back.
+        policy.offer(name, cost(bytes)).or_else(|| known.map(|_| policy.adopt(cost(bytes))))
     }
 
     /// Whether the object there is to be written anew, since its file goes; if not, it is forgotten.
