@@ -20,6 +20,15 @@ pub enum PurgeKind {
     Hard,
 }
 
+/// A purge that covers an object.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Purged {
+    /// The object is stale since then.
+    Soft(Hlc),
+    /// The object is gone.
+    Hard,
+}
+
 /// What covers something in the cache.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum PurgeScope {
@@ -140,6 +149,11 @@ impl Stamps {
         self.generation
     }
 
+    /// The time of the newest stamp there ever was, or of the floor.
+    pub fn newest(&self) -> Hlc {
+        self.newest
+    }
+
     /// How many scopes have a stamp.
     pub fn len(&self) -> usize {
         self.by_scope.len()
@@ -167,23 +181,24 @@ impl Stamps {
         fetched <= self.newest
     }
 
-    /// The strictest purge that covers an object in `scopes` whose fetch began at `fetched`.
+    /// The strictest purge that covers an object in `scopes` whose fetch began at `fetched`; of several soft
+    /// ones the first that is remembered.
     ///
     /// A fetch that began at the very moment of the purge is covered: it may have seen the old content.
-    pub fn covering(&self, scopes: impl Iterator<Item = ScopeHash>, fetched: Hlc) -> Option<PurgeKind> {
+    pub fn covering(&self, scopes: impl Iterator<Item = ScopeHash>, fetched: Hlc) -> Option<Purged> {
         if fetched <= self.floor {
-            return Some(PurgeKind::Hard);
+            return Some(Purged::Hard);
         }
-        let mut found = None;
+        let mut stale_since: Option<Hlc> = None;
         for stamp in scopes.filter_map(|s| self.by_scope.get(&s)) {
             if fetched <= stamp.hard {
-                return Some(PurgeKind::Hard);
+                return Some(Purged::Hard);
             }
             if fetched <= stamp.soft {
-                found = Some(PurgeKind::Soft);
+                stale_since = Some(stale_since.map_or(stamp.soft, |since| since.min(stamp.soft)));
             }
         }
-        found
+        stale_since.map(Purged::Soft)
     }
 
     /// Drops stamps that no object can be covered by, when the oldest one's fetch began at `oldest`; says
@@ -235,7 +250,7 @@ mod tests {
             None
         );
         stamps.covering(hasher().of_uri(site, &uri, target.split('?').next().unwrap()), OLD)
-            == Some(PurgeKind::Hard)
+            == Some(Purged::Hard)
     }
 
     #[test]
@@ -272,13 +287,14 @@ mod tests {
         let mut stamps = Stamps::new();
         let tag = hasher().of_tag("default", "news");
         stamps.purge(tag, PurgeKind::Soft, PURGE);
-        for (fetched, expect) in [(OLD, Some(PurgeKind::Soft)), (PURGE, Some(PurgeKind::Soft)), (NEW, None)] {
+        let soft = Some(Purged::Soft(PURGE));
+        for (fetched, expect) in [(OLD, soft), (PURGE, soft), (NEW, None)] {
             assert_eq!(stamps.covering([tag].into_iter(), fetched), expect);
             assert_eq!(stamps.may_cover(fetched), expect.is_some());
         }
         stamps.purge(tag, PurgeKind::Hard, OLD);
-        assert_eq!(stamps.covering([tag].into_iter(), OLD), Some(PurgeKind::Hard));
-        assert_eq!(stamps.covering([tag].into_iter(), PURGE), Some(PurgeKind::Soft));
+        assert_eq!(stamps.covering([tag].into_iter(), OLD), Some(Purged::Hard));
+        assert_eq!(stamps.covering([tag].into_iter(), PURGE), soft);
     }
 
     #[test]
@@ -298,7 +314,7 @@ mod tests {
         stamps.expire(NEW);
         assert_ne!(stamps.generation(), generation, "what was checked has to be checked again");
         assert!(stamps.may_cover(OLD));
-        assert_eq!(stamps.covering([ScopeHash(9)].into_iter(), OLD), Some(PurgeKind::Hard));
+        assert_eq!(stamps.covering([ScopeHash(9)].into_iter(), OLD), Some(Purged::Hard));
         assert_eq!(stamps.covering([ScopeHash(9)].into_iter(), NEW), None);
     }
 
@@ -308,9 +324,9 @@ mod tests {
         stamps.purge(ScopeHash(1), PurgeKind::Hard, NEW);
         stamps.raise_floor(PURGE);
         for (fetched, scope, expect) in [
-            (PURGE, ScopeHash(9), Some(PurgeKind::Hard)),
+            (PURGE, ScopeHash(9), Some(Purged::Hard)),
             (NEW, ScopeHash(9), None),
-            (NEW, ScopeHash(1), Some(PurgeKind::Hard)),
+            (NEW, ScopeHash(1), Some(Purged::Hard)),
         ] {
             assert_eq!(stamps.covering([scope].into_iter(), fetched), expect);
         }

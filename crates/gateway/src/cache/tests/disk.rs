@@ -124,26 +124,61 @@ async fn a_purge_is_remembered_while_an_older_object_is_on_disk() {
 }
 
 #[tokio::test]
-async fn a_fetch_from_before_a_purge_that_expired_meanwhile_is_not_kept() {
+async fn a_purge_is_remembered_while_an_older_fetch_is_under_way() {
     let dir = tempfile::tempdir().unwrap();
     let world = begin(&dir, vec![ok(FRESH, "old"), ok(FRESH, "new")], true);
     let gate = world.origin.gate.as_ref().unwrap();
     let slow = tokio::spawn(world.ask("GET", "/a", "").wait());
     world.settle().await;
-    world.cache.purge(
-        &PurgeScope::Site { site: "default/test".into() },
-        PurgeKind::Hard,
-        world.cache.0.tick(),
-    );
-    assert!(world.cache.expire_purges().await.unwrap().is_some(), "nothing is stored that it could cover");
-    assert_eq!(world.cache.usage().purges, 0);
+    let site = PurgeScope::Site { site: "default/test".into() };
+    world.cache.purge(&site, PurgeKind::Hard, world.cache.0.tick());
+    assert_eq!(world.cache.expire_purges().await.unwrap(), None);
     gate.notify_one();
     assert_eq!(told(slow.await.unwrap()).await.1, "old", "it was asked for before");
     world.settle().await;
     gate.notify_one();
     assert_eq!(world.get("/a", "").await.1, "new");
     stop(world).await;
-    assert_eq!(start(&dir, vec![]).get("/a", "").await.1, "new");
+}
+
+#[tokio::test]
+async fn what_was_on_its_way_when_its_purge_expired_does_not_come_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = start(&dir, vec![ok(FRESH, "one"), ok(FRESH, "two")]);
+    world.get("/a", "").await;
+    let inner = world.cache.0.clone();
+    let Some(super::super::object::Stored::Object(old)) =
+        inner.memory.peek(inner.primary_key(&world.rules, &request_of("/a")).0)
+    else {
+        panic!("it is stored")
+    };
+    stop(world).await;
+    let dir = tempfile::tempdir().unwrap();
+    let world = start(&dir, vec![ok(FRESH, "two")]);
+    let site = PurgeScope::Site { site: "default/test".into() };
+    world.cache.purge(&site, PurgeKind::Hard, world.cache.0.tick());
+    assert!(world.cache.expire_purges().await.unwrap().is_some(), "nothing is stored that it could cover");
+    assert_eq!(world.cache.usage().purges, 0);
+    let key = world.cache.0.primary_key(&world.rules, &request_of("/a")).0;
+    world.cache.0.put(key, super::super::object::Stored::Object(old));
+    assert_eq!(world.get("/a", "").await.1, "two");
+    stop(world).await;
+    assert_eq!(start(&dir, vec![]).get("/a", "").await.1, "two");
+}
+
+fn request_of(target: &str) -> Request {
+    let addr = "127.0.0.1:1".parse().unwrap();
+    Request {
+        method: Method::Get,
+        scheme: Scheme::Http,
+        authority: "a.example".into(),
+        target: target.into(),
+        version: Version::Http11,
+        fields: Fields::new(),
+        body: Body::Empty,
+        client: Client { addr, local: addr },
+        received: UnixMillis(0),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
