@@ -15,6 +15,9 @@ use selvedge_types::Revision;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+/// No store counts so far: a row that says so is damaged.
+const COUNT_MAX: u64 = 1 << 62;
+
 /// Where the next bit of a copy begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor(Place);
@@ -160,6 +163,9 @@ impl Loader {
     /// The store, once all rows were taken.
     pub fn finish(self) -> Result<Store, LoadError> {
         let meta = self.meta.ok_or(LoadError::NoMeta)?;
+        if meta.revision.0.max(meta.last_number) > COUNT_MAX {
+            return Err(LoadError::Unfit(format!("revision {} was never reached", meta.revision)));
+        }
         let mut store = Store::new(meta.limits);
         store.revision = meta.revision;
         store.time = meta.time;

@@ -171,6 +171,7 @@ impl Keyspace {
         for (position, cost) in &gone {
             self.changes.remove(position);
             self.bytes -= cost;
+            self.history -= u64::from(position.revision > self.about.compacted);
         }
         gone.into_iter().map(|(position, _)| position).collect()
     }

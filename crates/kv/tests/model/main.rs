@@ -388,7 +388,7 @@ fn load(tables: &Tables) -> Store {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(300), ..ProptestConfig::default() })]
 
     #[test]
     fn the_store_does_what_the_reference_does(steps in steps()) {

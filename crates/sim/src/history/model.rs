@@ -125,7 +125,9 @@ fn compare_range(
     let without_value = |kv: &KeyValue| KeyValue { value: Default::default(), ..kv.clone() };
     match want {
         Want::All => same(given.iter(), answer.records.iter(), how),
-        Want::Keys => same(given.iter().map(without_value).collect::<Vec<_>>().iter(), answer.records.iter(), how),
+        Want::Keys => {
+            same(given.iter().map(without_value).collect::<Vec<_>>().iter(), answer.records.iter(), how)
+        }
         Want::Count => same([].iter(), answer.records.iter(), how),
     }
 }
@@ -137,9 +139,7 @@ fn same<'a>(
 ) -> Result<(), String> {
     let form = |kv: &KeyValue| match how {
         Compared::Exactly => kv.clone(),
-        Compared::WithoutRevisions => {
-            KeyValue { created: Revision(0), modified: Revision(0), ..kv.clone() }
-        }
+        Compared::WithoutRevisions => KeyValue { created: Revision(0), modified: Revision(0), ..kv.clone() },
     };
     let (found, answered): (Vec<_>, Vec<_>) = (found.map(form).collect(), answered.map(form).collect());
     if found == answered { Ok(()) } else { Err(format!("there was {found:?}")) }
@@ -153,7 +153,7 @@ fn select(state: &State, changes: &Changes, keys: &KeyRange) -> Vec<KeyValue> {
     let mut found: BTreeMap<&Key, &KeyValue> = match keys {
         KeyRange::One(key) => state.get_key_value(key).into_iter().collect(),
         KeyRange::Span { start, .. } => {
-            state.range(start..).take_while(|(key, _)| keys.contains(key)).collect()
+            state.range::<Key, _>(start..).take_while(|(key, _)| keys.contains(key)).collect()
         }
     };
     for (key, now) in changes.iter().filter(|(key, _)| keys.contains(key)) {
