@@ -1,5 +1,7 @@
 //! The cache in virtual time, before an origin that plays a script.
 
+mod shared;
+
 use super::*;
 use bytes::Bytes;
 use selvedge_cache::semantics::{FreshnessPolicy, ProxyError};
@@ -30,6 +32,8 @@ enum Step {
     Answer(u16, String, Vec<Bytes>),
     /// The same, cut off after its content.
     Cut(u16, String, Vec<Bytes>),
+    /// An answer that does not say how long its content is.
+    Unknown(u16, String, Vec<Bytes>),
     Fail(ProxyError),
 }
 
@@ -52,10 +56,11 @@ impl Origin for Script {
                 gate.notified().await;
             }
             let step = self.steps.lock().unwrap().pop_front();
-            let (status, head, content, cut) =
+            let (status, head, content, end) =
                 match step.expect("the origin was asked more often than scripted") {
-                    Step::Answer(status, head, content) => (status, head, content, false),
-                    Step::Cut(status, head, content) => (status, head, content, true),
+                    Step::Answer(status, head, content) => (status, head, content, End::Stated),
+                    Step::Cut(status, head, content) => (status, head, content, End::Cut),
+                    Step::Unknown(status, head, content) => (status, head, content, End::Unstated),
                     Step::Fail(error) => {
                         return Err(FetchFailure {
                             status: error.status(),
@@ -66,26 +71,32 @@ impl Origin for Script {
                 };
             let mut response = Response::new(Status::new(status).unwrap());
             response.fields = Fields::from_wire(head.replace('|', "\r\n").as_bytes()).unwrap();
-            response.body = Body::Stream(Box::new(Content { content: content.into(), cut }));
+            response.body = Body::Stream(Box::new(Content { content: content.into(), end }));
             Ok(response)
         })
     }
 }
 
+enum End {
+    Stated,
+    Unstated,
+    Cut,
+}
+
 struct Content {
     content: VecDeque<Bytes>,
-    cut: bool,
+    end: End,
 }
 impl BodyStream for Content {
     fn poll_frame(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Frame, BodyError>>> {
-        Poll::Ready(match self.content.pop_front() {
-            Some(data) => Some(Ok(Frame::Data(data))),
-            None if self.cut => Some(Err(BodyError::Incomplete)),
-            None => None,
+        Poll::Ready(match (self.content.pop_front(), &self.end) {
+            (Some(data), _) => Some(Ok(Frame::Data(data))),
+            (None, End::Cut) => Some(Err(BodyError::Incomplete)),
+            (None, End::Stated | End::Unstated) => None,
         })
     }
     fn length(&self) -> Option<u64> {
-        (!self.cut).then(|| self.content.iter().map(|c| c.len() as u64).sum())
+        matches!(self.end, End::Stated).then(|| self.content.iter().map(|c| c.len() as u64).sum())
     }
 }
 
@@ -223,6 +234,20 @@ async fn a_response_is_fetched_once_and_then_served_from_memory_with_its_age() {
     assert_eq!(response.fields.get_str(name::CACHE_STATUS), Some("selvedge; hit; ttl=50"));
     assert_eq!(told(response).await.1, "one");
     assert_eq!(world.asked(), 1);
+}
+
+#[tokio::test]
+async fn whoever_has_all_of_a_response_finds_it_in_the_cache() {
+    for (head, content) in [("", "content"), ("", ""), ("Range: bytes=0-|", "content")] {
+        let world = World::new(vec![ok("Cache-Control: max-age=60|", content)]);
+        let mut response = world.ask("GET", "/a", head).wait().await;
+        let mut left = content.len();
+        while left > 0 {
+            let Some(Ok(Frame::Data(data))) = response.body.frame().await else { panic!("cut") };
+            left -= data.len();
+        }
+        assert!(matches!(world.ask("GET", "/a", ""), Reply::Now(_)), "{head} {content}");
+    }
 }
 
 #[tokio::test]
@@ -400,6 +425,23 @@ async fn a_body_cut_off_is_an_error_for_all_and_never_stored() {
     let world = World::new(vec![cut(), ok("Cache-Control: max-age=60|", "whole")]);
     assert!(world.get("/a", "").await.1.starts_with('<'));
     assert_eq!(world.get("/a", "").await.1, "whole");
+}
+
+#[tokio::test]
+async fn a_fetch_does_not_run_away_from_a_client_that_is_slow_to_begin() {
+    let piece = Bytes::from(vec![b'x'; 64 << 10]);
+    let content = vec![piece; 128];
+    let length: usize = content.iter().map(Bytes::len).sum();
+    let mut world = World::new(vec![Step::Answer(200, "Cache-Control: max-age=60|".into(), content)]);
+    world.rules.slice_bytes = 1 << 20;
+    world.rules.object_bytes_max = 1 << 30;
+    let mut answer = Box::pin(world.ask("GET", "/large", "").wait());
+    assert!(answer.as_mut().poll(&mut Context::from_waker(std::task::Waker::noop())).is_pending());
+    for _ in 0..10 {
+        world.settle().await;
+    }
+    let body = answer.await.body.collect(64 << 20).await;
+    assert_eq!(body.map(|all| all.len()).ok(), Some(length), "larger than the memory of the cache");
 }
 
 #[tokio::test]
