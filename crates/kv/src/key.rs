@@ -5,7 +5,7 @@ use minicbor::encode::{Encoder, Error as EncodeError, Write};
 use minicbor::{Decode, Encode};
 use std::borrow::Borrow;
 use std::fmt;
-use std::ops::{Bound, Deref};
+use std::ops::{Bound, Deref, RangeBounds};
 use std::sync::Arc;
 
 macro_rules! shared_bytes {
@@ -145,14 +145,14 @@ impl KeyRange {
     }
 
     /// The bounds as an ordered map takes them; none if no key can be meant.
-    pub(crate) fn bounds(&self) -> Option<(Bound<&[u8]>, Bound<&[u8]>)> {
-        match self {
-            KeyRange::One(key) => Some((Bound::Included(key), Bound::Included(key))),
-            KeyRange::Span { start, end: None } => Some((Bound::Included(start), Bound::Unbounded)),
-            KeyRange::Span { start, end: Some(end) } => {
-                (start < end).then_some((Bound::Included(start), Bound::Excluded(end)))
-            }
-        }
+    pub(crate) fn bounds(&self) -> Option<impl RangeBounds<[u8]>> {
+        let (start, end): (&[u8], Bound<&[u8]>) = match self {
+            KeyRange::One(key) => (key, Bound::Included(key)),
+            KeyRange::Span { start, end: None } => (start, Bound::Unbounded),
+            KeyRange::Span { start, end: Some(end) } if start < end => (start, Bound::Excluded(end)),
+            KeyRange::Span { .. } => return None,
+        };
+        Some((Bound::Included(start), end))
     }
 }
 

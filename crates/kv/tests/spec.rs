@@ -401,3 +401,34 @@ fn rows_that_do_not_fit_together_are_no_store() {
     let source = CodecError::Format(9);
     assert_eq!(newer, Err(LoadError::Row { table: "kv.meta", source }));
 }
+
+#[test]
+#[ignore = "measures"]
+fn measure() {
+    const KEYS: u64 = 100_000;
+    let mut fixture = Fixture::new(Limits { history_max: 10_000, ..Limits::default() });
+    let name = KeyspaceId::parse_text("docs").unwrap();
+    fixture.apply(Command::DeclareKeyspace { name, quota_bytes: 8 << 30 });
+    let (session, keyspace) = (fixture.session(), fixture.keyspace);
+    let value = "v".repeat(256);
+    let begin = std::time::Instant::now();
+    for n in 0..10 * KEYS {
+        // A permutation of the keys, ten times.
+        let key = format!("key-{:08}", n * 7_919 % KEYS);
+        let command = Command::Txn { keyspace, txn: Txn::of([put(&key, &value)]) };
+        fixture.call(session, n, command).answer.unwrap();
+    }
+    let puts = begin.elapsed();
+    let begin = std::time::Instant::now();
+    for n in 0..10 * KEYS {
+        let key = format!("key-{:08}", n * 7_919 % KEYS);
+        let answer = fixture.store.range(keyspace, &Range::of(KeyRange::one(key.as_str()))).unwrap();
+        assert_eq!(answer.count, 1);
+    }
+    let reads = begin.elapsed();
+    println!(
+        "{:.0} ns a put with its rows, {:.0} ns a read",
+        puts.as_nanos() as f64 / 1e6,
+        reads.as_nanos() as f64 / 1e6
+    );
+}
