@@ -132,7 +132,7 @@ impl Handler for Plane {
     fn handle(&self, request: Request) -> Reply {
         let parts = &self.0.parts;
         let begun = parts.clock.monotonic();
-        let mut line = parts.log.begin(&request);
+        let mut line = parts.log.begin(&request, begun);
         let active = self.0.active.load();
         let routed = active.router.route(request, begun);
         if let Some(line) = &mut line {
