@@ -5,7 +5,7 @@ use super::object::{Object, Stored};
 use super::record::{decode, disk_key, encode};
 use super::{Ask, Inner, without_scheme};
 use selvedge_cache::semantics::{Forwarded, KeyHash, RequestFacts};
-use selvedge_cache::stamps::PurgeKind;
+use selvedge_cache::stamps::Purged;
 use selvedge_exchange::{Reply, Source};
 use selvedge_store::segments::Located;
 use selvedge_types::Fields;
@@ -92,9 +92,13 @@ impl Inner {
                 (object, kind)
             });
             match object {
-                Some((_, Some(PurgeKind::Hard))) => inner.forget(key),
+                Some((_, Some(Purged::Hard))) => inner.forget(key),
                 Some((object, kind)) => {
-                    let lookup = (key, object, kind == Some(PurgeKind::Soft));
+                    let since = match kind {
+                        Some(Purged::Soft(since)) => Some(since),
+                        Some(Purged::Hard) | None => None,
+                    };
+                    let lookup = (key, object, since);
                     return inner.answer_stored(ask, facts, primary, lookup, now, Source::Disk).wait().await;
                 }
                 None => {}

@@ -83,6 +83,20 @@ impl Object {
         }
     }
 
+    /// The facts at `now` if a soft purge covers it since then, or none.
+    pub(crate) fn freshness_since(&self, purged: Option<Hlc>, now: UnixMillis) -> Freshness {
+        match purged {
+            // The hybrid clock may be ahead of the wall's.
+            Some(since) => self.freshness.made_stale(since.millis().min(now)),
+            None => self.freshness,
+        }
+    }
+
+    /// The same response with other facts.
+    pub(crate) fn with(&self, freshness: Freshness) -> Object {
+        self.freshened(self.fields.clone(), freshness, self.fetched)
+    }
+
     /// The same response with other facts and fields.
     pub(crate) fn freshened(&self, fields: Box<[u8]>, freshness: Freshness, fetched: Hlc) -> Object {
         Object {

@@ -2,14 +2,17 @@
 //! (RFC 9111 sections 3.3 and 3.4).
 
 use super::fill::Order;
-use super::keep::slice_key;
+use super::keep::{slice_key, spread};
+use super::memory::derived;
 use super::object::{Content, Layout, Object, Slice, Stored};
-use super::origin::Origin;
+use super::origin::{FetchFailure, Origin};
 use super::{Ask, Inner};
 use bytes::Bytes;
 use selvedge_cache::semantics::partial::ask_for_span;
 use selvedge_cache::semantics::stored::{Stored as StoredView, Update, may_combine, update_from_206};
-use selvedge_cache::semantics::{ContentRange, KeyHash, RangeRequest, RequestFacts, Selected, Span, Times};
+use selvedge_cache::semantics::{
+    ContentRange, KeyHash, ProxyError, RangeRequest, RequestFacts, Selected, Span, Times,
+};
 use selvedge_exchange::{Body, BodyError, Client, Frame, Request, Response};
 use selvedge_types::{Fields, Hlc, Method, Scheme, Status, UnixMillis, Version, name};
 use std::sync::Arc;
@@ -76,6 +79,25 @@ impl Refetch {
     }
 }
 
+/// Why a stretch of a stored response could not be had.
+#[derive(Clone, Debug)]
+pub(crate) enum Missing {
+    /// The origin has another representation now, or none that can be told to be the same. What was stored is
+    /// forgotten.
+    Changed,
+    /// The origin failed, which says nothing of what is stored.
+    Failed(FetchFailure),
+}
+
+impl From<Missing> for BodyError {
+    fn from(missing: Missing) -> Self {
+        match missing {
+            Missing::Changed => BodyError::Gone("the origin has another version of it now"),
+            Missing::Failed(_) => BodyError::Incomplete,
+        }
+    }
+}
+
 /// Cuts content that begins anywhere into pieces of slices.
 pub(crate) struct PartKeeper {
     inner: Arc<Inner>,
@@ -83,14 +105,25 @@ pub(crate) struct PartKeeper {
     layout: Layout,
     current: Vec<u8>,
     start: u64,
+    /// Where the part ends.
+    end: u64,
 }
 
 impl PartKeeper {
-    pub(crate) fn new(inner: Arc<Inner>, key: KeyHash, layout: Layout, start: u64) -> Self {
-        PartKeeper { inner, key, layout, current: Vec::new(), start }
+    pub(crate) fn new(inner: Arc<Inner>, key: KeyHash, layout: Layout, span: Span) -> Self {
+        PartKeeper { inner, key, layout, current: Vec::new(), start: span.start(), end: span.end() }
     }
 
-    pub(crate) fn push(&mut self, mut data: &[u8]) {
+    /// Whether all of the part has come.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.start + self.current.len() as u64 == self.end
+    }
+
+    /// Takes content; an error if it goes beyond the part, of which what came before is kept.
+    pub(crate) fn push(&mut self, mut data: &[u8]) -> Result<(), BodyError> {
+        if (self.start + (self.current.len() + data.len()) as u64) > self.end {
+            return Err(BodyError::Malformed("more content than the Content-Range says"));
+        }
         while !data.is_empty() {
             let at = self.start + self.current.len() as u64;
             let room = self.layout.slice_bytes - at % self.layout.slice_bytes;
@@ -101,6 +134,7 @@ impl PartKeeper {
             }
             data = later;
         }
+        Ok(())
     }
 
     /// Keeps what was collected; any contiguous piece is of use.
@@ -157,7 +191,7 @@ impl Inner {
         object.content = Content::Sliced(layout);
         object.status = Status::OK;
         self.put(key, Stored::Object(Arc::new(object)));
-        Some(PartKeeper::new(self.clone(), key, layout, range.span.start()))
+        Some(PartKeeper::new(self.clone(), key, layout, range.span))
     }
 
     /// The stored response with the fields of a 206 of the same representation.
@@ -228,40 +262,69 @@ impl Inner {
         None
     }
 
-    /// Fetches a stretch of a stored response, keeps it and returns it. An error means that the origin has
-    /// another representation now, or failed.
-    pub(crate) async fn fetch_span(self: &Arc<Self>, from: &Refetch, span: Span) -> Result<Bytes, BodyError> {
-        const CHANGED: BodyError = BodyError::Gone("the origin has another version of it now");
-        let Content::Sliced(layout) = from.object.content else { return Err(CHANGED) };
-        let stored = from.object.fields().map_err(|_| CHANGED)?;
+    /// Fetches a stretch of a stored response once for all who lack it, keeps it and returns it.
+    pub(crate) async fn fetch_span(self: &Arc<Self>, from: &Refetch, span: Span) -> Result<Bytes, Missing> {
+        let Content::Sliced(layout) = from.object.content else { return Err(Missing::Changed) };
+        let salt = spread(layout.id ^ spread(span.start()) ^ spread(!span.end()));
+        let fetched = self.stretches.run(derived(from.key, salt), self.fetch_stretch(from, layout, span));
+        let outcome = fetched.await;
+        match &outcome {
+            Ok(_) => {}
+            Err(Missing::Changed) => self.forget(from.key),
+            Err(Missing::Failed(failure)) => self.metrics.origin_failed(failure.proxy_error),
+        }
+        outcome
+    }
+
+    async fn fetch_stretch(
+        self: &Arc<Self>,
+        from: &Refetch,
+        layout: Layout,
+        span: Span,
+    ) -> Result<Bytes, Missing> {
+        let stored = from.object.fields().map_err(|_| Missing::Changed)?;
         let mut request = from.request.to_get();
         let now = self.clock.wall();
         if !ask_for_span(&mut request.fields, &stored, span, Some(layout.length), now) {
-            return Err(BodyError::Gone("a part of it is gone and it has no strong validator"));
+            // Without a strong validator nothing tells that it is the same.
+            return Err(Missing::Changed);
         }
-        let response = from.origin.fetch(request, None).await;
-        let mut response = response.map_err(|_| BodyError::Incomplete)?;
+        let mut response = from.origin.fetch(request, None).await.map_err(Missing::Failed)?;
+        if response.status.is_server_error() {
+            return Err(Missing::Failed(broken(format!("the origin answered {}", response.status.code()))));
+        }
         let range = response.fields.get(name::CONTENT_RANGE).and_then(ContentRange::parse);
         let fits = response.status == Status::PARTIAL_CONTENT
-            && range.is_some_and(|r| r.span.start() == span.start() && r.length == Some(layout.length))
+            && range.is_some_and(|r| r.span == span && r.length == Some(layout.length))
             && may_combine(&stored, &response.fields, now);
         if !fits {
-            self.forget(from.key);
-            return Err(CHANGED);
+            return Err(Missing::Changed);
         }
-        let mut all = Vec::with_capacity(usize::try_from(span.len()).unwrap_or(0));
-        while let Some(frame) = response.body.frame().await {
-            if let Frame::Data(data) = frame? {
-                all.extend_from_slice(&data);
-            }
-            if all.len() as u64 > span.len() {
-                return Err(BodyError::Malformed("the origin sent more than it was asked for"));
-            }
-        }
-        let mut keeper = PartKeeper::new(self.clone(), from.key, layout, span.start());
-        keeper.push(&all);
-        Ok(all.into())
+        let all =
+            whole(&mut response.body, span).await.map_err(|e| Missing::Failed(broken(e.to_string())))?;
+        let mut keeper = PartKeeper::new(self.clone(), from.key, layout, span);
+        // It has just the length of the span.
+        let _ = keeper.push(&all);
+        Ok(all)
     }
+}
+
+/// All of a part's content, which must be as long as the part.
+async fn whole(body: &mut Body, span: Span) -> Result<Bytes, BodyError> {
+    let mut all = Vec::with_capacity(usize::try_from(span.len()).unwrap_or(0));
+    while let Some(frame) = body.frame().await {
+        if let Frame::Data(data) = frame? {
+            all.extend_from_slice(&data);
+        }
+        if all.len() as u64 > span.len() {
+            return Err(BodyError::Malformed("the origin sent more than it was asked for"));
+        }
+    }
+    if all.len() as u64 == span.len() { Ok(all.into()) } else { Err(BodyError::Incomplete) }
+}
+
+fn broken(detail: String) -> FetchFailure {
+    FetchFailure { status: Status::BAD_GATEWAY, proxy_error: ProxyError::HttpResponseIncomplete, detail }
 }
 
 /// Fields of a stored representation, without what told of one part.

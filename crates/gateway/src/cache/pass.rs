@@ -1,19 +1,22 @@
 //! Requests that nobody waits with: other methods, bypassed ones, those for parts of what is not stored, and
 //! those whose answers were not shareable the last time.
 
-use super::fill::{NewResponse, Order, Received};
+use super::beginnings::Beginning;
+use super::fill::{Answer, NewResponse, Order, Received};
 use super::keep::Keeper;
 use super::object::{Content, Object, Stored};
+use super::origin::FetchFailure;
 use super::parts::{PartKeeper, without_range};
 use super::serve::compress_passing;
 use super::{Ask, INTERIM_QUEUE, Inner, failed, unreadable};
 use bytes::Bytes;
 use selvedge_cache::semantics::stored::{Stored as StoredView, Update, update_from_head};
 use selvedge_cache::semantics::{
-    CacheStatus, Forwarded, KeyHash, RequestFacts, Storable, Times, Vary, storable_fields,
+    CacheStatus, ContentRange, Forwarded, KeyHash, ProxyError, RequestFacts, Storable, Times, Vary,
+    storable_fields,
 };
 use selvedge_exchange::{Body, BodyError, BodyStream, Frame, Later, Reply, Request, Response, Source};
-use selvedge_types::{FieldError, Fields, Hlc, Method, name};
+use selvedge_types::{FieldError, Fields, Hlc, Method, Status, name};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::sync::mpsc;
@@ -37,14 +40,23 @@ impl Inner {
         let response = Box::pin(async move {
             let Ask { request, rules, origin, .. } = ask;
             let seen = super::copy_of(&request);
-            let started = inner.tick();
+            let beginning = inner.begin();
             let requested = inner.clock.wall();
             match origin.fetch(request, Some(sender)).await {
                 Ok(mut response) => {
                     let times = Times { requested, responded: inner.clock.wall() };
                     inner.invalidate(&seen, &facts, &rules, response.status, &response.fields);
                     if let (Some((key, object)), Method::Head) = (stored, &seen.method) {
-                        inner.update_by_head(&seen, &facts, &rules, key, &object, &response, times, started);
+                        inner.update_by_head(
+                            &seen,
+                            &facts,
+                            &rules,
+                            key,
+                            &object,
+                            &response,
+                            times,
+                            beginning.at(),
+                        );
                     }
                     rules.strip_cookies(&mut response.fields);
                     finish(response, &seen, &rules, CacheStatus::forwarded(why))
@@ -80,29 +92,53 @@ impl Inner {
 
     /// Fetches for one request alone, with its own conditions and range; keeps what may be kept as it passes.
     pub(crate) async fn fetch_alone(self: Arc<Self>, mut order: Order, why: Forwarded) -> Response {
-        let started = self.tick();
+        let beginning = self.begin();
         let requested = self.clock.wall();
         let request = super::copy_of(&order.request);
         match order.origin.fetch(request, order.interim.take()).await {
             Ok(mut response) => {
                 let times = Times { requested, responded: self.clock.wall() };
                 let mut status = CacheStatus::forwarded(why);
-                status.stored = self.tee(&order, &mut response, times, started);
+                match self.tee(&order, &mut response, times, beginning) {
+                    Ok(stored) => status.stored = stored,
+                    Err(failure) => {
+                        self.metrics.origin_failed(failure.proxy_error);
+                        return failed(&failure, &order.rules);
+                    }
+                }
                 finish(response, &order.request, &order.rules, status)
             }
-            Err(failure) => {
-                self.metrics.origin_failed(failure.proxy_error);
-                failed(&failure, &order.rules)
-            }
+            Err(failure) => self.without_origin(&order, failure, why),
         }
     }
 
-    /// Has the response's content kept as it passes, if it may be; says so.
-    fn tee(self: &Arc<Self>, order: &Order, response: &mut Response, times: Times, started: Hlc) -> bool {
+    /// What a request gets whose fetch failed.
+    fn without_origin(self: &Arc<Self>, order: &Order, failure: FetchFailure, why: Forwarded) -> Response {
+        let now = self.clock.wall();
+        match (self.fall_back(order, failure, now), &order.stored) {
+            (Answer::Stale { object, stale, .. }, Some((key, _))) => {
+                let status = CacheStatus::forwarded(why);
+                self.stale_answer(&object, *key, &super::asked_by(order, now), &stale, status)
+            }
+            (Answer::Failed(failure), _) => failed(&failure, &order.rules),
+            _ => unreadable(),
+        }
+    }
+
+    /// Has the response's content kept as it passes, if it may be; says so. An error if it is a part whose
+    /// length is not the one that it states.
+    fn tee(
+        self: &Arc<Self>,
+        order: &Order,
+        response: &mut Response,
+        times: Times,
+        beginning: Beginning,
+    ) -> Result<bool, FetchFailure> {
+        let started = beginning.at();
         let rules = order.rules.for_response(response.status, &response.fields);
         rules.strip_cookies(&mut response.fields);
         let Received { judgement, labels } = self.receive_response(order, &rules, response, times);
-        let (Ok(storable), Some(labels)) = (judgement.verdict, labels) else { return false };
+        let (Ok(storable), Some(labels)) = (judgement.verdict, labels) else { return Ok(false) };
         let fields = storable_fields(&response.fields, &judgement.omit, times.responded);
         let key = self.variant(order.primary, &judgement.vary, &order.request.fields);
         let keeper = match storable {
@@ -120,6 +156,9 @@ impl Inner {
                 Some(Tee::Whole(Box::new(Keeper::new(self.clone(), order.primary, &new, labels, started))))
             }
             Storable::Part(range) => {
+                if response.body.length().is_some_and(|length| length != range.span.len()) {
+                    return Err(misstated(range));
+                }
                 let object = Object {
                     fields: without_range(fields),
                     content: Content::Whole(Bytes::new()),
@@ -136,15 +175,16 @@ impl Inner {
                 kept.map(Tee::Part)
             }
         };
-        let Some(keeper) = keeper else { return false };
+        let Some(keeper) = keeper else { return Ok(false) };
         let body = std::mem::take(&mut response.body);
         let left = body.length();
-        let mut kept = Kept { body, keeper: Some(keeper), left };
+        let mut kept = Kept { body, keeper: Some(keeper), left, _beginning: beginning };
         if left == Some(0) {
-            kept.finish();
+            // No part is empty.
+            let _ = kept.finish();
         }
         response.body = Body::Stream(Box::new(kept));
-        true
+        Ok(true)
     }
 
     /// RFC 9111 section 4.3.5.
@@ -172,11 +212,21 @@ impl Inner {
             Update::Fresh(updated) => drop(self.freshen(key, object, &updated, started)),
             Update::Mismatch if response.status.is_success() => {
                 let stale = object.freshness.made_stale(times.responded);
-                let outdated = object.freshened(object.fields.clone(), stale, object.fetched);
-                self.put(key, Stored::Object(Arc::new(outdated)));
+                self.put(key, Stored::Object(Arc::new(object.with(stale))));
             }
             Update::Mismatch => {}
         }
+    }
+}
+
+fn misstated(range: ContentRange) -> FetchFailure {
+    FetchFailure {
+        status: Status::BAD_GATEWAY,
+        proxy_error: ProxyError::HttpResponseIncomplete,
+        detail: format!(
+            "the origin's content is not the {} bytes that its Content-Range states",
+            range.span.len()
+        ),
     }
 }
 
@@ -191,40 +241,50 @@ struct Kept {
     keeper: Option<Tee>,
     /// How many bytes are to come, if that is known.
     left: Option<u64>,
+    _beginning: Beginning,
 }
 
 impl Kept {
-    fn finish(&mut self) {
-        if let Some(Tee::Whole(keeper)) = self.keeper.take() {
-            keeper.finish();
+    fn keep(&mut self, data: &[u8]) -> Result<(), BodyError> {
+        match &mut self.keeper {
+            Some(Tee::Whole(keeper)) => {
+                let too_large = keeper.push(data).is_err();
+                if too_large {
+                    self.keeper = None;
+                }
+            }
+            Some(Tee::Part(keeper)) => keeper.push(data)?,
+            None => {}
         }
+        self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
+        if self.left == Some(0) { self.finish() } else { Ok(()) }
+    }
+
+    fn finish(&mut self) -> Result<(), BodyError> {
+        match self.keeper.take() {
+            Some(Tee::Whole(keeper)) => keeper.finish(),
+            Some(Tee::Part(keeper)) if !keeper.is_complete() => return Err(BodyError::Incomplete),
+            Some(Tee::Part(_)) | None => {}
+        }
+        Ok(())
     }
 }
 
 impl BodyStream for Kept {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, BodyError>>> {
         let frame = ready!(self.body.poll_frame(cx));
-        match &frame {
-            Some(Ok(Frame::Data(data))) => {
-                let full = match &mut self.keeper {
-                    Some(Tee::Whole(keeper)) => keeper.push(data).is_err(),
-                    Some(Tee::Part(keeper)) => {
-                        keeper.push(data);
-                        false
-                    }
-                    None => false,
-                };
-                self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
-                if full {
-                    self.keeper = None;
-                } else if self.left == Some(0) {
-                    self.finish();
-                }
-            }
+        let kept = match &frame {
+            Some(Ok(Frame::Data(data))) => self.keep(data),
             Some(Ok(Frame::Trailers(_))) | None => self.finish(),
-            Some(Err(_)) => self.keeper = None,
-        }
-        Poll::Ready(frame)
+            Some(Err(error)) => Err(error.clone()),
+        };
+        Poll::Ready(match kept {
+            Ok(()) => frame,
+            Err(error) => {
+                self.keeper = None;
+                Some(Err(error))
+            }
+        })
     }
 
     fn length(&self) -> Option<u64> {

@@ -2,7 +2,7 @@
 
 use super::Inner;
 use super::fill::{Answer, NewResponse};
-use super::flight::{Next, Reader};
+use super::flight::{Next, Seat};
 use super::keep::{slice_key, spread};
 use super::memory::derived;
 use super::object::{Content, Object, Slice, Stored};
@@ -57,6 +57,14 @@ pub(crate) enum Served {
     },
 }
 
+/// What is done when the answer's content has to be recoded.
+pub(crate) enum Recode {
+    /// Whoever asks is told to have it done.
+    Ask,
+    /// It was done, or cannot be: then the content is sent as it is stored.
+    Done(Option<Bytes>),
+}
+
 impl Inner {
     /// An answer from a stored response.
     pub(crate) fn serve(
@@ -65,7 +73,7 @@ impl Inner {
         key: KeyHash,
         asked: &Asked,
         how: How<'_>,
-        may_compress: bool,
+        recode: Recode,
     ) -> Result<Served, FieldError> {
         let mut fields = object.fields()?;
         let coding = self.coding_for(object, &mut fields, asked)?;
@@ -73,12 +81,7 @@ impl Inner {
             && evaluate_at_cache(&asked.fields, object.status, &fields, object.freshness.born)
                 == Precondition::NotModified
         {
-            let mut response = Response::new(Status::NOT_MODIFIED);
-            response.fields = not_modified_fields(&fields);
-            if coding.is_some() {
-                weaken_etag(&mut response.fields)?;
-            }
-            return finished(response, asked, how).map(Served::Ready);
+            return finished(not_modified(&fields, coding)?, asked, how).map(Served::Ready);
         }
         if let Some(response) = self.serve_range(object, key, &fields, asked)? {
             return finished(response, asked, how).map(Served::Ready);
@@ -89,12 +92,12 @@ impl Inner {
             (Content::Whole(bytes), None) => Body::from(bytes.clone()),
             (Content::Whole(bytes), Some(coding)) => {
                 let coded_key = coded_key(key, object.content_id, coding);
-                let coded = match self.memory.get(coded_key) {
-                    Some(Stored::Slice(coded)) => Some(coded.bytes.clone()),
-                    _ if may_compress => {
+                let coded = match (self.memory.get(coded_key), recode) {
+                    (Some(Stored::Slice(coded)), _) => Some(coded.bytes.clone()),
+                    (_, Recode::Done(coded)) => coded,
+                    (_, Recode::Ask) => {
                         return Ok(Served::Compress { coding, key: coded_key, content: bytes.clone() });
                     }
-                    _ => None,
                 };
                 match coded {
                     Some(coded) => {
@@ -134,15 +137,26 @@ impl Inner {
         Ok(wanted_coding(&asked.rules.compress, &asked.fields))
     }
 
-    /// Compresses content off the data plane's threads and keeps it.
-    pub(crate) async fn keep_compressed(&self, coding: Coding, key: KeyHash, content: Bytes) {
-        let coded = self.tasks.blocking("compress", move || compress(coding, &content)).await;
-        match coded {
+    /// Stored content in a coding: as it is on disk, or compressed once for all who want it, off the data
+    /// plane's threads, and kept.
+    pub(crate) async fn compressed(&self, coding: Coding, key: KeyHash, content: Bytes) -> Option<Bytes> {
+        self.codings.run(key, self.compress(coding, key, content)).await
+    }
+
+    async fn compress(&self, coding: Coding, key: KeyHash, content: Bytes) -> Option<Bytes> {
+        if let Some(at) = self.on_disk(key)
+            && let Some(Stored::Slice(coded)) = self.read_disk(key, at).await
+        {
+            return Some(coded.bytes.clone());
+        }
+        match self.tasks.blocking("compress", move || compress(coding, &content)).await {
             Ok(Ok(bytes)) => {
-                self.put(key, Stored::Slice(Arc::new(Slice { start: 0, bytes })));
+                self.put(key, Stored::Slice(Arc::new(Slice { start: 0, bytes: bytes.clone() })));
+                Some(bytes)
             }
             Ok(Err(error)) | Err(error) => {
-                tracing::warn!(%error, coding = coding.as_str(), "content not compressed")
+                tracing::warn!(%error, coding = coding.as_str(), "content not compressed");
+                None
             }
         }
     }
@@ -205,7 +219,7 @@ impl Inner {
     pub(crate) fn serve_new(
         self: &Arc<Self>,
         new: &NewResponse,
-        reader: Reader<Answer>,
+        seat: Seat<Answer>,
         asked: &Asked,
         how: How<'_>,
     ) -> Result<Response, FieldError> {
@@ -221,14 +235,12 @@ impl Inner {
             && evaluate_at_cache(&asked.fields, new.status, &fields, new.freshness.born)
                 == Precondition::NotModified
         {
-            let mut response = Response::new(Status::NOT_MODIFIED);
-            response.fields = not_modified_fields(&fields);
-            return finished(response, asked, how);
+            return finished(not_modified(&fields, coding)?, asked, how);
         }
         let mut response = Response::new(new.status);
         response.fields = fields;
         let reader = Following {
-            reader,
+            reader: seat,
             slices: new.content_id.map(|id| (self.clone(), new.key, id)),
             slice_bytes: new.rules.slice_bytes,
             length: new.length,
@@ -267,6 +279,16 @@ fn encode(response: &mut Response, coding: Coding) -> Result<(), FieldError> {
         Err(_) => return Err(FieldError::TooLarge),
     }
     mark_coded(&mut response.fields, coding)
+}
+
+/// The answer to a condition that holds; the representation would have been sent in that coding.
+fn not_modified(fields: &Fields, coding: Option<Coding>) -> Result<Response, FieldError> {
+    let mut response = Response::new(Status::NOT_MODIFIED);
+    response.fields = not_modified_fields(fields);
+    if coding.is_some() {
+        weaken_etag(&mut response.fields)?;
+    }
+    Ok(response)
 }
 
 /// Adds what every answer from the cache carries, and takes off what clients are not to see.
@@ -339,7 +361,7 @@ fn coded_key(key: KeyHash, content_id: u64, coding: Coding) -> KeyHash {
 
 /// Follows a flight, and reads what it forgot from the slices that were stored.
 struct Following {
-    reader: Reader<Answer>,
+    reader: Seat<Answer>,
     slices: Option<(Arc<Inner>, KeyHash, u64)>,
     slice_bytes: u64,
     length: Option<u64>,

@@ -1,5 +1,7 @@
 //! The cache in virtual time, before an origin that plays a script.
 
+mod shared;
+
 use super::*;
 use bytes::Bytes;
 use selvedge_cache::semantics::{FreshnessPolicy, ProxyError};
@@ -30,6 +32,8 @@ enum Step {
     Answer(u16, String, Vec<Bytes>),
     /// The same, cut off after its content.
     Cut(u16, String, Vec<Bytes>),
+    /// An answer that does not say how long its content is.
+    Unknown(u16, String, Vec<Bytes>),
     Fail(ProxyError),
 }
 
@@ -52,10 +56,11 @@ impl Origin for Script {
                 gate.notified().await;
             }
             let step = self.steps.lock().unwrap().pop_front();
-            let (status, head, content, cut) =
+            let (status, head, content, end) =
                 match step.expect("the origin was asked more often than scripted") {
-                    Step::Answer(status, head, content) => (status, head, content, false),
-                    Step::Cut(status, head, content) => (status, head, content, true),
+                    Step::Answer(status, head, content) => (status, head, content, End::Stated),
+                    Step::Cut(status, head, content) => (status, head, content, End::Cut),
+                    Step::Unknown(status, head, content) => (status, head, content, End::Unstated),
                     Step::Fail(error) => {
                         return Err(FetchFailure {
                             status: error.status(),
@@ -66,26 +71,32 @@ impl Origin for Script {
                 };
             let mut response = Response::new(Status::new(status).unwrap());
             response.fields = Fields::from_wire(head.replace('|', "\r\n").as_bytes()).unwrap();
-            response.body = Body::Stream(Box::new(Content { content: content.into(), cut }));
+            response.body = Body::Stream(Box::new(Content { content: content.into(), end }));
             Ok(response)
         })
     }
 }
 
+enum End {
+    Stated,
+    Unstated,
+    Cut,
+}
+
 struct Content {
     content: VecDeque<Bytes>,
-    cut: bool,
+    end: End,
 }
 impl BodyStream for Content {
     fn poll_frame(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Frame, BodyError>>> {
-        Poll::Ready(match self.content.pop_front() {
-            Some(data) => Some(Ok(Frame::Data(data))),
-            None if self.cut => Some(Err(BodyError::Incomplete)),
-            None => None,
+        Poll::Ready(match (self.content.pop_front(), &self.end) {
+            (Some(data), _) => Some(Ok(Frame::Data(data))),
+            (None, End::Cut) => Some(Err(BodyError::Incomplete)),
+            (None, End::Stated | End::Unstated) => None,
         })
     }
     fn length(&self) -> Option<u64> {
-        (!self.cut).then(|| self.content.iter().map(|c| c.len() as u64).sum())
+        matches!(self.end, End::Stated).then(|| self.content.iter().map(|c| c.len() as u64).sum())
     }
 }
 
