@@ -91,12 +91,8 @@ fn the_tier_answers_as_many_bytes_as_its_policy_alone() {
     let costs: Vec<u32> = records.iter().map(|r| u32::try_from(r.encoded_len()).unwrap()).collect();
     let footprint: u64 = costs.iter().map(|c| u64::from(*c)).sum();
     let dir = tempfile::tempdir().unwrap();
-    let options = Options {
-        bytes_max: footprint / 6,
-        segment_bytes: 64 << 10,
-        reserve_bytes: 0,
-        ..Options::default()
-    };
+    let options =
+        Options { bytes_max: footprint / 6, segment_bytes: 64 << 10, reserve_bytes: 0, ..Options::default() };
     let disk = Disk::real(dir.path()).unwrap();
     let (segments, _) = Segments::open(disk, options, Rng::from_seed(3)).unwrap();
     let names: Vec<u64> = records.iter().map(|r| segments.index.name(r.head.key)).collect();
