@@ -103,6 +103,15 @@ impl Cache {
         }
     }
 
+    /// When the fetch of the oldest response in either tier, or of the oldest one on its way there, began; none
+    /// if there is none. Visits all that is in memory.
+    pub fn oldest(&self) -> Option<Hlc> {
+        // In this order: what lands meanwhile is seen in one of them.
+        let coming = self.0.beginnings.oldest();
+        let disk = self.0.disk.as_ref().and_then(DiskTier::oldest);
+        coming.into_iter().chain(disk).chain(self.0.memory.oldest()).min()
+    }
+
     /// Drops purges with the last object that they could cover. If there were any, says when the fetch of the
     /// oldest object began: purges before need not be remembered elsewhere either. Visits all that is in memory.
     pub async fn expire_purges(&self) -> Result<Option<Hlc>, DiskError> {
@@ -110,11 +119,8 @@ impl Cache {
         if inner.memory.stamps.len() == 0 {
             return Ok(None);
         }
-        // In this order: what lands meanwhile is seen in one of them, or is older than the floor and not used.
-        let coming = inner.beginnings.oldest();
-        let disk = inner.disk.as_ref().and_then(DiskTier::oldest);
-        let oldest = coming.into_iter().chain(disk).chain(inner.memory.oldest()).min();
-        let oldest = oldest.unwrap_or_else(|| inner.tick());
+        // What was missed since it was on its way is older than the floor, and not used.
+        let oldest = self.oldest().unwrap_or_else(|| inner.tick());
         if inner.memory.stamps.expire(oldest) == 0 {
             return Ok(None);
         }

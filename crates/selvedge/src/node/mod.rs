@@ -30,7 +30,7 @@ use selvedge_state::{Change, Command, Setup, SnapshotFile, State, Value};
 use selvedge_store::segments::{self, DiskTier, Segments};
 use selvedge_store::wal;
 use selvedge_types::resource::Settings;
-use selvedge_types::{HlcClock, Role, Snapshot, Token};
+use selvedge_types::{HlcClock, Revision, Role, Snapshot, Token};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -203,6 +203,12 @@ impl Config {
         if let Some(state) = &state {
             for stamp in state.stamps() {
                 purge_both(&cache, &stamp);
+            }
+            if state.declared().revision == Revision::default()
+                && let Err(error) = cache.distrust_for_good().await
+            {
+                // A state that was made anew knows no purges of what an older one left on disk.
+                tracing::warn!(error = chain(&error), "what is on disk may be found again after a restart");
             }
             apply_snapshot(&plane, &certificates, &state.snapshots().borrow().clone());
             first_token = self.first_token(state, &clock).await?;

@@ -197,7 +197,7 @@ impl DiskTier {
     /// nothing here waits, nor costs more than a few nanoseconds on average.
     pub fn note_hit(&self, key: Key, bytes: usize) {
         let shared = &self.shared;
-        if shared.hits.fetch_add(1, Ordering::Relaxed) % u32::from(ONE_HIT_IN) != 0 {
+        if !shared.hits.fetch_add(1, Ordering::Relaxed).is_multiple_of(u32::from(ONE_HIT_IN)) {
             return;
         }
         let Ok(mut gathered) = shared.gathered.try_lock() else { return };

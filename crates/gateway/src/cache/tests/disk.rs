@@ -1,6 +1,7 @@
 //! The cache with a disk tier: what a restart keeps, and what must not come back.
 
 use super::*;
+use crate::cache::object::Stored;
 use selvedge_cache::stamps::{PurgeKind, PurgeScope};
 use selvedge_rt::disk::{SimDisk, SimFile};
 use selvedge_rt::{Disk, Rng};
@@ -144,10 +145,10 @@ async fn a_purge_is_remembered_while_an_older_fetch_is_under_way() {
 #[tokio::test]
 async fn what_was_on_its_way_when_its_purge_expired_does_not_come_back() {
     let dir = tempfile::tempdir().unwrap();
-    let world = start(&dir, vec![ok(FRESH, "one"), ok(FRESH, "two")]);
+    let world = start(&dir, vec![ok(FRESH, "one")]);
     world.get("/a", "").await;
     let inner = world.cache.0.clone();
-    let Some(super::super::object::Stored::Object(old)) =
+    let Some(Stored::Object(old)) =
         inner.memory.peek(inner.primary_key(&world.asked_for("GET", "/a", "")).0)
     else {
         panic!("it is stored")
@@ -155,12 +156,13 @@ async fn what_was_on_its_way_when_its_purge_expired_does_not_come_back() {
     stop(world).await;
     let dir = tempfile::tempdir().unwrap();
     let world = start(&dir, vec![ok(FRESH, "two")]);
+    world.pass_time(10);
     let site = PurgeScope::Site { site: "default/test".into() };
     world.cache.purge(&site, PurgeKind::Hard, world.cache.0.tick());
     assert!(world.cache.expire_purges().await.unwrap().is_some(), "nothing is stored that it could cover");
     assert_eq!(world.cache.usage().purges, 0);
     let key = world.cache.0.primary_key(&world.asked_for("GET", "/a", "")).0;
-    world.cache.0.put(key, super::super::object::Stored::Object(old));
+    world.cache.0.put(key, Stored::Object(old));
     assert_eq!(world.get("/a", "").await.1, "two");
     stop(world).await;
     assert_eq!(start(&dir, vec![]).get("/a", "").await.1, "two");
