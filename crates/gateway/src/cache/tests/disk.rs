@@ -148,8 +148,7 @@ async fn what_was_on_its_way_when_its_purge_expired_does_not_come_back() {
     let world = start(&dir, vec![ok(FRESH, "one")]);
     world.get("/a", "").await;
     let inner = world.cache.0.clone();
-    let Some(Stored::Object(old)) =
-        inner.memory.peek(inner.primary_key(&world.asked_for("GET", "/a", "")).0)
+    let Some(Stored::Object(old)) = inner.memory.peek(inner.primary_key(&world.asked_for("GET", "/a", "")).0)
     else {
         panic!("it is stored")
     };
