@@ -162,7 +162,7 @@ impl Handler for Plane {
             parts.limits.reached("requests");
             entrance.refuse(Refusal::Busy);
         }
-        let mut line = parts.log.begin(&request);
+        let mut line = parts.log.begin(&request, begun);
         let routed = active.router.route(request, entrance, begun);
         if let Some(line) = &mut line {
             line.routed(&routed.about);

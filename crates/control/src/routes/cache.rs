@@ -55,7 +55,7 @@ pub(crate) async fn inspect(
     (status = 401, description = "No valid token", body = Problem),
     (status = 403, description = "The token does not allow it", body = Problem),
     (status = 404, description = "There is no such site", body = Problem),
-    (status = 503, description = "The state takes no changes; nothing was purged", body = Problem)))]
+    (status = 503, description = "The state takes no changes: purged on this node, but not for good", body = Problem)))]
 pub(crate) async fn purge(
     State(handles): State<Handles>,
     Extension(caller): Extension<Caller>,

@@ -41,6 +41,7 @@ use once::Once;
 pub use operate::{CacheUsage, Inspected, InspectedObject};
 use origin::{FetchFailure, Origin};
 use parts::{Missing, Refetch};
+use record::decode_stamp;
 pub use rules::{CacheRules, CompressRules, Refine};
 use selvedge_cache::semantics::{
     CacheStatus, Forwarded, KeyHash, MethodClass, RequestFacts, Reuse, Span, Stale, Target, Vary, reuse,
@@ -48,7 +49,7 @@ use selvedge_cache::semantics::{
 use selvedge_exchange::{Body, Later, Reply, Request, Response, Source};
 use selvedge_observe::Registry;
 use selvedge_rt::{Clock, OnEnd, Tasks};
-use selvedge_store::segments::DiskTier;
+use selvedge_store::segments::{DiskTier, Opened};
 use selvedge_types::{Fields, Hlc, HlcClock, Method, Status, UnixMillis, name};
 use serve::{Asked, How, Recode, Served};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -109,7 +110,7 @@ const ATTEMPTS: usize = 3;
 
 impl Cache {
     /// A cache with nothing in memory, over what `disk` has. `hlc` orders its fetches and purges, and is the
-    /// one that stamps purges. Its background work belongs to `tasks`.
+    /// one that stamps purges: it goes on from what the disk has. Its background work belongs to `tasks`.
     pub fn new(
         options: &CacheOptions,
         disk: Option<DiskTier>,
@@ -118,9 +119,13 @@ impl Cache {
         tasks: Tasks,
         registry: &Registry,
     ) -> Self {
+        let memory = Memory::new(options.ram_bytes, options.seed, options.secret);
+        if let Some(disk) = &disk {
+            recover(disk.opened(), &memory, &hlc);
+        }
         Cache(Arc::new(Inner {
             disk,
-            memory: Memory::new(options.ram_bytes, options.seed, options.secret),
+            memory,
             flights: Flights::default(),
             beginnings: Beginnings::default(),
             stretches: Once::default(),
@@ -148,6 +153,16 @@ impl Cache {
     }
 }
 
+/// Takes over what was purged before a restart and is known from the disk tier alone.
+fn recover(opened: &Opened, memory: &Memory, hlc: &Mutex<HlcClock>) {
+    for (scope, kind, at) in opened.stamps.iter().map(decode_stamp) {
+        memory.stamps.purge(scope, kind, at);
+    }
+    memory.stamps.raise_floor(opened.floor);
+    // One's own reading is never too far ahead.
+    let _ = hlc.lock().unwrap_or_else(PoisonError::into_inner).observe(opened.newest, opened.newest.millis());
+}
+
 /// Why a request has nothing to look for in the cache.
 fn pass_reason(ask: &Ask, facts: &RequestFacts) -> Option<Forwarded> {
     if ask.bypass || !ask.rules.enabled || ask.request.fields.contains(name::UPGRADE) {
@@ -165,6 +180,7 @@ impl Inner {
         let (primary, uri) = self.primary_key(&ask);
         match self.look_up(&ask.rules.site, primary, &uri, ask.request.path(), &ask.request.fields) {
             Lookup::Object { object, key, purged } => {
+                self.note_hit(key, object.stored_bytes());
                 self.answer_stored(ask, facts, primary, (key, object, purged), now, Source::Memory)
             }
             Lookup::Absent { key, varies } => {

@@ -76,6 +76,9 @@ impl CacheRules {
     }
 }
 
+/// The longest media type: two names of 127 characters (RFC 6838 section 4.2).
+const MEDIA_TYPE_BYTES_MAX: usize = 255;
+
 /// Which responses are compressed, and how.
 #[derive(Clone, Debug)]
 pub struct CompressRules {
@@ -95,7 +98,10 @@ impl CompressRules {
         }
         let Some(content_type) = content_type else { return false };
         let media = content_type.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
-        let media = media.to_ascii_lowercase();
-        self.types.iter().any(|t| t.matches(&media))
+        let mut room = [0; MEDIA_TYPE_BYTES_MAX];
+        let Some(lower) = room.get_mut(..media.len()) else { return false };
+        lower.copy_from_slice(media);
+        lower.make_ascii_lowercase();
+        self.types.iter().any(|t| t.matches(lower))
     }
 }

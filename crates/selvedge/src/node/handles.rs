@@ -146,7 +146,16 @@ impl StateHandle for ApiState {
     fn purge(&self, purge: Purge) -> Answer<'_, Result<u64, StateError>> {
         let kind = if purge.soft { PurgeKind::Soft } else { PurgeKind::Hard };
         let scope = self.cache_scope(&purge.scope);
-        Box::pin(self.change(Command::Purge { scope, kind }))
+        Box::pin(async move {
+            let refused = match self.change(Command::Purge { scope: scope.clone(), kind }).await {
+                Err(StateError::Unavailable(why)) => StateError::NotDurable(why),
+                Err(StateError::Unknown(why)) => StateError::Unknown(why),
+                done => return done,
+            };
+            // Whoever purges wants it gone, and gone too early does no harm.
+            self.plane.cache().purge_here(&scope, kind);
+            Err(refused)
+        })
     }
 
     fn tokens(&self) -> Vec<Token> {
