@@ -87,8 +87,7 @@ impl Inner {
             let path = ask.request.path();
             let object = object.map(|object| {
                 let scopes = inner.memory.stamps.hasher.of_uri(&ask.rules.site, without_scheme(&uri), path);
-                let kind =
-                    inner.memory.stamps.covering(scopes.chain(object.labels.iter().copied()), object.fetched);
+                let kind = inner.memory.stamps.covering(scopes.chain(object.labels()), object.fetched);
                 (object, kind)
             });
             match object {
@@ -114,7 +113,7 @@ impl Inner {
         primary: KeyHash,
         key: KeyHash,
         fields: &Fields,
-    ) -> Option<Arc<Object>> {
+    ) -> Option<Object> {
         match self.read_disk(key, self.on_disk(key)?).await? {
             Stored::Object(object) => Some(object),
             Stored::Varies(names) => self.read_object(self.memory.variant_key(primary, &names, fields)).await,
@@ -122,7 +121,7 @@ impl Inner {
         }
     }
 
-    async fn read_object(&self, key: KeyHash) -> Option<Arc<Object>> {
+    async fn read_object(&self, key: KeyHash) -> Option<Object> {
         let stored = match self.memory.get(key) {
             Some(stored) => Some(stored),
             None => self.read_disk(key, self.on_disk(key)?).await,

@@ -23,9 +23,9 @@ pub(crate) enum Answer {
     /// A new response, whose content follows.
     New(NewResponse),
     /// The stored response, which the origin says is still good.
-    Revalidated(Arc<Object>),
+    Revalidated(Object),
     /// The stored response, although asking for a new one failed.
-    Stale { object: Arc<Object>, stale: Stale, status: Option<Status> },
+    Stale { object: Object, stale: Stale, status: Option<Status> },
     /// No answer, and nothing to fall back on.
     Failed(FetchFailure),
 }
@@ -55,7 +55,7 @@ pub(crate) struct Order {
     /// The key without Vary.
     pub(crate) primary: KeyHash,
     /// The stored response to validate, and its key.
-    pub(crate) stored: Option<(KeyHash, Arc<Object>)>,
+    pub(crate) stored: Option<(KeyHash, Object)>,
     pub(crate) interim: Option<mpsc::Sender<Interim>>,
 }
 
@@ -253,7 +253,7 @@ impl Inner {
         &self,
         order: &Order,
         key: KeyHash,
-        object: &Arc<Object>,
+        object: &Object,
         response: &Response,
         times: Times,
         started: Hlc,
@@ -286,16 +286,10 @@ impl Inner {
     }
 
     /// Puts a stored response's new fields and facts in its place.
-    pub(crate) fn freshen(
-        &self,
-        key: KeyHash,
-        object: &Object,
-        updated: &Updated,
-        started: Hlc,
-    ) -> Arc<Object> {
+    pub(crate) fn freshen(&self, key: KeyHash, object: &Object, updated: &Updated, started: Hlc) -> Object {
         let mut wire = Vec::with_capacity(updated.fields.wire_len());
         updated.fields.write_wire(&mut wire);
-        let fresh = Arc::new(object.freshened(wire.into(), updated.judgement.freshness, started));
+        let fresh = object.freshened(wire.into(), updated.judgement.freshness, started).store();
         if updated.judgement.is_storable() {
             self.put(key, Stored::Object(fresh.clone()));
         } else {

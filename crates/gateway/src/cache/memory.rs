@@ -6,7 +6,7 @@ use selvedge_cache::shard::Shard;
 use selvedge_cache::stamps::{PurgeKind, Purged, ScopeHash, ScopeHasher, Stamps};
 use selvedge_types::{Fields, Hlc, UnixMillis};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 /// How many bytes a shard should have at least: smaller ones evict less well.
 const SHARD_BYTES_MIN: u64 = 16 << 20;
@@ -23,7 +23,7 @@ pub(crate) struct Memory {
 /// What a look-up finds.
 pub(crate) enum Lookup {
     /// A response, under that key; and since when a soft purge covers it, if one does.
-    Object { object: Arc<Object>, key: KeyHash, purged: Option<Hlc> },
+    Object { object: Object, key: KeyHash, purged: Option<Hlc> },
     /// Nothing, for a request that would be stored under that key.
     Absent {
         key: KeyHash,
@@ -68,17 +68,14 @@ impl Memory {
                     key = self.variant_key(primary, &vary, fields);
                 }
                 Some((Stored::Pass(until), _)) => return Lookup::Pass(until),
-                _ => {
-                    shard.record_miss(key);
-                    return Lookup::Absent { key, varies };
-                }
+                _ => return Lookup::Absent { key, varies },
             }
         };
         if !self.stamps.must_check(object.fetched, checked) {
             return Lookup::Object { object, key, purged: None };
         }
         let generation = self.stamps.generation();
-        match self.stamps.covering(scopes().chain(object.labels.iter().copied()), object.fetched) {
+        match self.stamps.covering(scopes().chain(object.labels()), object.fetched) {
             None => {
                 shard.mark_checked(key, generation);
                 Lookup::Object { object, key, purged: None }

@@ -36,7 +36,7 @@ use flight::{Flight, Head, Seat};
 use flights::{Flights, Joined};
 use memory::{Lookup, Memory};
 use metrics::CacheMetrics;
-use object::{Content, Object};
+use object::Object;
 use once::Once;
 pub use operate::{CacheUsage, Inspected, InspectedObject};
 use origin::{FetchFailure, Origin};
@@ -185,12 +185,12 @@ impl Inner {
         mut ask: Ask,
         facts: RequestFacts,
         primary: KeyHash,
-        (key, object, purged): (KeyHash, Arc<Object>, Option<Hlc>),
+        (key, object, purged): (KeyHash, Object, Option<Hlc>),
         now: UnixMillis,
         tier: Source,
     ) -> Reply {
         let object = match purged {
-            Some(_) => Arc::new(object.with(object.freshness_since(purged, now))),
+            Some(_) => object.with(object.freshness_since(purged, now)),
             None => object,
         };
         let (how, refresh) = match reuse(&object.freshness, &facts, now) {
@@ -216,7 +216,7 @@ impl Inner {
             self.refresh(&ask, facts, primary, key, &object);
         }
         let mut refetch = None;
-        if let Content::Sliced(layout) = object.content {
+        if let Some(layout) = object.layout() {
             let from = Refetch::new(&ask, &object, key);
             if let Some(gap) = self.first_missing(key, layout, &ask.request.fields, &facts) {
                 return self.complete(ask, facts, primary, from, gap);
@@ -295,7 +295,7 @@ impl Inner {
     /// An answer from a stored response as it is, or with its content as it was just compressed.
     fn served(
         self: &Arc<Self>,
-        object: &Arc<Object>,
+        object: &Object,
         key: KeyHash,
         asked: &Asked,
         how: How<'_>,
@@ -334,7 +334,7 @@ impl Inner {
         facts: RequestFacts,
         primary: KeyHash,
         key: KeyHash,
-        object: &Arc<Object>,
+        object: &Object,
     ) {
         let Some(flight) = self.flights.begin(key, || self.begin()) else { return };
         let order = Order {
@@ -357,7 +357,7 @@ impl Inner {
         facts: RequestFacts,
         primary: KeyHash,
         key: KeyHash,
-        stored: Option<(KeyHash, Arc<Object>)>,
+        stored: Option<(KeyHash, Object)>,
         why: Forwarded,
     ) -> Reply {
         let (sender, interim) = mpsc::channel(INTERIM_QUEUE);
@@ -490,7 +490,7 @@ impl Inner {
 
     fn stale_answer(
         self: &Arc<Self>,
-        object: &Arc<Object>,
+        object: &Object,
         key: KeyHash,
         asked: &Asked,
         stale: &Stale,

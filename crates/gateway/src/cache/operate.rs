@@ -1,7 +1,7 @@
 //! What operators ask of the cache: purging, inspecting, counting.
 
 use super::memory::Lookup;
-use super::object::{Content, Object};
+use super::object::Object;
 use super::{Ask, Cache, CacheRules, Inner, pass_reason, without_scheme};
 use selvedge_cache::semantics::{RequestFacts, Reuse, RevalidateWhy, reuse};
 use selvedge_cache::stamps::{PurgeKind, PurgeScope, Purged};
@@ -166,7 +166,7 @@ impl Inner {
     fn purge_of(&self, ask: &Ask, uri: &str, object: &Object) -> Option<Purged> {
         let stamps = &self.memory.stamps;
         let scopes = stamps.hasher.of_uri(&ask.rules.site, without_scheme(uri), ask.request.path());
-        stamps.covering(scopes.chain(object.labels.iter().copied()), object.fetched)
+        stamps.covering(scopes.chain(object.labels()), object.fetched)
     }
 }
 
@@ -186,7 +186,7 @@ fn described(
         age: freshness.age(now),
         fresh_for_ms: freshness.ttl_left_ms(now),
         length: object.length(),
-        sliced: matches!(object.content, Content::Sliced(_)),
+        sliced: object.layout().is_some(),
         lifetime_rule: freshness.rule.describe(),
         vary: fields.joined(name::VARY).map(|v| text(&v)).unwrap_or_default(),
         etag: fields.get(name::ETAG).map(text),

@@ -4,7 +4,7 @@
 use super::fill::Order;
 use super::keep::{slice_key, spread};
 use super::memory::derived;
-use super::object::{Content, Layout, Object, Slice, Stored};
+use super::object::{Content, Draft, Layout, Object, Slice, Stored};
 use super::origin::{FetchFailure, Origin};
 use super::{Ask, Inner};
 use bytes::Bytes;
@@ -25,7 +25,7 @@ const LOOK_AHEAD_SLICES: u64 = 64;
 pub(crate) struct Refetch {
     request: Outline,
     pub(crate) origin: Arc<dyn Origin>,
-    pub(crate) object: Arc<Object>,
+    pub(crate) object: Object,
     pub(crate) key: KeyHash,
 }
 
@@ -69,7 +69,7 @@ impl Outline {
 }
 
 impl Refetch {
-    pub(crate) fn new(ask: &Ask, object: &Arc<Object>, key: KeyHash) -> Arc<Self> {
+    pub(crate) fn new(ask: &Ask, object: &Object, key: KeyHash) -> Arc<Self> {
         Arc::new(Refetch {
             request: Outline::of(&ask.request),
             origin: ask.origin.clone(),
@@ -166,7 +166,7 @@ impl Inner {
         self: &Arc<Self>,
         order: &Order,
         response: &Response,
-        mut object: Object,
+        mut draft: Draft,
         key: KeyHash,
         range: ContentRange,
         times: Times,
@@ -177,20 +177,20 @@ impl Inner {
         }
         let known = match self.memory.get(key) {
             Some(Stored::Object(known)) => {
-                self.combined(order, &known, response, length, times, object.fetched)
+                self.combined(order, &known, response, length, times, draft.fetched)
             }
             _ => None,
         };
         let layout = match known {
             Some((layout, updated)) => {
-                object = updated;
+                draft = updated;
                 layout
             }
-            None => Layout { id: object.content_id, length, slice_bytes: order.rules.slice_bytes.max(1) },
+            None => Layout { id: draft.content_id, length, slice_bytes: order.rules.slice_bytes.max(1) },
         };
-        object.content = Content::Sliced(layout);
-        object.status = Status::OK;
-        self.put(key, Stored::Object(Arc::new(object)));
+        draft.content = Content::sliced(layout);
+        draft.status = Status::OK;
+        self.put(key, Stored::Object(draft.store()));
         Some(PartKeeper::new(self.clone(), key, layout, range.span))
     }
 
@@ -203,8 +203,8 @@ impl Inner {
         length: u64,
         times: Times,
         started: Hlc,
-    ) -> Option<(Layout, Object)> {
-        let Content::Sliced(layout) = known.content else { return None };
+    ) -> Option<(Layout, Draft)> {
+        let layout = known.layout()?;
         let fields = known.fields().ok().filter(|_| layout.length == length)?;
         let view = StoredView {
             request: &order.facts,
@@ -264,7 +264,7 @@ impl Inner {
 
     /// Fetches a stretch of a stored response once for all who lack it, keeps it and returns it.
     pub(crate) async fn fetch_span(self: &Arc<Self>, from: &Refetch, span: Span) -> Result<Bytes, Missing> {
-        let Content::Sliced(layout) = from.object.content else { return Err(Missing::Changed) };
+        let Some(layout) = from.object.layout() else { return Err(Missing::Changed) };
         let salt = spread(layout.id ^ spread(span.start()) ^ spread(!span.end()));
         let fetched = self.stretches.run(derived(from.key, salt), self.fetch_stretch(from, layout, span));
         let outcome = fetched.await;

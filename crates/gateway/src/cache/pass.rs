@@ -4,12 +4,11 @@
 use super::beginnings::Beginning;
 use super::fill::{Answer, NewResponse, Order, Received};
 use super::keep::Keeper;
-use super::object::{Content, Object, Stored};
+use super::object::{Content, Draft, Object, Stored};
 use super::origin::FetchFailure;
 use super::parts::{PartKeeper, without_range};
 use super::serve::compress_passing;
 use super::{Ask, INTERIM_QUEUE, Inner, failed, unreadable};
-use bytes::Bytes;
 use selvedge_cache::semantics::stored::{Stored as StoredView, Update, update_from_head};
 use selvedge_cache::semantics::{
     CacheStatus, ContentRange, Forwarded, KeyHash, ProxyError, RequestFacts, Storable, Times, Vary,
@@ -33,7 +32,7 @@ impl Inner {
         ask: Ask,
         facts: RequestFacts,
         why: Forwarded,
-        stored: Option<(KeyHash, Arc<Object>)>,
+        stored: Option<(KeyHash, Object)>,
     ) -> Reply {
         let (sender, interim) = mpsc::channel(INTERIM_QUEUE);
         let inner = self.clone();
@@ -159,16 +158,16 @@ impl Inner {
                 if response.body.length().is_some_and(|length| length != range.span.len()) {
                     return Err(misstated(range));
                 }
-                let object = Object {
+                let draft = Draft {
                     fields: without_range(fields),
-                    content: Content::Whole(Bytes::new()),
+                    content: Content::Whole(Box::default()),
                     freshness: judgement.freshness,
                     fetched: started,
                     content_id: started.to_bits(),
                     labels,
                     status: response.status,
                 };
-                let kept = self.keep_part(order, response, object, key, range, times);
+                let kept = self.keep_part(order, response, draft, key, range, times);
                 if let (Vary::On(names), true) = (judgement.vary, kept.is_some()) {
                     self.put(order.primary, Stored::Varies(Arc::new(names)));
                 }
@@ -195,7 +194,7 @@ impl Inner {
         facts: &RequestFacts,
         rules: &super::CacheRules,
         key: KeyHash,
-        object: &Arc<Object>,
+        object: &Object,
         response: &Response,
         times: Times,
         started: Hlc,
@@ -212,7 +211,7 @@ impl Inner {
             Update::Fresh(updated) => drop(self.freshen(key, object, &updated, started)),
             Update::Mismatch if response.status.is_success() => {
                 let stale = object.freshness.made_stale(times.responded);
-                self.put(key, Stored::Object(Arc::new(object.with(stale))));
+                self.put(key, Stored::Object(object.with(stale)));
             }
             Update::Mismatch => {}
         }

@@ -5,7 +5,7 @@ use super::fill::{Answer, NewResponse};
 use super::flight::{Next, Seat};
 use super::keep::{slice_key, spread};
 use super::memory::derived;
-use super::object::{Content, Object, Slice, Stored};
+use super::object::{Object, Slice, Stored};
 use super::parts::Refetch;
 use super::pass::hide_tags;
 use super::rules::{CacheRules, CompressRules};
@@ -69,7 +69,7 @@ impl Inner {
     /// An answer from a stored response.
     pub(crate) fn serve(
         self: &Arc<Self>,
-        object: &Arc<Object>,
+        object: &Object,
         key: KeyHash,
         asked: &Asked,
         how: How<'_>,
@@ -88,15 +88,15 @@ impl Inner {
         }
         let mut response = Response::new(object.status);
         response.fields = fields;
-        response.body = match (&object.content, coding) {
-            (Content::Whole(bytes), None) => Body::from(bytes.clone()),
-            (Content::Whole(bytes), Some(coding)) => {
+        response.body = match (object.layout(), coding) {
+            (None, None) => Body::from(object.body()),
+            (None, Some(coding)) => {
                 let coded_key = coded_key(key, object.content_id, coding);
                 let coded = match (self.memory.get(coded_key), recode) {
                     (Some(Stored::Slice(coded)), _) => Some(coded.bytes.clone()),
                     (_, Recode::Done(coded)) => coded,
                     (_, Recode::Ask) => {
-                        return Ok(Served::Compress { coding, key: coded_key, content: bytes.clone() });
+                        return Ok(Served::Compress { coding, key: coded_key, content: object.body() });
                     }
                 };
                 match coded {
@@ -104,12 +104,12 @@ impl Inner {
                         mark_coded(&mut response.fields, coding)?;
                         Body::from(coded)
                     }
-                    None => Body::from(bytes.clone()),
+                    None => Body::from(object.body()),
                 }
             }
-            (Content::Sliced(layout), _) => match Span::new(0, layout.length) {
+            (Some(layout), _) => match Span::new(0, layout.length) {
                 Some(all) => {
-                    SlicedBody::new(self.clone(), key, *layout, all, asked.refetch.clone()).into_body()
+                    SlicedBody::new(self.clone(), key, layout, all, asked.refetch.clone()).into_body()
                 }
                 None => Body::Empty,
             },
@@ -131,7 +131,7 @@ impl Inner {
             return Ok(None);
         }
         add_vary_accept_encoding(fields)?;
-        if asked.facts.range || matches!(object.content, Content::Sliced(_)) {
+        if asked.facts.range || object.layout().is_some() {
             return Ok(None);
         }
         Ok(wanted_coding(&asked.rules.compress, &asked.fields))
@@ -164,7 +164,7 @@ impl Inner {
     /// The answer to a request for a range, if it is one that can be given.
     fn serve_range(
         self: &Arc<Self>,
-        object: &Arc<Object>,
+        object: &Object,
         key: KeyHash,
         fields: &Fields,
         asked: &Asked,
@@ -203,14 +203,15 @@ impl Inner {
     }
 
     fn body_of(self: &Arc<Self>, object: &Object, key: KeyHash, span: Span, asked: &Asked) -> Body {
-        match &object.content {
-            Content::Whole(bytes) => {
+        match object.layout() {
+            None => {
+                let bytes = object.body();
                 let end = usize::try_from(span.end()).unwrap_or(bytes.len()).min(bytes.len());
                 let start = usize::try_from(span.start()).unwrap_or(end).min(end);
                 Body::from(bytes.slice(start..end))
             }
-            Content::Sliced(layout) => {
-                SlicedBody::new(self.clone(), key, *layout, span, asked.refetch.clone()).into_body()
+            Some(layout) => {
+                SlicedBody::new(self.clone(), key, layout, span, asked.refetch.clone()).into_body()
             }
         }
     }
