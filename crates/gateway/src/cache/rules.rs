@@ -15,12 +15,17 @@ pub struct CacheRules {
     pub namespace: Arc<str>,
     /// The site with its namespace, which owns keys: `default/docs`.
     pub site: Arc<str>,
+    /// The group of servers that is asked, which is part of keys; none for the site's main one.
+    pub origin: Option<Arc<str>>,
     /// The name in Cache-Status.
     pub cache_name: Arc<str>,
     /// Whether anything is stored or served from store.
     pub enabled: bool,
     /// What requests are told apart by.
     pub key: CacheKey,
+    /// Whether, in all of the site, the key of what is stored for a URI follows from the URI: no fields count,
+    /// one group of servers is asked, and nothing is rewritten.
+    pub keys_by_uri: bool,
     /// How long responses are kept.
     pub freshness: FreshnessPolicy,
     /// Tags that stored responses get besides their own.
@@ -55,7 +60,7 @@ impl CacheRules {
 
     /// How keys are made.
     pub(crate) fn key_rule(&self) -> KeyRule<'_> {
-        KeyRule { policy: &self.key, site: &self.site }
+        KeyRule { policy: &self.key, site: &self.site, origin: self.origin.as_deref() }
     }
 
     /// Drops the cookies that are not to reach cache and clients.

@@ -232,7 +232,7 @@ impl<S: Io> Http1<S> {
             }
             Err(error) => {
                 tracing::debug!(client = %self.link.client.addr, %error, "request refused");
-                self.link.count(Cause::BadRequest);
+                self.link.count(Cause::of_refused_head(error.status()));
                 self.refuse(&mut scratch.output, Some(error.status()), &error.to_string());
                 Some(Step::Last(End::Linger))
             }
