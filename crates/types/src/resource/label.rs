@@ -56,6 +56,10 @@ label!(
     SiteName, "site-name", "a site"
 );
 label!(
+    /// The name of an API token, unique in the cluster.
+    TokenName, "token-name", "a token"
+);
+label!(
     /// The name of a group of origin servers, unique in its site.
     OriginName, "origin-name", "an origin"
 );

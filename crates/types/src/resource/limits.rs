@@ -4,8 +4,8 @@ use super::quantity::{ByteSize, Period};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Limits on what clients may ask for and hold. What is over one is refused and counted in
-/// `selvedge_limit_reached_total` by the limit's name.
+/// Limits on what clients may ask for and hold. What is over one is refused and counted, most of it in
+/// `selvedge_connections_cut_total` by cause. A change holds for connections that begin after it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Limits {
@@ -20,13 +20,13 @@ pub struct Limits {
     pub body: ByteSize,
     /// A message's trailer section. More gets 400.
     pub trailer_bytes: ByteSize,
-    /// Connections from all clients to one node. More wait in the system's queue.
+    /// Connections from all clients to one node. More are closed at once.
     #[schemars(range(min = 1))]
     pub connections: u32,
     /// Connections from one client address to one node. More are closed at once.
     #[schemars(range(min = 1))]
     pub connections_per_client: u32,
-    /// Requests being answered at once on one node. More get 503.
+    /// Requests that wait at once on one node for an origin or the disk. More get 503.
     #[schemars(range(min = 1))]
     pub requests: u32,
     /// HTTP/2 streams at once on a connection. More are refused.
