@@ -19,6 +19,8 @@ pub(crate) enum Cause {
     HeaderTimeout,
     /// A head was refused.
     BadRequest,
+    /// A request was for a host that the connection's certificate does not cover.
+    Misdirected,
     /// Content took too long.
     BodyTimeout,
     /// Content was malformed.
