@@ -13,11 +13,12 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use selvedge_exchange::{Handler, Interim, Later, Reply, Request, Response};
 use selvedge_rt::Clock;
-use selvedge_types::{Revision, Snapshot, Status};
+use selvedge_types::{Revision, Snapshot, Status, name};
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -43,6 +44,10 @@ pub struct Plane(Arc<Shared>);
 
 struct Shared {
     parts: PlaneParts,
+    /// Requests that wait for something: an origin, the disk, their client.
+    under_way: Arc<()>,
+    /// How many of these there may be.
+    requests_max: AtomicUsize,
     active: ArcSwap<Active>,
 }
 
@@ -64,7 +69,12 @@ impl Plane {
         let nobody = parts.traffic.site("");
         let active =
             Active { revision: Revision(0), router, origins: Vec::new(), traffic: HashMap::new(), nobody };
-        Plane(Arc::new(Shared { parts, active: ArcSwap::from_pointee(active) }))
+        Plane(Arc::new(Shared {
+            parts,
+            under_way: Arc::default(),
+            requests_max: AtomicUsize::new(usize::MAX),
+            active: ArcSwap::from_pointee(active),
+        }))
     }
 
     /// Serves by `snapshot` from now on. Returns what does not work as declared, for the log. Reads files;
@@ -91,6 +101,7 @@ impl Plane {
             nobody: parts.traffic.site(""),
         };
         parts.log.configure(&snapshot.settings.access_log);
+        self.0.requests_max.store(snapshot.settings.limits.requests as usize, Relaxed);
         self.0.active.store(Arc::new(active));
         problems
     }
@@ -129,6 +140,14 @@ impl Plane {
 }
 
 impl Handler for Plane {
+    fn refused(&self, request: Request, answer: &mut Response) {
+        let begun = self.0.parts.clock.monotonic();
+        let line = self.0.parts.log.begin(&request);
+        let nobody = self.0.active.load().nobody.clone();
+        let response = std::mem::replace(answer, Response::new(Status::BAD_REQUEST));
+        *answer = self.done(response, None, &nobody, line, begun);
+    }
+
     fn handle(&self, request: Request) -> Reply {
         let parts = &self.0.parts;
         let begun = parts.clock.monotonic();
@@ -148,10 +167,16 @@ impl Handler for Plane {
         let ask = ask(request, &passage, active.origins.get(passage.origin), traffic.clone());
         match parts.cache.handle(ask) {
             Reply::Now(response) => Reply::Now(self.done(response, Some(&passage), &traffic, line, begun)),
+            Reply::Later(_) if Arc::strong_count(&self.0.under_way) > self.0.requests_max.load(Relaxed) => {
+                parts.traffic.requests_limit_reached();
+                Reply::Now(self.done(too_many_requests(), None, &traffic, line, begun))
+            }
             Reply::Later(Later { response, interim }) => {
                 let plane = self.clone();
+                let place = self.0.under_way.clone();
                 let response = Box::pin(async move {
                     let response = response.await;
+                    drop(place);
                     plane.done(response, Some(&passage), &traffic, line, begun)
                 });
                 Reply::Later(Later { response, interim })
@@ -190,6 +215,16 @@ impl Active {
         let site = about.site.as_ref().and_then(|site| self.traffic.get(site));
         site.unwrap_or(&self.nobody).clone()
     }
+}
+
+/// RFC 9110 section 15.6.4.
+fn too_many_requests() -> Response {
+    let mut response =
+        Response::text(Status::SERVICE_UNAVAILABLE, "this node answers as many requests as it may\n");
+    // Constant values are always valid.
+    let _ = response.fields.add(name::RETRY_AFTER, "1");
+    let _ = response.fields.add(name::PROXY_STATUS, "selvedge; error=proxy_internal_error");
+    response
 }
 
 fn ask(

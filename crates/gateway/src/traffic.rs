@@ -19,6 +19,7 @@ pub struct Traffic {
     received: Family<Labels, Counter>,
     failures: Family<Labels, Counter>,
     latency: Family<Labels, Histogram>,
+    requests_limit: Counter,
     sites: Mutex<BTreeMap<String, Arc<SiteTraffic>>>,
 }
 
@@ -84,8 +85,18 @@ impl Traffic {
                 "From a request's head to the end of its response, by site",
                 Family::new_with_constructor(histogram as fn() -> Histogram),
             ),
+            requests_limit: registry.register(
+                "requests_limit_reached",
+                "Requests refused because too many were being answered",
+                Counter::default(),
+            ),
             sites: Mutex::default(),
         }
+    }
+
+    /// Counts a request that was refused because too many are being answered.
+    pub fn requests_limit_reached(&self) {
+        self.requests_limit.inc();
     }
 
     /// The counters of a site, which stay when its configuration changes.

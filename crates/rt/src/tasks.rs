@@ -62,6 +62,11 @@ impl Tasks {
         Tasks { tracker: TaskTracker::new(), stop: self.stop.child_token(), ..self.clone() }
     }
 
+    /// The same owner, which also waits for these tasks; they can be stopped without stopping the others.
+    pub fn part(&self) -> Self {
+        Tasks { stop: self.stop.child_token(), ..self.clone() }
+    }
+
     /// Runs `work` on this thread's runtime until it ends. It should watch [`Tasks::stopped`].
     ///
     /// A panic is contained to the task, logged, and treated as its end.
@@ -69,11 +74,11 @@ impl Tasks {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let guard = EndGuard { name, on_end, tasks: self.clone() };
+        let guard = EndGuard { name, on_end, tasks: self.clone(), ended: false };
         self.spawn_tracked(async move {
-            let guard = guard;
+            let mut guard = guard;
             work.await;
-            drop(guard);
+            guard.ended = true;
         });
     }
 
@@ -175,12 +180,17 @@ struct EndGuard {
     name: &'static str,
     on_end: OnEnd,
     tasks: Tasks,
+    /// It ran to its end.
+    ended: bool,
 }
 
 impl Drop for EndGuard {
     fn drop(&mut self) {
         if std::thread::panicking() {
             tracing::error!(task = self.name, "task panicked");
+        } else if !self.ended {
+            // Its runtime went away: whoever ended that knows.
+            return;
         }
         if self.on_end == OnEnd::Essential && !self.tasks.is_stopping() {
             tracing::error!(task = self.name, "an essential task ended; the node stops");
