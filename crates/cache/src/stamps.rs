@@ -127,6 +127,8 @@ impl ScopeHasher {
 pub struct Stamps {
     by_scope: HashMap<ScopeHash, Stamp, foldhash::fast::FixedState>,
     newest: Hlc,
+    /// Whatever was fetched up to then counts as purged: the stamps that might cover it are gone.
+    floor: Hlc,
     generation: u32,
 }
 
@@ -145,6 +147,11 @@ impl Stamps {
     /// Counts the stamps ever written, to remember that an object was checked against all of them.
     pub fn generation(&self) -> u32 {
         self.generation
+    }
+
+    /// The time of the newest stamp there ever was, or of the floor.
+    pub fn newest(&self) -> Hlc {
+        self.newest
     }
 
     /// How many scopes have a stamp.
@@ -179,6 +186,9 @@ impl Stamps {
     ///
     /// A fetch that began at the very moment of the purge is covered: it may have seen the old content.
     pub fn covering(&self, scopes: impl Iterator<Item = ScopeHash>, fetched: Hlc) -> Option<Purged> {
+        if fetched <= self.floor {
+            return Some(Purged::Hard);
+        }
         let mut stale_since: Option<Hlc> = None;
         for stamp in scopes.filter_map(|s| self.by_scope.get(&s)) {
             if fetched <= stamp.hard {
@@ -193,10 +203,29 @@ impl Stamps {
 
     /// Drops stamps that no object can be covered by, when the oldest one's fetch began at `oldest`; says
     /// how many were dropped.
+    ///
+    /// If any were, an older object counts as purged from then on: one that was on its way when the oldest was
+    /// looked for.
     pub fn expire(&mut self, oldest: Hlc) -> usize {
         let before = self.by_scope.len();
         self.by_scope.retain(|_, s| s.hard.max(s.soft) >= oldest);
-        before - self.by_scope.len()
+        let dropped = before - self.by_scope.len();
+        if dropped > 0 {
+            self.set_floor(Hlc::from_bits(oldest.to_bits().saturating_sub(1)));
+        }
+        dropped
+    }
+
+    /// Makes everything that was fetched up to `at` count as purged, whatever its scopes.
+    pub fn raise_floor(&mut self, at: Hlc) {
+        self.by_scope.retain(|_, s| s.hard.max(s.soft) > at);
+        self.set_floor(at);
+    }
+
+    fn set_floor(&mut self, at: Hlc) {
+        self.floor = self.floor.max(at);
+        self.newest = self.newest.max(at);
+        self.generation = self.generation.wrapping_add(1);
     }
 }
 
@@ -275,5 +304,31 @@ mod tests {
         assert_eq!(stamps.expire(PURGE), 0);
         assert_eq!(stamps.expire(NEW), 1);
         assert!(stamps.is_empty());
+    }
+
+    #[test]
+    fn what_was_on_its_way_when_its_stamp_expired_counts_as_purged() {
+        let mut stamps = Stamps::new();
+        stamps.purge(ScopeHash(1), PurgeKind::Soft, PURGE);
+        let generation = stamps.generation();
+        stamps.expire(NEW);
+        assert_ne!(stamps.generation(), generation, "what was checked has to be checked again");
+        assert!(stamps.may_cover(OLD));
+        assert_eq!(stamps.covering([ScopeHash(9)].into_iter(), OLD), Some(Purged::Hard));
+        assert_eq!(stamps.covering([ScopeHash(9)].into_iter(), NEW), None);
+    }
+
+    #[test]
+    fn a_floor_covers_everything_fetched_up_to_it() {
+        let mut stamps = Stamps::new();
+        stamps.purge(ScopeHash(1), PurgeKind::Hard, NEW);
+        stamps.raise_floor(PURGE);
+        for (fetched, scope, expect) in [
+            (PURGE, ScopeHash(9), Some(Purged::Hard)),
+            (NEW, ScopeHash(9), None),
+            (NEW, ScopeHash(1), Some(Purged::Hard)),
+        ] {
+            assert_eq!(stamps.covering([scope].into_iter(), fetched), expect);
+        }
     }
 }

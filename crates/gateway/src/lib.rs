@@ -1,5 +1,6 @@
 //! The data plane: listeners, sites and their policies, the cache's driver, connections to origins.
 pub mod access_log;
+mod busy;
 pub mod cache;
 pub mod compress;
 pub mod front;

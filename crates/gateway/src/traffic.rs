@@ -1,5 +1,6 @@
 //! What passes through each site, counted.
 
+use crate::busy::Place;
 use selvedge_exchange::{Body, BodyError, BodyStream, Finish, Frame, Sent, Source};
 
 use selvedge_observe::{Counter, Family, Histogram, Registry, exponential_buckets};
@@ -19,7 +20,6 @@ pub struct Traffic {
     received: Family<Labels, Counter>,
     failures: Family<Labels, Counter>,
     latency: Family<Labels, Histogram>,
-    requests_limit: Counter,
     sites: Mutex<BTreeMap<String, Arc<SiteTraffic>>>,
 }
 
@@ -85,18 +85,8 @@ impl Traffic {
                 "From a request's head to the end of its response, by site",
                 Family::new_with_constructor(histogram as fn() -> Histogram),
             ),
-            requests_limit: registry.register(
-                "requests_limit_reached",
-                "Requests refused because too many were being answered",
-                Counter::default(),
-            ),
             sites: Mutex::default(),
         }
-    }
-
-    /// Counts a request that was refused because too many are being answered.
-    pub fn requests_limit_reached(&self) {
-        self.requests_limit.inc();
     }
 
     /// The counters of a site, which stay when its configuration changes.
@@ -136,18 +126,19 @@ impl Traffic {
 }
 
 impl SiteTraffic {
-    /// Counts an answer, and what is sent of it when that is known.
+    /// Counts an answer, and what is sent of it when that is known; until then it keeps `place`.
     pub(crate) fn answered(
         self: &Arc<Self>,
         status: u16,
         source: Source,
         begun: Duration,
         clock: &Clock,
+        place: Option<Place>,
     ) -> Box<dyn Finish> {
         let class = usize::from(status / 100).clamp(1, 6) - 1;
         self.by_class[class].inc();
         self.by_source[source as usize].inc();
-        Box::new(Pending { site: self.clone(), begun, clock: clock.clone() })
+        Box::new(Pending { site: self.clone(), begun, clock: clock.clone(), _place: place })
     }
 
     /// Counts a request to an origin that brought no usable response.
@@ -174,6 +165,8 @@ struct Pending {
     site: Arc<SiteTraffic>,
     begun: Duration,
     clock: Clock,
+    /// Taken until the response is sent.
+    _place: Option<Place>,
 }
 
 impl Finish for Pending {

@@ -48,22 +48,21 @@ impl Inner {
         }
         let origin = origin_of(target_of(request));
         for group in &found.groups {
-            self.memory.stamps.purge(self.memory.stamps.hasher.of_group(&origin, group), PurgeKind::Hard, at);
+            self.purge_here(self.memory.stamps.hasher.of_group(&origin, group), PurgeKind::Hard, at);
         }
     }
 
     fn invalidate_uri(&self, rules: &CacheRules, target: Target<'_>, at: selvedge_types::Hlc) {
         let mut text = Vec::new();
-        rules.key_rule().write(target, &Fields::new(), &mut text);
+        rules.key_rule().write(target, &Fields::new(), None, &mut text);
         // What is not stored and not on its way needs no stamp, so that such requests do not pile them up.
         let key = self.memory.key(&text);
-        let keyed_by_uri = rules.key.headers.is_empty() && rules.key.cookies.is_empty();
-        if keyed_by_uri && !self.has(key) && !self.flights.is_under_way(key) {
+        if rules.keys_by_uri && !self.may_have(key) && !self.flights.is_under_way(key) {
             return;
         }
         let uri = String::from_utf8_lossy(selvedge_cache::semantics::key::uri_of_key(&text)).into_owned();
         let scope = PurgeScope::Url { site: rules.site.to_string(), uri: without_scheme(&uri).into() };
-        self.memory.stamps.purge(self.memory.stamps.hasher.scope(&scope), PurgeKind::Hard, at);
+        self.purge_here(self.memory.stamps.hasher.scope(&scope), PurgeKind::Hard, at);
     }
 }
 

@@ -16,6 +16,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use tokio::sync::Notify;
 
+mod disk;
+
 const START: u64 = 1_800_000_000;
 
 #[derive(Default)]
@@ -113,9 +115,11 @@ fn rules() -> CacheRules {
         described: "test".into(),
         namespace: "default".into(),
         site: "default/test".into(),
+        origin: None,
         cache_name: "selvedge".into(),
         enabled: true,
         key: CacheKey::default(),
+        keys_by_uri: true,
         freshness: FreshnessPolicy::default(),
         tags: Vec::new(),
         expose_tags: false,
@@ -140,14 +144,23 @@ impl World {
     }
 
     fn with(steps: Vec<Step>, gated: bool) -> World {
+        Self::over(steps, gated, Tasks::simulated(), |_, _| None)
+    }
+
+    fn over(
+        steps: Vec<Step>,
+        gated: bool,
+        tasks: Tasks,
+        disk: impl FnOnce(&Tasks, Clock) -> Option<DiskTier>,
+    ) -> World {
         let wall = Arc::new(Wall(AtomicU64::new(START * 1000)));
-        let tasks = Tasks::simulated();
         let options =
             CacheOptions { ram_bytes: 4 << 20, secret: [1; 32], seed: 1, collapsed_waiters_max: 100 };
+        let clock = Clock::simulated(wall.clone());
         let cache = Cache::new(
             &options,
-            None,
-            Clock::simulated(wall.clone()),
+            disk(&tasks, clock.clone()),
+            clock,
             Arc::default(),
             tasks.clone(),
             &Registry::default(),
@@ -162,8 +175,13 @@ impl World {
     }
 
     fn ask(&self, method: &str, target: &str, head: &str) -> Reply {
+        self.cache.handle(self.asked_for(method, target, head))
+    }
+
+    fn asked_for(&self, method: &str, target: &str, head: &str) -> Ask {
         let addr = "127.0.0.1:1".parse().unwrap();
-        self.cache.handle(Ask {
+        Ask {
+            sent: None,
             request: Request {
                 method: Method::parse(method.as_bytes()).unwrap(),
                 scheme: Scheme::Http,
@@ -178,7 +196,7 @@ impl World {
             rules: Arc::new(self.rules.clone()),
             origin: self.origin.clone(),
             bypass: false,
-        })
+        }
     }
 
     /// Status, content, and Cache-Status of the answer to a request.
