@@ -95,9 +95,13 @@ impl<V> Shard<V> {
         let entries = &self.entries;
         self.table.insert_unique(key.low(), slot, |s| hash_of(entries, *s));
         self.eviction.insert(Slot(slot), key.low(), cost);
-        while let Some(victim) = self.eviction.pop_victim() {
-            out.extend(self.release(victim.0));
-        }
+        self.evict(out);
+    }
+
+    /// Has room for `capacity` bytes from now on; puts what had to go in `out`.
+    pub fn set_capacity(&mut self, capacity: u64, out: &mut Vec<(KeyHash, V)>) {
+        self.eviction.set_capacity(capacity);
+        self.evict(out);
     }
 
     /// Drops the value of `key`.
@@ -110,6 +114,12 @@ impl<V> Shard<V> {
     /// Every key and value, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (KeyHash, &V)> {
         self.entries.iter().flatten().map(|e| (e.key, &e.value))
+    }
+
+    fn evict(&mut self, out: &mut Vec<(KeyHash, V)>) {
+        while let Some(victim) = self.eviction.pop_victim() {
+            out.extend(self.release(victim.0));
+        }
     }
 
     fn find(&self, key: KeyHash) -> Option<u32> {
@@ -172,6 +182,19 @@ mod tests {
         assert_eq!(shard.len() + out.len(), 1_000);
         assert_eq!(shard.iter().count(), shard.len());
         assert!(out.iter().all(|(k, _)| shard.peek(*k).is_none()));
+    }
+
+    #[test]
+    fn a_smaller_capacity_holds_at_once() {
+        let mut shard = Shard::new(10_000, 1);
+        let mut out = Vec::new();
+        (0..100).for_each(|n| shard.insert(key(n), n, 100, 0, &mut out));
+        assert_eq!((shard.len(), out.len()), (100, 0));
+        shard.set_capacity(1_000, &mut out);
+        assert_eq!((shard.len(), shard.bytes(), out.len()), (10, 1_000, 90));
+        shard.set_capacity(2_000, &mut out);
+        (100..110).for_each(|n| shard.insert(key(n), n, 100, 0, &mut out));
+        assert_eq!(shard.len(), 20);
     }
 
     #[test]

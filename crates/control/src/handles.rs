@@ -116,6 +116,9 @@ pub enum StateError {
     /// It breaks a rule.
     #[error("{0}")]
     Invalid(String),
+    /// It was not taken, as when the disk is full; nothing was changed.
+    #[error("the change was refused: {0}")]
+    Refused(String),
     /// Whoever asks may not do it.
     #[error("{0}")]
     Forbidden(String),
@@ -200,4 +203,6 @@ pub trait NodeHandle: Send + Sync + 'static {
     fn info(&self) -> wire::NodeInfo;
     /// What it needs to serve, and whether it has it. Ready when all hold.
     fn checks(&self) -> Vec<wire::Check>;
+    /// What of the declared configuration does not work here, in words.
+    fn problems(&self) -> Vec<String>;
 }

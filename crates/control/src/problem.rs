@@ -96,6 +96,7 @@ impl From<StateError> for Problem {
             StateError::Limit(_) => (StatusCode::CONFLICT, "limit"),
             StateError::NotFound(_) => (StatusCode::NOT_FOUND, "not-found"),
             StateError::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid"),
+            StateError::Refused(_) => (StatusCode::INSUFFICIENT_STORAGE, "refused"),
             StateError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
             StateError::NotDurable(_) => (StatusCode::SERVICE_UNAVAILABLE, "not-durable"),
             StateError::Unknown(_) => (StatusCode::GATEWAY_TIMEOUT, "unknown"),

@@ -193,6 +193,10 @@ impl NodeHandle for World {
         wire::NodeInfo { name: "n1".into(), ..Default::default() }
     }
 
+    fn problems(&self) -> Vec<String> {
+        vec!["listener 192.0.2.1:80: cannot be opened: not there".into()]
+    }
+
     fn checks(&self) -> Vec<wire::Check> {
         let ok = self.0.lock().unwrap().declared.revision > 0;
         vec![wire::Check { name: "snapshot".into(), ok, detail: String::new() }]

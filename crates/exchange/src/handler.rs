@@ -10,6 +10,12 @@ use tokio::sync::mpsc;
 pub trait Handler: Send + Sync + 'static {
     /// Answers `request`. Runs on a data-plane thread: must not block.
     fn handle(&self, request: Request) -> Reply;
+
+    /// Takes note of a request that was refused without asking, as far as it could be read, and of its answer. To
+    /// see it sent, attach to [`Response::finish`].
+    fn refused(&self, request: Request, answer: &mut Response) {
+        let _ = (request, answer);
+    }
 }
 
 /// An answer that is there, or one to wait for.

@@ -152,6 +152,15 @@ impl Plane {
 }
 
 impl Handler for Plane {
+    fn refused(&self, request: Request, answer: &mut Response) {
+        let parts = &self.0.parts;
+        let begun = parts.clock.monotonic();
+        let line = parts.log.begin(&request, begun);
+        let traffic = self.0.active.load().nobody.clone();
+        let response = std::mem::replace(answer, Response::new(Status::BAD_REQUEST));
+        *answer = self.done(response, None, Answering { traffic, line, begun, place: None });
+    }
+
     fn handle(&self, mut request: Request) -> Reply {
         let parts = &self.0.parts;
         let begun = parts.clock.monotonic();

@@ -18,4 +18,4 @@ pub use net::{Listener, Net, Stream};
 pub use operator_files::read_operator_file;
 pub use rng::Rng;
 pub use tasks::{OnEnd, Tasks};
-pub use workers::Workers;
+pub use workers::{WorkerRuntimes, Workers};

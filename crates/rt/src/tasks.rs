@@ -84,6 +84,13 @@ impl Tasks {
         Tasks { tracker: TaskTracker::new(), stop: self.stop.child_token(), stopping, ..self.clone() }
     }
 
+    /// The same owner, which also waits for these tasks; they can be stopped without stopping the others.
+    pub fn part(&self) -> Self {
+        let stopping =
+            Arc::new(Stopping { told: AtomicBool::new(false), parent: Some(self.stopping.clone()) });
+        Tasks { stop: self.stop.child_token(), stopping, ..self.clone() }
+    }
+
     /// Runs `work` on this thread's runtime until it ends. It should watch [`Tasks::stopped`].
     ///
     /// A panic is contained to the task, logged, and treated as its end.
@@ -91,7 +98,7 @@ impl Tasks {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let guard = EndGuard { name, on_end, tasks: self.clone() };
+        let guard = EndGuard { name, on_end, tasks: self.clone(), ended: false };
         self.spawn_tracked(Guarded { work, guard });
     }
 
@@ -204,7 +211,10 @@ impl<F: Future<Output = ()>> Future for Guarded<F> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.project().work.poll(cx)
+        let this = self.project();
+        let polled = this.work.poll(cx);
+        this.guard.ended |= polled.is_ready();
+        polled
     }
 }
 
@@ -212,12 +222,17 @@ struct EndGuard {
     name: &'static str,
     on_end: OnEnd,
     tasks: Tasks,
+    /// It ran to its end.
+    ended: bool,
 }
 
 impl Drop for EndGuard {
     fn drop(&mut self) {
         if std::thread::panicking() {
             tracing::error!(task = self.name, "task panicked");
+        } else if !self.ended {
+            // Its runtime went away: whoever ended that knows.
+            return;
         }
         if self.on_end == OnEnd::Essential && !self.tasks.is_stopping() {
             tracing::error!(task = self.name, "an essential task ended; the node stops");

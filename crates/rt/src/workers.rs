@@ -8,31 +8,18 @@ use tokio::runtime::{Builder, Handle};
 
 /// Threads that run tasks until they are told to stop.
 pub struct Workers {
-    handles: Vec<Handle>,
+    runtimes: WorkerRuntimes,
     threads: Vec<JoinHandle<()>>,
+}
+
+/// The runtimes of workers. Clones share them.
+#[derive(Clone)]
+pub struct WorkerRuntimes {
+    handles: Vec<Handle>,
     tasks: Tasks,
 }
 
-impl Workers {
-    /// Starts `count` threads (one at least), which run until `tasks` are told to stop and have ended, or
-    /// until [`Workers::ended`] has waited for them.
-    pub fn start(count: usize, name: &str, tasks: &Tasks) -> io::Result<Self> {
-        let mut workers = Workers { handles: Vec::new(), threads: Vec::new(), tasks: tasks.clone() };
-        for i in 0..count.max(1) {
-            let runtime = Builder::new_current_thread().enable_all().build()?;
-            workers.handles.push(runtime.handle().clone());
-            let tasks = tasks.clone();
-            let body = move || runtime.block_on(tasks.ended());
-            workers.threads.push(spawn_thread(format!("{name}-{i}"), body)?);
-        }
-        Ok(workers)
-    }
-
-    /// For a simulation: tasks run on the runtime of the caller.
-    pub fn inline(tasks: &Tasks) -> Self {
-        Workers { handles: Vec::new(), threads: Vec::new(), tasks: tasks.clone() }
-    }
-
+impl WorkerRuntimes {
     /// How many runtimes there are.
     pub fn count(&self) -> usize {
         self.handles.len().max(1)
@@ -50,6 +37,33 @@ impl Workers {
                 None => self.tasks.spawn_here(work),
             }
         }
+    }
+}
+
+impl Workers {
+    /// Starts `count` threads (one at least), which run until `tasks` are told to stop and have ended, or
+    /// until [`Workers::ended`] has waited for them.
+    pub fn start(count: usize, name: &str, tasks: &Tasks) -> io::Result<Self> {
+        let mut workers = Workers::inline(tasks);
+        for i in 0..count.max(1) {
+            let runtime = Builder::new_current_thread().enable_all().build()?;
+            workers.runtimes.handles.push(runtime.handle().clone());
+            let tasks = tasks.clone();
+            let body = move || runtime.block_on(tasks.ended());
+            workers.threads.push(spawn_thread(format!("{name}-{i}"), body)?);
+        }
+        Ok(workers)
+    }
+
+    /// For a simulation: tasks run on the runtime of the caller.
+    pub fn inline(tasks: &Tasks) -> Self {
+        let runtimes = WorkerRuntimes { handles: Vec::new(), tasks: tasks.clone() };
+        Workers { runtimes, threads: Vec::new() }
+    }
+
+    /// Where their tasks run.
+    pub fn runtimes(&self) -> WorkerRuntimes {
+        self.runtimes.clone()
     }
 
     /// Waits for the threads, whose tasks must have been told to stop; says whether all ended soundly.

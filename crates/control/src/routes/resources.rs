@@ -125,7 +125,8 @@ pub(crate) async fn apply(
     let may_set = caller.namespace.is_none() && caller.role >= Role::Admin;
     let revision = handles.state.apply(manifest, options.expected, may_set).await?;
     tracing::info!(revision, changes = plan.changes.len(), by = caller.token, "manifest applied");
-    Ok(Json(Applied { revision, changes: plan.changes.into_iter().map(Into::into).collect() }))
+    let warnings = super::status::problems(&handles, &caller);
+    Ok(Json(Applied { revision, changes: plan.changes.into_iter().map(Into::into).collect(), warnings }))
 }
 
 fn read(text: &str, caller: &Caller) -> Result<Manifest, Problem> {

@@ -26,8 +26,14 @@ pub(crate) async fn status(
         node: handles.node.info(),
         revision: handles.state.declared().revision,
         checks: handles.node.checks(),
+        problems: problems(&handles, &caller),
         cache: visible(handles.cache.stats(), &caller),
         machine: machine.into(),
         now_ms: handles.clock.wall().0,
     }))
+}
+
+/// What does not work here as declared; it may name any site.
+pub(crate) fn problems(handles: &Handles, caller: &Caller) -> Vec<String> {
+    if caller.namespace.is_some() { Vec::new() } else { handles.node.problems() }
 }

@@ -8,7 +8,7 @@ use crate::wire::{CreateToken, NewToken, TokenInfo};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
-use selvedge_types::resource::{Namespace, SiteName};
+use selvedge_types::resource::{Namespace, TokenName};
 use selvedge_types::token::{Role, Token};
 
 /// The tokens, without their secrets.
@@ -36,8 +36,7 @@ pub(crate) async fn create(
     Extension(caller): Extension<Caller>,
     Json(wanted): Json<CreateToken>,
 ) -> Result<(StatusCode, Json<NewToken>), Problem> {
-    // A token's name follows the rule for names of sites.
-    let name = parse::<SiteName>(&wanted.name)?.to_string();
+    let name = parse::<TokenName>(&wanted.name)?.to_string();
     let namespace = match (&wanted.namespace, &caller.namespace) {
         (Some(text), _) => Some(parse::<Namespace>(text)?),
         (None, only) => only.clone(),

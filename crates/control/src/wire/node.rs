@@ -57,6 +57,9 @@ pub struct Status {
     pub revision: u64,
     /// Whether it is ready, by check.
     pub checks: Vec<Check>,
+    /// What of the declared configuration does not work on this node. Only told to those who see the whole cluster.
+    #[serde(default)]
+    pub problems: Vec<String>,
     /// Cache and traffic.
     pub cache: CacheStats,
     /// Its machine.

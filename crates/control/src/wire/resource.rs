@@ -48,6 +48,10 @@ pub struct Applied {
     pub revision: u64,
     /// The changes.
     pub changes: Vec<Change>,
+    /// What of the declared configuration does not work on the node that answers. Only told to those who see the
+    /// whole cluster.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// A change to one resource.

@@ -17,7 +17,7 @@ pub(crate) struct Memory {
     shards: Box<[Mutex<Shard<Stored>>]>,
     pub(crate) stamps: StampBook,
     hasher: KeyHasher,
-    capacity: u64,
+    capacity: AtomicU64,
 }
 
 /// What a look-up finds.
@@ -42,7 +42,7 @@ impl Memory {
             shards: (0..count).map(shard).collect(),
             stamps: StampBook::new(ScopeHasher::new(secret)),
             hasher: KeyHasher::new(secret),
-            capacity,
+            capacity: AtomicU64::new(capacity),
         }
     }
 
@@ -118,6 +118,21 @@ impl Memory {
         self.shard(key).remove(key)
     }
 
+    /// Has room for `capacity` bytes from now on; returns how many entries had to go. The number of shards stays.
+    pub(crate) fn resize(&self, capacity: u64) -> u64 {
+        if self.capacity.swap(capacity, Ordering::Relaxed) == capacity {
+            return 0;
+        }
+        let share = capacity / self.shards.len() as u64;
+        let mut gone = 0;
+        for shard in &self.shards {
+            let mut out = Vec::new();
+            shard.lock().unwrap_or_else(PoisonError::into_inner).set_capacity(share, &mut out);
+            gone += out.len() as u64;
+        }
+        gone
+    }
+
     /// Bytes used, bytes allowed, and how many entries there are.
     pub(crate) fn usage(&self) -> (u64, u64, u64) {
         let lock = |s: &Mutex<Shard<Stored>>| {
@@ -125,7 +140,7 @@ impl Memory {
             (shard.bytes(), shard.len() as u64)
         };
         let (bytes, entries) = self.shards.iter().map(lock).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
-        (bytes, self.capacity, entries)
+        (bytes, self.capacity.load(Ordering::Relaxed), entries)
     }
 
     /// When the fetch of the oldest response began; none if there is none. Visits every entry.

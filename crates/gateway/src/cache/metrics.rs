@@ -1,7 +1,11 @@
 //! What the cache counts.
 
+use super::Cache;
 use selvedge_cache::semantics::ProxyError;
-use selvedge_observe::{Counter, Family, LimitCounters, Registry};
+use selvedge_observe::collector::Collector;
+use selvedge_observe::encoding::{DescriptorEncoder, EncodeMetric};
+use selvedge_observe::{Counter, Family, Gauge, LimitCounters, Registry};
+use std::fmt;
 
 /// The cache's counters.
 pub(crate) struct CacheMetrics {
@@ -19,7 +23,7 @@ impl CacheMetrics {
                 Counter::default(),
             ),
             failures: registry.register(
-                "origin_errors",
+                "cache_fetch_failures",
                 "Fetches that brought no usable response, by error type of RFC 9209",
                 Family::default(),
             ),
@@ -43,5 +47,32 @@ impl CacheMetrics {
 
     pub(crate) fn waiters_limit_reached(&self) {
         self.limits.reached("collapsed_waiters");
+    }
+}
+
+/// How full memory is, read at each scrape.
+pub(crate) struct Usage(pub(crate) Cache);
+
+impl fmt::Debug for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Usage")
+    }
+}
+
+impl Collector for Usage {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let usage = self.0.usage();
+        for (name, help, value) in [
+            ("cache_ram_entries", "Entries in memory", usage.ram_objects),
+            ("cache_ram_bytes", "Bytes that they take", usage.ram_bytes),
+            ("cache_ram_capacity_bytes", "Bytes that they may take", usage.ram_capacity),
+            ("cache_fetches", "Fetches under way that others may join", usage.fetches),
+        ] {
+            let gauge: Gauge = Gauge::default();
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+            let kind = gauge.metric_type();
+            gauge.encode(encoder.encode_descriptor(name, help, None, kind)?)?;
+        }
+        Ok(())
     }
 }

@@ -35,7 +35,7 @@ use fill::{Answer, Fill, Order};
 use flight::{Flight, Head, Seat};
 use flights::{Flights, Joined};
 use memory::{Lookup, Memory};
-use metrics::CacheMetrics;
+use metrics::{CacheMetrics, Usage};
 use object::Object;
 use once::Once;
 pub use operate::{CacheUsage, Inspected, InspectedObject};
@@ -52,6 +52,7 @@ use selvedge_rt::{Clock, OnEnd, Tasks};
 use selvedge_store::segments::{DiskTier, Opened};
 use selvedge_types::{Fields, Hlc, HlcClock, Method, Status, UnixMillis, name};
 use serve::{Asked, How, Recode, Served};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{mpsc, oneshot};
 
@@ -100,7 +101,7 @@ pub(crate) struct Inner {
     hlc: Arc<Mutex<HlcClock>>,
     tasks: Tasks,
     metrics: CacheMetrics,
-    collapsed_waiters_max: u32,
+    collapsed_waiters_max: AtomicU32,
 }
 
 /// How many interim responses may wait for a slow client; more are dropped.
@@ -123,7 +124,7 @@ impl Cache {
         if let Some(disk) = &disk {
             recover(disk.opened(), &memory, &hlc);
         }
-        Cache(Arc::new(Inner {
+        let cache = Cache(Arc::new(Inner {
             disk,
             memory,
             flights: Flights::default(),
@@ -134,8 +135,10 @@ impl Cache {
             hlc,
             tasks,
             metrics: CacheMetrics::register(registry),
-            collapsed_waiters_max: options.collapsed_waiters_max,
-        }))
+            collapsed_waiters_max: AtomicU32::new(options.collapsed_waiters_max),
+        }));
+        registry.register_collector(Box::new(Usage(cache.clone())));
+        cache
     }
 
     /// Answers a request, at once if it can be from memory.
@@ -445,7 +448,8 @@ impl Inner {
             return Joined::Lead(Flight::new(self.begin()).seat());
         }
         let is_outdated = |flight: &Flight<Answer>| self.is_outdated(order, flight);
-        let joined = self.flights.join(key, self.collapsed_waiters_max, || self.begin(), is_outdated);
+        let joined =
+            self.flights.join(key, self.collapsed_waiters_max.load(Relaxed), || self.begin(), is_outdated);
         if matches!(joined, Joined::Alone) {
             self.metrics.waiters_limit_reached();
         }

@@ -8,6 +8,7 @@ use selvedge_cache::stamps::{PurgeKind, PurgeScope, Purged};
 use selvedge_exchange::Request;
 use selvedge_store::segments::{DiskTier, Error as DiskError};
 use selvedge_types::{Hlc, UnixMillis, name};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 /// How full the cache is.
@@ -78,6 +79,16 @@ impl Cache {
     pub fn purge(&self, scope: &PurgeScope, kind: PurgeKind, at: Hlc) {
         let stamps = &self.0.memory.stamps;
         stamps.purge(stamps.hasher.scope(scope), kind, at);
+    }
+
+    /// Has that much memory from now on, in bytes; what is too much goes at once.
+    pub fn resize(&self, ram_bytes: u64) {
+        self.0.metrics.evicted(self.0.memory.resize(ram_bytes));
+    }
+
+    /// Lets that many requests wait for one fetch from now on.
+    pub fn set_collapsed_waiters_max(&self, max: u32) {
+        self.0.collapsed_waiters_max.store(max, Relaxed);
     }
 
     /// Purges as [`Cache::purge`] does, for when nobody else remembers it: with a note on disk, if there is one

@@ -1,10 +1,11 @@
 //! Certificates by host, read from files again when those change.
 
 use arc_swap::ArcSwap;
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::client::verify_server_name;
+use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use selvedge_rt::{Tasks, read_operator_file};
 use std::collections::HashMap;
 use std::fmt;
@@ -73,8 +74,16 @@ pub struct Certificates(Arc<Store>);
 #[derive(Default)]
 struct Store {
     table: ArcSwap<Table>,
-    /// What the table was made of.
-    files: Mutex<Vec<Loaded>>,
+    files: Mutex<Files>,
+}
+
+/// What the table is made of.
+#[derive(Default)]
+struct Files {
+    wanted: Vec<CertificateFiles>,
+    loaded: Vec<Loaded>,
+    /// What is wrong with those wanted that cannot be used.
+    problems: Vec<String>,
 }
 
 #[derive(Default)]
@@ -97,36 +106,28 @@ impl Certificates {
         Certificates::default()
     }
 
-    /// Uses the certificates in `files` instead of those before. Those that cannot be used are left out and
+    /// Uses the certificates in `wanted` instead of those before. Those that cannot be used are left out and
     /// returned; where the same files were used before, what they held then stays. Blocks on the disk.
-    pub fn set(&self, files: Vec<CertificateFiles>) -> Vec<CertificateError> {
-        let mut loaded = self.0.files.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut errors = Vec::new();
-        let mut now = Vec::new();
-        for files in files {
-            let before = loaded.iter().position(|l| l.files.chain == files.chain && l.files.key == files.key);
-            match (Loaded::read(&files, before.and_then(|i| loaded.get(i))), before) {
-                (Ok(read), _) => now.push(read),
-                (Err(error), before) => {
-                    errors.push(error);
-                    now.extend(before.map(|i| Loaded { files, ..loaded.swap_remove(i) }));
-                }
-            }
-        }
-        *loaded = now;
-        let by_host = table_of(&loaded);
+    pub fn set(&self, wanted: Vec<CertificateFiles>) -> Vec<CertificateError> {
+        let mut files = self.0.files.lock().unwrap_or_else(PoisonError::into_inner);
+        files.wanted = wanted;
+        let errors = files.read();
+        let by_host = table_of(&files.loaded);
         let fallback = self.0.table.load().fallback.clone();
         self.0.table.store(Arc::new(Table { by_host, fallback }));
         errors
     }
 
-    /// Reads the files again; what changed is used from now on. Blocks on the disk.
+    /// Reads the files again, also those that could not be used; what changed is used from now on. Blocks on the
+    /// disk.
     pub fn reload(&self) -> Vec<CertificateError> {
-        let files = {
-            let loaded = self.0.files.lock().unwrap_or_else(PoisonError::into_inner);
-            loaded.iter().map(|l| l.files.clone()).collect()
-        };
-        self.set(files)
+        let wanted = self.0.files.lock().unwrap_or_else(PoisonError::into_inner).wanted.clone();
+        self.set(wanted)
+    }
+
+    /// What is wrong with those that cannot be used, as of the last time that their files were read.
+    pub fn problems(&self) -> Vec<String> {
+        self.0.files.lock().unwrap_or_else(PoisonError::into_inner).problems.clone()
     }
 
     /// Answers hosts without a certificate, too, with one made here for `hosts`, which no client trusts unasked.
@@ -148,10 +149,12 @@ impl Certificates {
                 () = tokio::time::sleep(RELOAD_EVERY) => {}
                 () = tasks.stopped() => return,
             }
-            let certificates = self.clone();
-            match tasks.blocking("certificate reload", move || certificates.reload()).await {
-                Ok(errors) => {
-                    errors.iter().for_each(|error| tracing::warn!(%error, "certificate not reloaded"))
+            let (certificates, before) = (self.clone(), self.problems());
+            match tasks.blocking("certificate reload", move || drop(certificates.reload())).await {
+                Ok(()) => {
+                    let now = self.problems();
+                    let new = now.iter().filter(|problem| !before.contains(problem));
+                    new.for_each(|problem| tracing::warn!(problem, "a certificate cannot be used"));
                 }
                 Err(error) => tracing::warn!(%error, "certificates not reloaded"),
             }
@@ -162,15 +165,58 @@ impl Certificates {
         Arc::new(self.clone())
     }
 
+    /// What a client that named `host` was shown, unless it was the fallback.
+    pub(crate) fn shown(&self, host: Option<&str>) -> Option<Shown> {
+        let key = self.0.table.load().named(host?)?;
+        Some(Shown { key, all: self.clone(), covered: Mutex::default() })
+    }
+
     fn find(&self, host: Option<&str>) -> Option<Arc<CertifiedKey>> {
         let table = self.0.table.load();
-        let by_name = host.and_then(|host| {
-            let host = host.to_ascii_lowercase();
-            let wildcard = || host.split_once('.').map(|(_, parent)| format!("*.{parent}"));
-            let exact = table.by_host.get(&host);
-            exact.or_else(|| wildcard().and_then(|name| table.by_host.get(&name))).cloned()
-        });
-        by_name.or_else(|| table.fallback.clone())
+        host.and_then(|host| table.named(host)).or_else(|| table.fallback.clone())
+    }
+}
+
+impl Table {
+    fn named(&self, host: &str) -> Option<Arc<CertifiedKey>> {
+        let host = host.to_ascii_lowercase();
+        let wildcard = || host.split_once('.').map(|(_, parent)| format!("*.{parent}"));
+        let exact = self.by_host.get(&host);
+        exact.or_else(|| wildcard().and_then(|name| self.by_host.get(&name))).cloned()
+    }
+}
+
+/// The certificate that a connection's client was shown.
+pub(crate) struct Shown {
+    key: Arc<CertifiedKey>,
+    all: Certificates,
+    /// The host that was last found to be covered.
+    covered: Mutex<String>,
+}
+
+impl Shown {
+    /// Whether a client may take an answer for `host` from this connection (RFC 9110 section 4.3.3): the certificate
+    /// names it, or the operator uses it for that host whatever it names. What cannot be checked, such as an address
+    /// in brackets, is not refused.
+    pub(crate) fn covers(&self, host: &str) -> bool {
+        let mut covered = self.covered.lock().unwrap_or_else(PoisonError::into_inner);
+        if *covered == host {
+            return true;
+        }
+        let is_used = self.all.0.table.load().named(host).is_some_and(|used| Arc::ptr_eq(&used, &self.key));
+        let covers = is_used || self.names(host);
+        if covers {
+            host.clone_into(&mut covered);
+        }
+        covers
+    }
+
+    fn names(&self, host: &str) -> bool {
+        let (Some(end_entity), Ok(name)) = (self.key.cert.first(), ServerName::try_from(host)) else {
+            return true;
+        };
+        ParsedCertificate::try_from(end_entity)
+            .map_or(true, |parsed| verify_server_name(&parsed, &name).is_ok())
     }
 }
 
@@ -183,6 +229,29 @@ impl ResolvesServerCert for Certificates {
 impl fmt::Debug for Certificates {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.0.table.load().by_host.keys()).finish()
+    }
+}
+
+impl Files {
+    /// Reads all that are wanted.
+    fn read(&mut self) -> Vec<CertificateError> {
+        let mut errors = Vec::new();
+        let mut now = Vec::new();
+        self.problems.clear();
+        for files in self.wanted.clone() {
+            let before =
+                self.loaded.iter().position(|l| l.files.chain == files.chain && l.files.key == files.key);
+            match (Loaded::read(&files, before.and_then(|i| self.loaded.get(i))), before) {
+                (Ok(read), _) => now.push(read),
+                (Err(error), before) => {
+                    self.problems.push(format!("the certificate for {}: {error}", files.hosts.join(", ")));
+                    errors.push(error);
+                    now.extend(before.map(|i| Loaded { files, ..self.loaded.swap_remove(i) }));
+                }
+            }
+        }
+        self.loaded = now;
+        errors
     }
 }
 

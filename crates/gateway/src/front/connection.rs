@@ -1,9 +1,11 @@
 //! What all protocols of a front share: the front itself, and one connection's circumstances.
 
 use super::admission::{Admission, Place};
+use super::certificates::Shown;
 use super::counters::{Cause, Counters};
 use super::options::FrontOptions;
 use super::timer::Timer;
+use arc_swap::ArcSwap;
 use selvedge_exchange::{Client, Handler};
 use selvedge_observe::Registry;
 use selvedge_rt::{Clock, Tasks};
@@ -18,7 +20,7 @@ use tokio::time::Instant;
 /// Reads requests from clients, gives them to a handler and writes the answers.
 pub struct Front {
     pub(crate) handler: Arc<dyn Handler>,
-    pub(crate) options: FrontOptions,
+    options: ArcSwap<FrontOptions>,
     pub(crate) clock: Clock,
     pub(crate) counters: Counters,
     pub(crate) admission: Admission,
@@ -34,15 +36,29 @@ impl Front {
         registry: &Registry,
     ) -> Arc<Front> {
         let counters = Counters::register(registry);
+        let options = ArcSwap::from_pointee(options);
         Arc::new(Front { handler, options, clock, counters, admission: Admission::default() })
+    }
+
+    /// Goes by other options from the next connection on; those that are open keep theirs.
+    pub fn set_options(&self, options: FrontOptions) {
+        self.options.store(Arc::new(options));
+    }
+
+    pub(crate) fn options(&self) -> Arc<FrontOptions> {
+        self.options.load_full()
     }
 }
 
 /// One connection's circumstances, whatever protocol it speaks.
 pub(crate) struct Link {
     pub(crate) front: Arc<Front>,
+    /// Those in force when it began.
+    pub(crate) options: Arc<FrontOptions>,
     pub(crate) client: Client,
     pub(crate) scheme: Scheme,
+    /// The operator's certificate that the client was shown, if it was one.
+    pub(crate) certificate: Option<Shown>,
     pub(crate) tasks: Tasks,
     pub(crate) timer: Timer,
     stopping: Pin<Box<dyn Future<Output = ()> + Send>>,
@@ -53,15 +69,23 @@ pub(crate) struct Link {
 
 impl Link {
     /// A connection that begins now.
-    pub(crate) fn new(front: Arc<Front>, client: Client, tasks: Tasks, place: Place) -> Link {
+    pub(crate) fn new(
+        front: Arc<Front>,
+        options: Arc<FrontOptions>,
+        client: Client,
+        tasks: Tasks,
+        place: Place,
+    ) -> Link {
         front.counters.accepted.inc();
         front.counters.open.inc();
         let watched = tasks.clone();
         Link {
-            timer: Timer::new(Instant::now() + front.options.timeouts.handshake),
+            timer: Timer::new(Instant::now() + options.timeouts.handshake),
             front,
+            options,
             client,
             scheme: Scheme::Http,
+            certificate: None,
             tasks,
             stopping: Box::pin(async move { watched.stopped().await }),
             is_watching: false,

@@ -20,6 +20,8 @@ pub(crate) enum Cause {
     HeaderTimeout,
     /// A head was malformed.
     BadRequest,
+    /// A request was for a host that the connection's certificate does not cover.
+    Misdirected,
     /// A head was too large, or had too many fields.
     HeadTooLarge,
     /// A target was too long.
@@ -70,7 +72,12 @@ impl Cause {
             Cause::TunnelTimeout => "tunnel_timeout",
             Cause::Resets => "h2_resets",
             Cause::Drain => "drain_timeout",
-            Cause::Tls | Cause::ProxyHeader | Cause::BadRequest | Cause::BadContent | Cause::Http2 => {
+            Cause::Tls
+            | Cause::ProxyHeader
+            | Cause::BadRequest
+            | Cause::Misdirected
+            | Cause::BadContent
+            | Cause::Http2 => {
                 return None;
             }
         })

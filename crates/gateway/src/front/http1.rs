@@ -11,6 +11,7 @@ use super::http1_exchange::{End, Exchange, Meta, Stage};
 use super::http2;
 use super::linger::{close, linger};
 use super::output::Output;
+use super::refused::Refused;
 use super::rewind::{Io, Rewind};
 use super::scratch::Scratch;
 use super::tunnel;
@@ -119,7 +120,7 @@ async fn run<S: Io>(mut connection: Box<Http1<S>>) {
 
 impl<S: Io> Http1<S> {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
-        let head_bytes_max = self.link.front.options.heads.head_bytes_max;
+        let head_bytes_max = self.link.options.heads.head_bytes_max;
         let mut scratch = Scratch::take(&mut self.carry, head_bytes_max);
         let next = self.poll_requests(&mut scratch, cx);
         scratch.give_back(&mut self.carry);
@@ -198,7 +199,7 @@ impl<S: Io> Http1<S> {
             self.waiting_since = None;
         }
         let since = *self.waiting_since.get_or_insert_with(Instant::now);
-        let timeouts = &self.link.front.options.timeouts;
+        let timeouts = &self.link.options.timeouts;
         let limit = if waiting == Waiting::Next { timeouts.keep_alive } else { timeouts.header_read };
         self.link.timer.set(since + limit);
         if self.link.timer.poll(cx).is_ready() {
@@ -206,7 +207,8 @@ impl<S: Io> Http1<S> {
                 return Poll::Ready(Next::Close);
             }
             self.link.count(Cause::HeaderTimeout);
-            self.refuse(&mut scratch.output, Status::new(408), "the request head took too long");
+            let refused = Refused::of_head(scratch.unread());
+            self.refuse(&mut scratch.output, refused, Status::new(408), "the request head took too long");
             return Poll::Ready(self.flush(&mut scratch.output, End::Linger, cx).unwrap_or(Next::Linger));
         }
         if self.link.poll_stopping(cx).is_some() && waiting != Waiting::Head {
@@ -220,7 +222,7 @@ impl<S: Io> Http1<S> {
         if self.may_be_http2 || scratch.start == scratch.end {
             return None;
         }
-        let limits = self.link.front.options.heads;
+        let limits = self.link.options.heads;
         match parse_request(scratch.unread(), &mut self.progress, &limits) {
             Ok(None) => None,
             Ok(Some((head, used))) => {
@@ -233,7 +235,8 @@ impl<S: Io> Http1<S> {
             Err(error) => {
                 tracing::debug!(client = %self.link.client.addr, %error, "request refused");
                 self.link.count(Cause::of_refused_head(error.status()));
-                self.refuse(&mut scratch.output, Some(error.status()), &error.to_string());
+                let refused = Refused::of_head(scratch.unread());
+                self.refuse(&mut scratch.output, refused, Some(error.status()), &error.to_string());
                 Some(Step::Last(End::Linger))
             }
         }
@@ -246,7 +249,7 @@ impl<S: Io> Http1<S> {
             keep_alive: head.keep_alive,
             upgrade: head.upgrade,
         };
-        let limit = self.link.front.options.connections.request_content_bytes_max;
+        let limit = self.link.options.connections.request_content_bytes_max;
         let refusal = match head.framing {
             _ if head.method == Method::Connect => Some((405, "this is no forward proxy")),
             BodyFraming::Length(bytes) if bytes > limit => {
@@ -256,7 +259,13 @@ impl<S: Io> Http1<S> {
         };
         if let Some((code, text)) = refusal {
             self.link.count(if code == 413 { Cause::ContentTooLarge } else { Cause::BadRequest });
-            self.refuse(&mut scratch.output, Status::new(code), text);
+            let refused = Refused {
+                method: Some(head.method),
+                authority: head.authority.map_or_else(String::new, |a| a.into_string()),
+                target: head.target.path_and_query.into(),
+                version: head.version,
+            };
+            self.refuse(&mut scratch.output, refused, Status::new(code), text);
             return Step::Last(End::Linger);
         }
         let (body, upload) = self.body_of(&head, scratch, limit);
@@ -288,7 +297,7 @@ impl<S: Io> Http1<S> {
             scratch.start += whole.len();
             return (body, None);
         }
-        let limits = &self.link.front.options.heads;
+        let limits = &self.link.options.heads;
         let (upload, body) = Upload::new(head.framing, unread, head.expects_continue, limit, limits);
         scratch.start = scratch.end;
         (Body::Stream(Box::new(body)), Some(upload))
@@ -318,8 +327,9 @@ impl<S: Io> Http1<S> {
     }
 
     /// Puts an error of the front's own making into the output (RFC 9209 says whose it is).
-    fn refuse(&self, output: &mut Output, status: Option<Status>, text: &str) {
-        let response = error_response(status.unwrap_or(Status::BAD_REQUEST), text);
+    fn refuse(&self, output: &mut Output, refused: Refused, status: Option<Status>, text: &str) {
+        let mut response = error_response(status.unwrap_or(Status::BAD_REQUEST), text);
+        self.link.front.handler.refused(refused.into_request(&self.link), &mut response);
         let meta = Meta { http11: true, ..Meta::default() };
         write_whole(response, &meta, output, &self.link);
     }

@@ -145,8 +145,8 @@ impl Exchange {
         if !keep {
             return End::Linger;
         }
-        let mut budget = connection.link.front.options.connections.drained_bytes_max;
-        let limit = connection.link.front.options.timeouts.linger;
+        let mut budget = connection.link.options.connections.drained_bytes_max;
+        let limit = connection.link.options.timeouts.linger;
         let io = &mut connection.io;
         let drain = poll_fn(|cx| upload.poll_drain(io, &mut budget, cx));
         match within(limit, drain).await {
@@ -293,7 +293,7 @@ impl Exchange {
 
     fn poll_deadlines(&mut self, link: &mut Link, cx: &mut Context<'_>) -> Poll<Cut> {
         loop {
-            let timeouts = link.front.options.timeouts;
+            let timeouts = link.options.timeouts;
             let stalled = self.stalled.map(|(since, _)| since + timeouts.write);
             let starved = self.upload.as_ref().and_then(Upload::waiting_since);
             let draining = link.poll_stopping(cx).map(|since| since + timeouts.drain);

@@ -8,6 +8,7 @@ use super::gather::Gather;
 use super::http2_message::read_request;
 use super::http2_stream::{StreamContext, StreamReply, answer_now, run_stream};
 use super::linger::linger;
+use super::refused::Refused;
 use super::rewind::Io;
 use bytes::Bytes;
 use h2::server::{Builder, Connection, SendResponse};
@@ -38,7 +39,7 @@ pub(crate) struct Shared {
 pub(crate) async fn serve<S: Io>(io: S, mut link: Link) {
     let gather = Gather::new(io);
     let builder = builder(&link);
-    let limit = link.front.options.timeouts.handshake;
+    let limit = link.options.timeouts.handshake;
     let handshake = Box::pin(within(limit, builder.handshake::<_, Bytes>(gather.clone()))).await;
     let mut connection = match handshake {
         Some(Ok(connection)) => connection,
@@ -77,7 +78,7 @@ async fn run<S: Io>(
 }
 
 fn builder(link: &Link) -> Builder {
-    let options = &link.front.options;
+    let options = &link.options;
     let limits = &options.http2;
     let mut builder = Builder::new();
     builder
@@ -141,7 +142,7 @@ fn poll_event<S: Io>(
     link: &mut Link,
     cx: &mut Context<'_>,
 ) -> Poll<Event> {
-    if watch.is_cancelling(shared, link.front.options.http2.resets_max) {
+    if watch.is_cancelling(shared, link.options.http2.resets_max) {
         return Poll::Ready(Event::End(Some(Cause::Resets)));
     }
     watch.gather.begin();
@@ -177,7 +178,7 @@ fn poll_deadline<S: Io>(
     cx: &mut Context<'_>,
 ) -> Poll<Event> {
     watch.note_activity();
-    let timeouts = link.front.options.timeouts;
+    let timeouts = link.options.timeouts;
     let is_idle = !connection.has_streams();
     let is_tended = shared.tasks.load(Relaxed) > 0 && !watch.gather.is_blocked();
     let quiet = match (is_idle, is_tended) {
@@ -224,11 +225,15 @@ fn begin_stream(
     link: &Link,
 ) {
     let is_head = request.method() == http::Method::HEAD;
-    let (request, consent) = match read_request(request, link) {
+    let (parts, content) = request.into_parts();
+    let (request, consent) = match read_request(&parts, content, link) {
         Ok(read) => read,
         Err(refusal) => {
             link.count(refusal.cause());
-            return answer_now(respond, refusal.response(), is_head, link);
+            let mut response = refusal.response();
+            let refused = Refused::of_parts(&parts).into_request(link);
+            link.front.handler.refused(refused, &mut response);
+            return answer_now(respond, response, is_head, link);
         }
     };
     debug_assert_eq!(is_head, request.method == Method::Head);

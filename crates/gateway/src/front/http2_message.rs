@@ -25,7 +25,11 @@ pub(crate) struct Refusal {
 
 impl Refusal {
     pub(crate) fn cause(self) -> Cause {
-        if self.code == 413 { Cause::ContentTooLarge } else { Cause::BadRequest }
+        match self.code {
+            413 => Cause::ContentTooLarge,
+            421 => Cause::Misdirected,
+            _ => Cause::BadRequest,
+        }
     }
 
     pub(crate) fn response(self) -> Response {
@@ -71,11 +75,11 @@ impl Consent {
 
 /// Checks a request; the request, and the consent that its client waits for.
 pub(crate) fn read_request(
-    request: http::Request<RecvStream>,
+    parts: &http::request::Parts,
+    content: RecvStream,
     link: &Link,
 ) -> Result<(Request, Option<Arc<Consent>>), Refusal> {
-    let (parts, content) = request.into_parts();
-    let limits = &link.front.options.heads;
+    let limits = &link.options.heads;
     let method = Method::parse(parts.method.as_str().as_bytes()).ok_or_else(|| refusal(400, "bad method"))?;
     if method == Method::Connect {
         return Err(refusal(405, "this is no forward proxy"));
@@ -83,7 +87,10 @@ pub(crate) fn read_request(
     if parts.headers.len() > limits.field_lines_max {
         return Err(refusal(431, "the request has too many fields"));
     }
-    let authority = read_authority(&parts)?;
+    let authority = read_authority(parts)?;
+    if link.certificate.as_ref().is_some_and(|ours| !ours.covers(authority.host())) {
+        return Err(refusal(421, "the connection's certificate is not for this host"));
+    }
     let target = read_target(&method, &parts.uri, limits.target_bytes_max)?;
     let Checked(fields) = read_fields(&parts.headers)?;
     let expects_continue = !content.is_end_stream() && fields.has_member(name::EXPECT, "100-continue");
@@ -171,12 +178,12 @@ fn read_body(
     if matches!(method, Method::Get | Method::Head | Method::Trace) {
         return Err(refusal(400, "the method takes no content"));
     }
-    let limit = link.front.options.connections.request_content_bytes_max;
+    let limit = link.options.connections.request_content_bytes_max;
     let length = fields.get_str(name::CONTENT_LENGTH).and_then(|text| text.parse().ok());
     if length.is_some_and(|length: u64| length > limit) {
         return Err(refusal(413, "the content is larger than is allowed"));
     }
-    let patience = link.front.options.timeouts.body_read;
+    let patience = link.options.timeouts.body_read;
     let body = Http2Body {
         content,
         consent,

@@ -15,6 +15,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// A reply that needs a task of its own.
@@ -31,6 +32,7 @@ pub(crate) struct StreamContext {
     /// What the client waits for, until it is given or too late.
     consent: Option<Arc<Consent>>,
     front: Arc<Front>,
+    write_timeout: Duration,
     shared: Arc<Shared>,
     timer: Timer,
     ends: Instant,
@@ -44,9 +46,9 @@ impl StreamContext {
         link: &Link,
     ) -> Self {
         shared.tasks.fetch_add(1, Relaxed);
-        let ends = Instant::now() + link.front.options.timeouts.exchange;
-        let front = link.front.clone();
-        StreamContext { is_head, consent, front, shared, timer: Timer::new(ends), ends }
+        let ends = Instant::now() + link.options.timeouts.exchange;
+        let (front, write_timeout) = (link.front.clone(), link.options.timeouts.write);
+        StreamContext { is_head, consent, front, write_timeout, shared, timer: Timer::new(ends), ends }
     }
 
     /// The client cancelled the stream.
@@ -237,7 +239,7 @@ async fn send_data(
 ) -> Result<(), Broken> {
     while !data.is_empty() {
         stream.reserve_capacity(data.len());
-        let patience = Instant::now() + context.front.options.timeouts.write;
+        let patience = Instant::now() + context.write_timeout;
         context.timer.set(patience.min(context.ends));
         let capacity = poll_fn(|cx| match stream.poll_capacity(cx) {
             Poll::Ready(Some(Ok(capacity))) => Poll::Ready(Ok(capacity)),

@@ -9,7 +9,7 @@ const DISCARDED_BYTES_MAX: usize = 256 * 1024;
 
 /// Says that nothing more comes, and closes.
 pub(crate) async fn close<S: Io>(mut io: S, link: Link) {
-    let limit = link.front.options.timeouts.linger;
+    let limit = link.options.timeouts.linger;
     // A client that is gone already needs no goodbye.
     let _ = within(limit, io.shutdown()).await;
 }
@@ -17,7 +17,7 @@ pub(crate) async fn close<S: Io>(mut io: S, link: Link) {
 /// Says that nothing more comes, then reads until the client closes: closing with bytes unread would reset the
 /// connection, and could take the response with it (RFC 9112 section 9.6).
 pub(crate) async fn linger<S: Io>(mut io: S, link: Link) {
-    let limit = link.front.options.timeouts.linger;
+    let limit = link.options.timeouts.linger;
     let discard = async {
         if io.shutdown().await.is_err() {
             return;

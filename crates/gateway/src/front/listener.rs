@@ -60,7 +60,8 @@ impl Front {
         endpoint: &Endpoint,
         tasks: &Tasks,
     ) {
-        let limits = &self.options.connections;
+        let options = self.options();
+        let limits = &options.connections;
         let admitted = self.admission.admit(limits).and_then(|mut place| {
             if !endpoint.proxy_protocol {
                 place.name_client(peer.ip(), limits)?;
@@ -75,7 +76,7 @@ impl Front {
             }
         };
         let local = stream.local_addr().or_else(|| listener.local_addr().ok()).unwrap_or(peer);
-        let link = Link::new(self.clone(), Client { addr: peer, local }, tasks.clone(), place);
+        let link = Link::new(self.clone(), options, Client { addr: peer, local }, tasks.clone(), place);
         let endpoint = endpoint.clone();
         tasks.spawn("client connection", OnEnd::Forget, begin(stream, link, endpoint));
     }
@@ -107,7 +108,7 @@ async fn begin(stream: Stream, mut link: Link, endpoint: Endpoint) {
 
 /// Shakes hands; what then serves the connection, if it succeeds.
 async fn begin_tls(io: Rewind<Stream>, mut link: Link, tls: Tls) -> Option<Serving> {
-    let limit = link.front.options.timeouts.handshake;
+    let limit = link.options.timeouts.handshake;
     let io = match within(limit, tls.accept(io)).await {
         Some(Ok(io)) => io,
         Some(Err(error)) => {
@@ -121,6 +122,7 @@ async fn begin_tls(io: Rewind<Stream>, mut link: Link, tls: Tls) -> Option<Servi
         }
     };
     link.scheme = Scheme::Https;
+    link.certificate = tls.shown(&io);
     Some(if Tls::speaks_http2(&io) {
         Box::pin(http2::serve(io, link))
     } else {
@@ -133,7 +135,7 @@ type Serving = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Reads the PROXY header and takes the client's address from it; None if the connection is not to be served.
 async fn read_proxy_header(mut io: Rewind<Stream>, link: &mut Link) -> Option<Rewind<Stream>> {
-    let limit = link.front.options.timeouts.handshake;
+    let limit = link.options.timeouts.handshake;
     let read = async {
         let mut buf = Vec::with_capacity(256);
         loop {
@@ -156,8 +158,7 @@ async fn read_proxy_header(mut io: Rewind<Stream>, link: &mut Link) -> Option<Re
     };
     if let Some(proxied) = proxied {
         link.client = Client { addr: proxied.source, local: proxied.destination };
-        let front = link.front.clone();
-        if let Err(cause) = link.place.name_client(proxied.source.ip(), &front.options.connections) {
+        if let Err(cause) = link.place.name_client(proxied.source.ip(), &link.options.connections) {
             link.count(cause);
             return None;
         }

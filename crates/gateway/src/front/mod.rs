@@ -25,6 +25,7 @@ mod listener;
 mod options;
 mod output;
 mod proxy_protocol;
+mod refused;
 mod rewind;
 mod scratch;
 mod timer;

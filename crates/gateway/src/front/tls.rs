@@ -1,6 +1,6 @@
 //! TLS before HTTP, by rustls.
 
-use super::certificates::{CertificateError, Certificates};
+use super::certificates::{CertificateError, Certificates, Shown};
 use super::rewind::Io;
 use rustls::ServerConfig;
 use rustls::server::ServerSessionMemoryCache;
@@ -16,6 +16,7 @@ const SESSIONS_MAX: usize = 10_000;
 #[derive(Clone)]
 pub struct Tls {
     acceptor: TlsAcceptor,
+    certificates: Certificates,
 }
 
 impl Tls {
@@ -31,11 +32,16 @@ impl Tls {
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         config.session_storage = ServerSessionMemoryCache::new(SESSIONS_MAX);
         config.ticketer = rustls::crypto::ring::Ticketer::new().map_err(CertificateError::Tls)?;
-        Ok(Tls { acceptor: TlsAcceptor::from(Arc::new(config)) })
+        Ok(Tls { acceptor: TlsAcceptor::from(Arc::new(config)), certificates: certificates.clone() })
     }
 
     pub(crate) async fn accept<S: Io>(&self, io: S) -> io::Result<TlsStream<S>> {
         self.acceptor.accept(io).await
+    }
+
+    /// The operator's certificate that the client of a connection was shown, if it was one.
+    pub(crate) fn shown<S>(&self, io: &TlsStream<S>) -> Option<Shown> {
+        self.certificates.shown(io.get_ref().1.server_name())
     }
 
     pub(crate) fn speaks_http2<S>(io: &TlsStream<S>) -> bool {

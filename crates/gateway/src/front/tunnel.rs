@@ -18,7 +18,7 @@ const BUFFER_BYTES: usize = 16 * 1024;
 pub(crate) async fn run<S: Io>(mut client: S, mut other: Box<dyn Tunnel>, mut link: Link) {
     let (mut out, mut back) = (Direction::new(), Direction::new());
     let mut active = Instant::now();
-    let timeouts = link.front.options.timeouts;
+    let timeouts = link.options.timeouts;
     let cause = poll_fn(|cx| {
         let before = out.passed + back.passed;
         let sent = out.poll_pass(&mut client, &mut other, cx);

@@ -221,6 +221,9 @@ fn failure(problem: &Problem) -> Failure {
         }
         "forbidden" => failure.next("use a token with that role: `selvedge token create NAME --role ROLE`"),
         "conflict" => failure.next("look at the changes with `selvedge plan FILE` and apply again"),
+        "refused" => {
+            failure.next("nothing was changed; is the disk of the data directory full? then free space")
+        }
         "unknown" => failure.next("look with `selvedge plan`; doing it again does no harm"),
         _ => failure,
     };

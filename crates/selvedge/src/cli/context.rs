@@ -40,6 +40,11 @@ impl Context {
         Ok(path)
     }
 
+    /// Where the file is in `directory`.
+    pub fn path(directory: &Path) -> PathBuf {
+        directory.join(FILE)
+    }
+
     /// Removes the file in `directory`, if there is one.
     pub fn remove(directory: &Path) -> io::Result<()> {
         match fs::remove_file(directory.join(FILE)) {

@@ -1,8 +1,8 @@
 //! What a node is told when it starts.
 
 use selvedge_observe::Registry;
-use selvedge_rt::{Clock, Disk, Listener, Net, Rng, Tasks};
-use selvedge_types::resource::Settings;
+use selvedge_rt::{self as rt, Clock, Disk, Net, Rng, Tasks};
+use selvedge_types::resource::Listener;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -63,28 +63,36 @@ pub struct Listen {
     pub proxy_protocol: bool,
 }
 
+impl Listen {
+    /// The name that its socket has when it is handed over.
+    pub(super) fn name(&self) -> &'static str {
+        if self.tls { "https" } else { "http" }
+    }
+}
+
+impl From<&Listener> for Listen {
+    fn from(declared: &Listener) -> Self {
+        let Listener { address, tls, proxy_protocol } = declared;
+        Listen { addr: address.0, tls: *tls, proxy_protocol: *proxy_protocol }
+    }
+}
+
 impl Config {
-    /// The addresses on the command line, without which the node does not start; then those that the settings
-    /// add, which a manifest could have got wrong.
-    pub(super) fn listens(&self, settings: &Settings) -> Vec<(Listen, bool)> {
+    /// The addresses on the command line, without which the node does not start.
+    pub(super) fn listens(&self) -> impl Iterator<Item = Listen> {
         let plain = self.http.iter().map(|addr| Listen { addr: *addr, tls: false, proxy_protocol: false });
         let tls = self.https.iter().map(|addr| Listen { addr: *addr, tls: true, proxy_protocol: false });
-        let more = settings.listener.iter().map(|listener| Listen {
-            addr: listener.address.0,
-            tls: listener.tls,
-            proxy_protocol: listener.proxy_protocol,
-        });
-        plain.chain(tls).map(|l| (l, true)).chain(more.map(|l| (l, false))).collect()
+        plain.chain(tls)
     }
 
     /// A socket of that name for that address, if one was handed over.
-    pub(super) fn handed_over(&self, name: &str, addr: SocketAddr) -> Option<io::Result<Listener>> {
+    pub(super) fn handed_over(&self, name: &str, addr: SocketAddr) -> Option<io::Result<rt::Listener>> {
         let mut sockets = self.sockets.lock().ok()?;
         let named = sockets.get_mut(name)?;
         let is_it = |socket: &TcpListener| {
             socket.local_addr().is_ok_and(|at| at == addr || (addr.port() == 0 && at.ip() == addr.ip()))
         };
         let place = named.iter().position(is_it)?;
-        Some(Listener::from_std(named.remove(place)))
+        Some(rt::Listener::from_std(named.remove(place)))
     }
 }

@@ -1,5 +1,7 @@
 //! The API's narrow handles, over the node's parts.
 
+use super::following::InForce;
+use super::listening::Listening;
 use super::{Config, chain};
 use selvedge_cache::stamps::{PurgeKind, PurgeScope as CacheScope};
 use selvedge_control::handles::{
@@ -35,11 +37,17 @@ pub(super) struct ApiState {
     state: Option<State>,
     problem: String,
     plane: Plane,
+    in_force: InForce,
 }
 
 impl ApiState {
-    pub(super) fn new(state: Option<State>, problem: Option<String>, plane: Plane) -> Self {
-        ApiState { state, problem: problem.unwrap_or_default(), plane }
+    pub(super) fn new(
+        state: Option<State>,
+        problem: Option<String>,
+        plane: Plane,
+        in_force: InForce,
+    ) -> Self {
+        ApiState { state, problem: problem.unwrap_or_default(), plane, in_force }
     }
 
     async fn change(&self, command: Command) -> Result<u64, StateError> {
@@ -47,10 +55,10 @@ impl ApiState {
         state.apply(command).await.map(|revision| revision.0).map_err(translate)
     }
 
-    /// Waits until this node's gateway goes by a revision, so that who applied it sees it; not for long.
+    /// Waits until this node goes by a revision, so that who applied it sees it; not for long.
     async fn in_force(&self, revision: Revision) {
         let followed = async {
-            while self.plane.revision() < revision {
+            while self.in_force.revision() < revision {
                 tokio::time::sleep(LOOK_EVERY).await;
             }
         };
@@ -97,7 +105,7 @@ fn translate(error: selvedge_state::Error) -> StateError {
     use selvedge_state::Error;
     match error {
         Error::Rejected(rejection) => refused(&rejection),
-        refused if refused.is_refusal() => StateError::Unavailable(chain(&refused)),
+        refused if refused.is_refusal() => StateError::Refused(chain(&refused)),
         unknown => StateError::Unknown(chain(&unknown)),
     }
 }
@@ -350,10 +358,9 @@ fn namespace_of(line: &str) -> Option<Namespace> {
 /// The node.
 pub(super) struct ApiNode {
     pub(super) config: Config,
-    pub(super) http: Vec<SocketAddr>,
-    pub(super) https: Vec<SocketAddr>,
+    pub(super) listening: Listening,
     pub(super) api: SocketAddr,
-    pub(super) plane: Plane,
+    pub(super) in_force: InForce,
     pub(super) clock: Clock,
     pub(super) started: Duration,
     pub(super) state: Option<State>,
@@ -363,17 +370,17 @@ pub(super) struct ApiNode {
 
 impl NodeHandle for ApiNode {
     fn info(&self) -> wire::NodeInfo {
-        let texts = |addrs: &[SocketAddr]| addrs.iter().map(ToString::to_string).collect();
+        let texts = |addrs: Vec<SocketAddr>| addrs.iter().map(ToString::to_string).collect();
         wire::NodeInfo {
             name: self.config.name.clone(),
             pop: self.config.pop.clone(),
             region: self.config.region.clone(),
             version: env!("CARGO_PKG_VERSION").into(),
-            http: texts(&self.http),
-            https: texts(&self.https),
+            http: texts(self.listening.addresses(false)),
+            https: texts(self.listening.addresses(true)),
             api: self.api.to_string(),
             uptime: self.clock.monotonic().saturating_sub(self.started).as_secs(),
-            snapshot: self.plane.revision().0,
+            snapshot: self.in_force.revision().0,
         }
     }
 
@@ -386,9 +393,13 @@ impl NodeHandle for ApiNode {
         let gateway = wire::Check {
             name: "gateway".into(),
             ok: true,
-            detail: format!("serves by revision {}", self.plane.revision()),
+            detail: format!("serves by revision {}", self.in_force.revision()),
         };
         vec![gateway, state]
+    }
+
+    fn problems(&self) -> Vec<String> {
+        self.in_force.problems()
     }
 }
 

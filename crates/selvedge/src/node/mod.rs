@@ -5,32 +5,36 @@
 //! caller's runtime.
 
 mod config;
+mod following;
 mod handles;
 mod identity;
+mod listening;
 mod settings;
 
 pub use config::{Config, Listen, Seams};
 pub use identity::{Identity, IdentityError};
 
+use following::{InForce, Parts};
 use handles::{ApiCache, ApiNode, ApiRequests, ApiState};
+use listening::{ListenError, Listening};
 use selvedge_control::{ApiOptions, Handles, Secret, SecretError};
 use selvedge_gateway::access_log::AccessLog;
 use selvedge_gateway::cache::{Cache, CacheOptions};
-use selvedge_gateway::front::{CertificateError, CertificateFiles, Certificates, Endpoint, Front, Tls};
+use selvedge_gateway::front::{CertificateError, Certificates, Front};
 use selvedge_gateway::plane::{Plane, PlaneParts};
-use selvedge_gateway::site::{RateTable, RequestIds, RouterState, SystemSecrets};
+use selvedge_gateway::site::{RateTable, RequestIds, RouterState};
 use selvedge_gateway::traffic::Traffic;
 use selvedge_gateway::upstream::{
     Seams as UpstreamSeams, SystemResolver, Upstream, UpstreamMetrics, system_roots,
 };
 use selvedge_observe::Registry;
 use selvedge_rt::disk::DiskLock;
-use selvedge_rt::{Listener, OnEnd, Tasks, Workers};
+use selvedge_rt::{OnEnd, Tasks, Workers};
 use selvedge_state::{Change, Command, Setup, SnapshotFile, State, Value};
 use selvedge_store::segments::{self, DiskTier, Segments};
 use selvedge_store::wal;
 use selvedge_types::resource::Settings;
-use selvedge_types::{HlcClock, Revision, Role, Snapshot, Token};
+use selvedge_types::{HlcClock, Revision, Role, Token};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -66,6 +70,9 @@ pub enum NodeError {
     /// No first token could be made.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// The control state cannot be opened, and there is nothing else to serve by.
+    #[error("the control state cannot be opened, and there is no snapshot to serve by: {0}")]
+    State(String),
     /// The first token could not be written down.
     #[error("the first token could not be written to the control state: {0}")]
     FirstToken(String),
@@ -88,12 +95,14 @@ pub struct Node {
     pub state_problem: Option<String>,
     plane: Plane,
     state: Option<State>,
-    listeners: Vec<(&'static str, Listener)>,
+    in_force: InForce,
+    listening: Listening,
+    /// The API's socket, to be handed over.
+    api_copy: Option<std::net::TcpListener>,
     tasks: Tasks,
     data_tasks: Tasks,
     traffic_tasks: Tasks,
     workers: Workers,
-    drain: Duration,
     lock: Option<DiskLock>,
 }
 
@@ -121,6 +130,7 @@ impl Config {
             tracing::warn!(%error, "the last snapshot cannot be read");
             None
         });
+        let has_snapshot = last.is_some();
         let before = last.unwrap_or_default();
         let settings = before.settings.clone();
 
@@ -171,7 +181,6 @@ impl Config {
 
         let certificates = Certificates::new();
         certificates.set_self_signed_fallback(vec!["localhost".into(), "127.0.0.1".into()])?;
-        apply_snapshot(&plane, &certificates, &before);
 
         let purging = cache.clone();
         let setup = Setup {
@@ -195,6 +204,9 @@ impl Config {
             }
             Err(error) => {
                 let problem = chain(&error);
+                if !has_snapshot {
+                    return Err(NodeError::State(problem));
+                }
                 tracing::error!(%problem, "the control state cannot be opened; serving from the last snapshot");
                 (None, Some(problem))
             }
@@ -210,61 +222,72 @@ impl Config {
                 // A state that was made anew knows no purges of what an older one left on disk.
                 tracing::warn!(error = chain(&error), "what is on disk may be found again after a restart");
             }
-            apply_snapshot(&plane, &certificates, &state.snapshots().borrow().clone());
             first_token = self.first_token(state, &clock).await?;
-            follow_snapshots(state, &plane, &certificates, &tasks);
             expire_purges(state, &cache, &tasks);
         } else {
             // Which purges there were is not known.
             cache.distrust();
         }
 
-        let limits = settings.limits.clone();
-        let front =
-            Front::new(Arc::new(plane.clone()), settings::front_options(&limits), clock.clone(), &registry);
-        // Before those that a manifest adds: whatever is declared, the API can be reached to change it.
+        let front = Front::new(
+            Arc::new(plane.clone()),
+            settings::front_options(&settings.limits),
+            clock.clone(),
+            &registry,
+        );
+        let listening = Listening::new(
+            front.clone(),
+            certificates.clone(),
+            net.clone(),
+            traffic_tasks.clone(),
+            workers.runtimes(),
+        );
+        // The command line's come before those that a manifest adds: whatever is declared, the API can be reached
+        // to change it.
+        let cannot_listen = |addr, what| move |source| NodeError::Listen { addr, what, source };
         let api_listener = match self.handed_over("api", self.api) {
             Some(listener) => listener,
             None => net.bind(self.api).await,
         };
-        let api_listener =
-            api_listener.map_err(|source| NodeError::Listen { addr: self.api, what: "the API", source })?;
+        let api_listener = api_listener.map_err(cannot_listen(self.api, "the API"))?;
         let api = api_listener.local_addr().unwrap_or(self.api);
-        let kept = api_listener.try_clone_std().ok().flatten();
-        let mut listeners = Vec::new();
-        let (mut http, mut https) = (Vec::new(), Vec::new());
-        for (listen, required) in self.listens(&settings) {
-            let what = if listen.tls { "https" } else { "http" };
-            let bound = match self.handed_over(what, listen.addr) {
-                Some(listener) => listener,
-                None => net.bind(listen.addr).await,
-            };
-            let listener = match bound {
-                Ok(listener) => listener,
-                Err(error) if !required => {
-                    let addr = listen.addr;
-                    tracing::error!(%addr, %error, "a listener of the manifest's settings cannot be used");
-                    continue;
-                }
-                Err(source) => return Err(NodeError::Listen { addr: listen.addr, what, source }),
-            };
-            let addr = listener.local_addr().unwrap_or(listen.addr);
-            if listen.tls {
-                https.push(addr)
-            } else {
-                http.push(addr)
-            }
-            let tls = listen.tls.then(|| Tls::new(&certificates)).transpose()?;
-            let endpoint = Endpoint { tls, proxy_protocol: listen.proxy_protocol };
-            serve(&front, &listener, &endpoint, &workers, &traffic_tasks)
-                .map_err(|source| NodeError::Listen { addr, what, source })?;
-            listeners.push((what, listener));
+        let api_copy = api_listener.try_clone_std().map_err(cannot_listen(api, "the API"))?;
+        let mut bound = Vec::new();
+        for listen in self.listens() {
+            let listener = listening.bind(&self, listen).await;
+            bound.push((listen, listener.map_err(cannot_listen(listen.addr, listen.name()))?));
+        }
+        let in_force = InForce::new(certificates.clone(), &registry);
+        let parts = Parts {
+            config: self.clone(),
+            plane: plane.clone(),
+            cache: cache.clone(),
+            certificates: certificates.clone(),
+            front,
+            listening: listening.clone(),
+            began_with: settings.clone(),
+        };
+        let now = state.as_ref().map_or_else(|| Arc::new(before), |state| state.snapshots().borrow().clone());
+        parts.apply(&now, &in_force).await;
+        for (listen, listener) in bound {
+            listening.open(listen, listener).map_err(|error| match error {
+                ListenError::Bind(source) => cannot_listen(listen.addr, listen.name())(source),
+                ListenError::Tls(error) => error.into(),
+            })?;
+        }
+        if let Some(state) = &state {
+            parts.follow(state, in_force.clone(), &tasks);
         }
         let watching = certificates.clone().watch(tasks.clone());
         tasks.spawn("certificates", OnEnd::Forget, watching);
 
         let handles = Handles {
-            state: Arc::new(ApiState::new(state.clone(), state_problem.clone(), plane.clone())),
+            state: Arc::new(ApiState::new(
+                state.clone(),
+                state_problem.clone(),
+                plane.clone(),
+                in_force.clone(),
+            )),
             cache: Arc::new(ApiCache {
                 plane: plane.clone(),
                 disk_capacity: self.cache_disk.unwrap_or(settings.cache.disk.get()),
@@ -272,10 +295,9 @@ impl Config {
             requests: Arc::new(ApiRequests::new(plane.clone())),
             node: Arc::new(ApiNode {
                 config: self.clone(),
-                http: http.clone(),
-                https: https.clone(),
+                listening: listening.clone(),
                 api,
-                plane: plane.clone(),
+                in_force: in_force.clone(),
                 clock: clock.clone(),
                 started: clock.monotonic(),
                 state: state.clone(),
@@ -291,26 +313,17 @@ impl Config {
             OnEnd::Essential,
             selvedge_control::serve(api_listener, ApiOptions::default(), handles),
         );
-        if let Some(listener) = kept {
-            listeners.push((
-                "api",
-                Listener::from_std(listener).map_err(|source| NodeError::Listen {
-                    addr: api,
-                    what: "the API",
-                    source,
-                })?,
-            ));
-        }
         Ok(Node {
-            http,
-            https,
+            http: listening.addresses(false),
+            https: listening.addresses(true),
             api,
             first_token,
             state_problem,
             plane,
             state,
-            listeners,
-            drain: limits.drain_timeout.get(),
+            in_force,
+            listening,
+            api_copy,
             tasks,
             data_tasks,
             traffic_tasks,
@@ -380,15 +393,19 @@ impl Node {
     pub async fn declare(&self, command: Command) -> Result<(), selvedge_state::Error> {
         let state = self.state.as_ref().ok_or(selvedge_state::Error::Stopped)?;
         let revision = state.apply(command).await?;
-        while self.plane.revision() < revision && !self.tasks.is_stopping() {
+        while self.in_force.revision() < revision && !self.tasks.is_stopping() {
             tokio::task::yield_now().await;
         }
         Ok(())
     }
 
-    /// Its sockets with their names, to be handed to a successor.
-    pub fn listeners(&self) -> &[(&'static str, Listener)] {
-        &self.listeners
+    /// Copies of its sockets with their names, to be handed to a successor.
+    pub fn sockets(&self) -> io::Result<Vec<(&'static str, std::net::TcpListener)>> {
+        let mut sockets = self.listening.sockets()?;
+        if let Some(api) = &self.api_copy {
+            sockets.push(("api", api.try_clone()?));
+        }
+        Ok(sockets)
     }
 
     /// Resolves when an essential part has ended, with its name.
@@ -403,7 +420,8 @@ impl Node {
     /// Stops accepting, ends everything that uses the data directory, and lets go of it for a successor.
     /// Requests under way go on, without the disk cache.
     pub async fn let_go(mut self) -> Self {
-        self.listeners.clear();
+        self.listening.close();
+        self.api_copy = None;
         self.traffic_tasks.stop();
         if !self.data_tasks.shut_down(Duration::from_secs(10)).await {
             tracing::warn!("not everything that uses the data directory ended in time");
@@ -414,8 +432,9 @@ impl Node {
 
     /// Stops accepting, lets requests under way end, then everything else. Says whether all ended in time.
     pub async fn shut_down(self) -> bool {
-        drop(self.listeners);
-        let drained = self.traffic_tasks.shut_down(self.drain).await;
+        self.listening.close();
+        drop(self.api_copy);
+        let drained = self.traffic_tasks.shut_down(self.in_force.drain()).await;
         if !drained {
             self.traffic_tasks.abandon();
         }
@@ -425,65 +444,6 @@ impl Node {
         let joined = self.workers.ended().await;
         drained && stopped && joined
     }
-}
-
-/// Serves a listener on every data-plane thread.
-fn serve(
-    front: &Arc<Front>,
-    listener: &Listener,
-    endpoint: &Endpoint,
-    workers: &Workers,
-    tasks: &Tasks,
-) -> io::Result<()> {
-    let mut sockets = Vec::new();
-    for _ in 0..workers.count() {
-        sockets.push(Mutex::new(Some(listener.try_clone_handle()?)));
-    }
-    workers.on_each(|i| {
-        let socket = sockets[i].lock().ok().and_then(|mut s| s.take());
-        let (front, endpoint, tasks) = (front.clone(), endpoint.clone(), tasks.clone());
-        async move {
-            match socket.map(selvedge_rt::net::ListenerHandle::open) {
-                Some(Ok(listener)) => front.serve(listener, endpoint, tasks).await,
-                Some(Err(error)) => tracing::error!(%error, "a data-plane thread cannot listen"),
-                None => {}
-            }
-        }
-    });
-    Ok(())
-}
-
-/// Puts a snapshot in force, and says in the log what of it does not work.
-fn apply_snapshot(plane: &Plane, certificates: &Certificates, snapshot: &Snapshot) {
-    for problem in plane.follow(snapshot, &SystemSecrets) {
-        tracing::warn!(problem, "not as declared");
-    }
-    let files = snapshot.sites.values().filter_map(|site| {
-        let tls = site.tls.as_ref()?;
-        Some(CertificateFiles {
-            hosts: site.hosts.iter().map(ToString::to_string).collect(),
-            chain: tls.cert.clone().into(),
-            key: tls.key.clone().into(),
-        })
-    });
-    for problem in certificates.set(files.collect()) {
-        tracing::warn!(%problem, "a certificate cannot be used");
-    }
-}
-
-fn follow_snapshots(state: &State, plane: &Plane, certificates: &Certificates, tasks: &Tasks) {
-    let mut snapshots = state.snapshots();
-    let (plane, certificates, stopping) = (plane.clone(), certificates.clone(), tasks.clone());
-    tasks.spawn("snapshots", OnEnd::Essential, async move {
-        loop {
-            tokio::select! {
-                changed = snapshots.changed() => if changed.is_err() { return },
-                () = stopping.stopped() => return,
-            }
-            let snapshot = snapshots.borrow_and_update().clone();
-            apply_snapshot(&plane, &certificates, &snapshot);
-        }
-    });
 }
 
 /// How often purges are looked through for those that nothing can be covered by any more.

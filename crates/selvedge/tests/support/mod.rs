@@ -75,6 +75,7 @@ pub(crate) struct Node {
     pub(crate) http: SocketAddr,
     pub(crate) https: SocketAddr,
     pub(crate) api: SocketAddr,
+    printed: String,
 }
 
 impl Node {
@@ -84,6 +85,7 @@ impl Node {
 
     /// Starts it with more on its command line.
     pub(crate) fn start_with(data: &Path, more: &[&str]) -> Self {
+        let is_new = !data.join("data/identity").exists();
         let mut child = selvedge(data)
             .args(["up", "--new", "--http", "127.0.0.1:0", "--https", "127.0.0.1:0", "--api", "127.0.0.1:0"])
             .args(more)
@@ -98,9 +100,21 @@ impl Node {
             url.split_once("://").unwrap().1.trim_end_matches('/').parse().unwrap()
         };
         let (http, https, api) = (address("http"), address("https"), address("api"));
+        // Printed last.
+        let printed = lines.by_ref().take_while(|line| !line.starts_with("dashboard"));
+        let printed: String = if is_new { printed.collect::<Vec<_>>().join("\n") } else { String::new() };
         // What else it prints must not block it.
         std::thread::spawn(move || lines.for_each(drop));
-        Node { child, http, https, api }
+        Node { child, http, https, api, printed }
+    }
+
+    /// What it printed after its addresses, the first time.
+    pub(crate) fn printed(&self) -> &str {
+        &self.printed
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn kill(mut self) {
@@ -168,6 +182,47 @@ pub(crate) fn selvedge(data: &Path) -> Command {
 pub(crate) fn run(data: &Path, words: &[&str]) {
     let status = selvedge(data).args(words).stdout(Stdio::null()).status().unwrap();
     assert!(status.success(), "{words:?}");
+}
+
+/// Runs a command and returns what it prints: standard output and standard error.
+pub(crate) fn say(data: &Path, words: &[&str]) -> (String, String) {
+    let output = selvedge(data).args(words).stderr(Stdio::piped()).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (text(output.stdout), text(output.stderr))
+}
+
+/// What the API of a node answers to a GET, with the token that was left in its data directory.
+pub(crate) fn ask_api(data: &Path, node: &Node, target: &str) -> String {
+    let context = std::fs::read_to_string(data.join("data/context.json")).unwrap();
+    let context: serde_json::Value = serde_json::from_str(&context).unwrap();
+    let token = context["token"].as_str().unwrap();
+    let request = format!(
+        "GET {target} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
+    );
+    send_to(node.api, &request)
+}
+
+/// Applies a manifest; returns what is said of it on standard error.
+pub(crate) fn apply(data: &Path, manifest: &str) -> String {
+    let file = data.join("manifest.toml");
+    std::fs::write(&file, manifest).unwrap();
+    say(data, &["apply", file.to_str().unwrap()]).1
+}
+
+/// An address that is free now.
+pub(crate) fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// Sends a request to an address and reads until the connection is closed.
+pub(crate) fn send_to(addr: SocketAddr, request: &str) -> String {
+    let mut stream = TcpStream::connect(addr).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    // A reset after the answer ends it as well.
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
 }
 
 pub(crate) fn world(head: &str) -> (tempfile::TempDir, Origin, Node) {

@@ -169,12 +169,20 @@ impl Check<'_, '_> {
         if let Some(redirect) = &route.redirect {
             self.redirect(redirect, &join(below, "redirect"));
         }
-        if let Some(respond) = &route.respond
-            && !is_value(&respond.content_type)
-        {
-            self.error(&join(below, "respond"), "`content_type` is not a field value", "write `text/plain`");
+        if let Some(respond) = &route.respond {
+            self.respond(respond, &join(below, "respond"));
         }
         self.policies(&route.policies, below);
+    }
+
+    fn respond(&mut self, respond: &Respond, below: Below<'_>) {
+        if !is_value(&respond.content_type) {
+            self.error(below, "`content_type` is not a field value", "write `text/plain`");
+        }
+        if matches!(respond.status, 204 | 205 | 304) && !respond.body.is_empty() {
+            let message = format!("a response with status {} has no content", respond.status);
+            self.error(&join(below, "body"), message, "leave `body` out, or choose another status");
+        }
     }
 
     fn unknown_origin(&mut self, name: &OriginName, site: &Site, below: Below<'_>) {

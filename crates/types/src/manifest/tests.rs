@@ -290,6 +290,20 @@ fn applying_replaces_the_sites_of_the_namespace_alone() {
     assert_eq!(parse(&other).apply_to(&settings).unwrap().settings.name, "edge");
 }
 
+#[test]
+fn an_answer_without_content_has_no_body() {
+    for status in [204, 205, 304] {
+        let route = |body: &str| {
+            site(&format!("[[site.a.route]]\npath = \"/\"\nrespond = {{ status = {status}{body} }}\n"))
+        };
+        assert!(Manifest::parse("m.toml", &route("")).is_ok());
+        let found = errors(&route(", body = \"x\""));
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].0, "\"x\"");
+        assert!(found[0].1.contains("has no content"), "{found:?}");
+    }
+}
+
 mod hostile {
     use super::*;
     use proptest::prelude::*;

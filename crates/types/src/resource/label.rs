@@ -56,6 +56,10 @@ label!(
     SiteName, "site-name", "a site"
 );
 label!(
+    /// The name of an API token, unique in the cluster.
+    TokenName, "token-name", "a token"
+);
+label!(
     /// A keyspace's name, unique in its namespace.
     KeyspaceName, "keyspace-name", "a keyspace"
 );

@@ -358,3 +358,43 @@ async fn stopping_closes_idle_connections_and_ends_the_others_with_close() {
     assert!(server.tasks.shut_down(Duration::from_secs(10)).await);
     assert!(TcpStream::connect(server.addr).await.is_err());
 }
+
+/// A handler that notes what the front refused.
+#[derive(Default)]
+struct Notes(std::sync::Mutex<Vec<String>>);
+
+impl Handler for Notes {
+    fn handle(&self, request: Request) -> Reply {
+        echo(request)
+    }
+
+    fn refused(&self, request: Request, answer: &mut Response) {
+        let note = format!("{} {} {}", request.method, request.target, answer.status);
+        self.0.lock().unwrap().push(note);
+    }
+}
+
+#[tokio::test]
+async fn the_handler_is_told_what_the_front_refused() {
+    let notes = Arc::new(Notes::default());
+    let options = FrontOptions {
+        heads: HeadLimits { target_bytes_max: 100, ..HeadLimits::default() },
+        ..FrontOptions::default()
+    };
+    let front = Front::new(notes.clone(), options, Clock::real(), &Registry::default());
+    let listener = Net::Real.bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let tasks = Tasks::real();
+    let serve = front.clone().serve(listener, Endpoint::default(), tasks.clone());
+    tasks.spawn("listener", selvedge_rt::OnEnd::Forget, serve);
+    let server = Server { addr, tasks, front };
+    let long = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(200));
+    for wire in
+        ["GET /a HTTP/1.1\r\n\r\n", "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n", "\u{1} /\r\n\r\n", &long]
+    {
+        server.exchange(wire).await;
+    }
+    let noted = notes.0.lock().unwrap().join("\n");
+    let beginning = format!("GET /{} 414", "x".repeat(200));
+    assert_eq!(noted, format!("GET /a 400\nCONNECT  405\n- / 400\n{beginning}"));
+}

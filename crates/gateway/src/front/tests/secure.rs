@@ -129,6 +129,57 @@ async fn certificates_are_chosen_by_name_and_reloaded_when_their_files_change() 
     assert_eq!(certificate_of(&connect(&server, &client("http/1.1"), "a.example").await), new_der);
 }
 
+/// What an HTTP/2 request for `authority` is answered with on a connection that named `host`.
+async fn status_of(server: &Server, host: &str, authority: &str) -> u16 {
+    let stream = connect(server, &client("h2"), host).await;
+    let (mut send, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(async move { drop(connection.await) });
+    let request = http::Request::get(format!("https://{authority}/")).body(()).unwrap();
+    let (response, _) = send.send_request(request, true).unwrap();
+    within(response).await.unwrap().status().as_u16()
+}
+
+#[tokio::test]
+async fn an_http2_request_for_a_host_that_the_certificate_does_not_cover_is_misdirected() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, _) = issue(dir.path(), "one", "a.example");
+    let (wild, _) = issue(dir.path(), "wild", "*.example");
+    let (mut wrong, _) = issue(dir.path(), "wrong", "elsewhere");
+    wrong.hosts = vec!["c.test".into(), "d.test".into()];
+    let certificates = Certificates::new();
+    certificates.set_self_signed_fallback(vec!["localhost".to_owned()]).unwrap();
+    assert!(certificates.set(vec![one, wild, wrong]).is_empty());
+    let server = start(&certificates).await;
+    for (host, authority, status) in [
+        ("a.example", "a.example", 200),
+        ("a.example", "A.Example:8443", 200),
+        ("a.example", "b.example", 421),
+        ("b.example", "a.example", 200),
+        ("b.example", "x.b.example", 421),
+        ("b.example", "other", 421),
+        ("c.test", "d.test", 200),
+        ("c.test", "a.example", 421),
+        ("localhost", "a.example", 200),
+    ] {
+        assert_eq!(status_of(&server, host, authority).await, status, "{authority} over {host}");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_is_used_once_its_files_are_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let (files, _) = issue(dir.path(), "late", "a.example");
+    let pem = std::fs::read(&files.chain).unwrap();
+    std::fs::remove_file(&files.chain).unwrap();
+    let certificates = Certificates::new();
+    assert_eq!(certificates.set(vec![files.clone()]).len(), 1);
+    assert!(certificates.problems()[0].starts_with("the certificate for a.example: "));
+    std::fs::write(&files.chain, pem).unwrap();
+    assert!(certificates.reload().is_empty());
+    assert!(certificates.problems().is_empty());
+    assert!(certificates.shown(Some("a.example")).is_some());
+}
+
 #[tokio::test]
 async fn sessions_are_resumed() {
     let certificates = Certificates::new();

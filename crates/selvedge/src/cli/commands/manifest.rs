@@ -57,6 +57,7 @@ pub(super) fn apply(output: Output, args: &ApplyArgs) -> Result<Exit, Failure> {
     let applied: wire::Applied = Client::find(&args.api)?.apply(&target, text)?;
     print(output, &applied, &applied.changes)?;
     eprintln!("revision {}", applied.revision);
+    applied.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
     Ok(Exit::Done)
 }
 

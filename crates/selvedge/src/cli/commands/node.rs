@@ -3,7 +3,7 @@
 use crate::cli::context::{Context, user_directory};
 use crate::cli::{Failure, Output, Table};
 use crate::handover::{HANDOVER_VARIABLE, Offer, Taken};
-use crate::node::{Config, Node, NodeError, Seams};
+use crate::node::{Config, IdentityError, Node, NodeError, Seams};
 use crate::service_manager::notify;
 use clap::Args;
 use selvedge_observe::Registry;
@@ -12,8 +12,9 @@ use selvedge_rt::{Clock, Disk, Net, Rng, Tasks};
 use selvedge_types::resource::{ByteSize, Text};
 use serde::Serialize;
 use std::ffi::OsString;
+use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -53,6 +54,9 @@ pub(super) struct Addresses {
     /// The first token's secret, when it was just made.
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<String>,
+    /// The file that has the token, where the token itself is not printed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_file: Option<PathBuf>,
 }
 
 impl Addresses {
@@ -66,7 +70,17 @@ impl Addresses {
             https: urls("https", &node.https),
             api: format!("http://{}/", reachable(node.api)),
             token: node.first_token.as_ref().map(|secret| secret.reveal().to_owned()),
+            token_file: None,
         }
+    }
+
+    /// Names the context file in `data` in place of a new token, unless a person looks on: what is printed may be
+    /// kept in a log.
+    pub(super) fn without_secret(mut self, data: &Path) -> Self {
+        if !io::stdout().is_terminal() && self.token.take().is_some() {
+            self.token_file = Some(Context::path(data));
+        }
+        self
     }
 
     /// Prints them.
@@ -76,6 +90,10 @@ impl Addresses {
             all.http.iter().for_each(|url| table.row(["http", url]));
             all.https.iter().for_each(|url| table.row(["https", url]));
             table.row(["api", &all.api]);
+            if let Some(file) = &all.token_file {
+                table.row(["token", &format!("in {}", file.display())]);
+                table.row(["dashboard", &all.api]);
+            }
             if let Some(token) = &all.token {
                 table.row(["token", token]);
                 table.row(["dashboard", &format!("{}#token={token}", all.api)]);
@@ -104,22 +122,55 @@ pub(super) fn reachable(addr: SocketAddr) -> SocketAddr {
 
 /// Builds the node on the machine's own clock, network and disk.
 pub(super) async fn build(config: Config, data: &Path) -> Result<Node, Failure> {
-    let unusable = |e| {
-        Failure::failed(format!("cannot use the data directory {}", data.display()))
-            .because(e)
-            .next("name one that this user may write to with --data")
-    };
+    let unusable = |e| unusable(data, e);
     let registry = Registry::default();
     MachineCollector::register(&registry, Some(data.to_owned()));
     let rng = Rng::from_os().map_err(|e| Failure::failed("the machine gives no randomness").because(e))?;
     let disk = Disk::real(data).map_err(unusable)?;
     let seams = Seams { clock: Clock::real(), rng, net: Net::Real, disk, tasks: Tasks::real(), registry };
-    config.build(seams).await.map_err(not_built)
+    config.build(seams).await.map_err(|error| not_built(error, data))
 }
 
-fn not_built(error: NodeError) -> Failure {
+/// Why a data directory cannot be used, and what to do then.
+fn unusable(data: &Path, error: io::Error) -> Failure {
+    let (what, next) = match error.kind() {
+        io::ErrorKind::WouldBlock => {
+            let pid = std::fs::read_to_string(data.join(super::up::PID_FILE)).unwrap_or_default();
+            let by = if pid.trim().is_empty() { String::new() } else { format!(", process {}", pid.trim()) };
+            let what = format!("the data directory {} is in use by another node{by}", data.display());
+            return Failure::failed(what).next(
+                "stop that one first, or give this one a directory of its own with --data; `selvedge upgrade` \
+                 replaces a running node's program",
+            );
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            ("the disk is full", "free space there, or name another directory with --data")
+        }
+        io::ErrorKind::ReadOnlyFilesystem => {
+            ("its file system is read-only", "mount it for writing, or name another directory with --data")
+        }
+        io::ErrorKind::PermissionDenied => (
+            "this user may not write to it",
+            "name one that this user may write to with --data, or change who owns it",
+        ),
+        _ => ("it cannot be read or written", "name another directory with --data"),
+    };
+    Failure::failed(format!("cannot use the data directory {}: {what}", data.display()))
+        .because(error)
+        .next(next)
+}
+
+fn not_built(error: NodeError, data: &Path) -> Failure {
+    let error = match error {
+        NodeError::Data { source, .. } | NodeError::Identity(IdentityError::Io(source)) => {
+            return unusable(data, source);
+        }
+        other => other,
+    };
     let next = match &error {
-        NodeError::Data { .. } => "is another node running on it? each needs a data directory of its own",
+        NodeError::FirstToken(_) | NodeError::State(_) => {
+            "nothing was lost: is there space on the disk? run the same command again"
+        }
         NodeError::Listen { .. } => {
             "choose another address; port 0 picks a free one, ports below 1024 need a right"
         }
@@ -227,10 +278,8 @@ pub(super) async fn start_successor(node: &Node, data: &Path, program: &Path) ->
         return Err(std::io::Error::other(format!("{} does not run", program.display())));
     }
     let mut sockets = Vec::new();
-    for (name, listener) in node.listeners() {
-        if let Some(socket) = listener.try_clone_std()? {
-            sockets.push((*name, OwnedFd::from(socket)));
-        }
+    for (name, socket) in node.sockets()? {
+        sockets.push((name, OwnedFd::from(socket)));
     }
     let offer = Offer::open(data)?;
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();

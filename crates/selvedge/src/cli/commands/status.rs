@@ -50,6 +50,7 @@ fn node_table(status: &Status) -> Table {
         let detail = if check.detail.is_empty() { String::new() } else { format!(": {}", check.detail) };
         line(&check.name, format!("{state}{detail}"));
     }
+    status.problems.iter().for_each(|problem| line("problem", problem.clone()));
     line("ram", tier_fill(&status.cache.ram));
     line("disk", tier_fill(&status.cache.disk));
     let used = machine.memory_total.saturating_sub(machine.memory_available);

@@ -2,7 +2,7 @@
 
 use super::node::{self, Addresses, Asked, MachineArgs, Signals};
 use crate::cli::client::runtime;
-use crate::cli::context::SYSTEM_DATA;
+use crate::cli::context::{Context, SYSTEM_DATA};
 use crate::cli::{Exit, Failure, Output};
 use crate::handover::{HANDOVER_VARIABLE, Received};
 use crate::node::Config;
@@ -72,8 +72,9 @@ async fn serve(output: Output, args: UpArgs, data: &Path, program: &Path) -> Res
     let config = config(&args, data, inherit().await?);
     let running = node::build(config, data).await?;
     let addresses = Addresses::of(&running);
-    node::leave_context(&addresses, data);
-    addresses.print(output)?;
+    let was_left = node::leave_context(&addresses, data).is_some() && Context::path(data).exists();
+    let printed = if was_left { addresses.without_secret(data) } else { addresses };
+    printed.print(output)?;
     write_pid(data);
     if let Err(e) = notify("READY=1") {
         tracing::warn!(error = %e, "the service manager was not told that the node is ready");

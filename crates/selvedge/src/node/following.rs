@@ -1,0 +1,138 @@
+//! Puts snapshots into force on every part of the node that goes by them, and knows what of them does not work.
+
+use super::config::Config;
+use super::listening::Listening;
+use super::settings;
+use selvedge_gateway::cache::Cache;
+use selvedge_gateway::front::{CertificateFiles, Certificates, Front};
+use selvedge_gateway::plane::Plane;
+use selvedge_gateway::site::SystemSecrets;
+use selvedge_observe::{Gauge, Registry};
+use selvedge_rt::{OnEnd, Tasks};
+use selvedge_state::State;
+use selvedge_types::resource::Settings;
+use selvedge_types::{Revision, Snapshot};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// What the node goes by now, for those who ask.
+#[derive(Clone)]
+pub(super) struct InForce(Arc<Shared>);
+
+struct Shared {
+    revision: AtomicU64,
+    drain_ms: AtomicU64,
+    problems: Mutex<Vec<String>>,
+    certificates: Certificates,
+    count: Gauge,
+}
+
+/// Everything that goes by snapshots.
+pub(super) struct Parts {
+    pub(super) config: Config,
+    pub(super) plane: Plane,
+    pub(super) cache: Cache,
+    pub(super) certificates: Certificates,
+    pub(super) front: Arc<Front>,
+    pub(super) listening: Listening,
+    /// Those that the node was built with.
+    pub(super) began_with: Settings,
+}
+
+impl InForce {
+    pub(super) fn new(certificates: Certificates, registry: &Registry) -> Self {
+        let count = registry.register(
+            "configuration_problems",
+            "Parts of the declared configuration that do not work on this node",
+            Gauge::default(),
+        );
+        InForce(Arc::new(Shared {
+            revision: AtomicU64::new(0),
+            drain_ms: AtomicU64::new(0),
+            problems: Mutex::default(),
+            certificates,
+            count,
+        }))
+    }
+
+    /// The revision that every part goes by.
+    pub(super) fn revision(&self) -> Revision {
+        Revision(self.0.revision.load(Ordering::Acquire))
+    }
+
+    /// How long requests may go on after the node was told to stop.
+    pub(super) fn drain(&self) -> Duration {
+        Duration::from_millis(self.0.drain_ms.load(Ordering::Acquire))
+    }
+
+    /// What of the declared does not work here; certificates as of the last time that their files were read.
+    pub(super) fn problems(&self) -> Vec<String> {
+        let mut problems = self.0.problems.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        problems.extend(self.0.certificates.problems());
+        self.0.count.set(i64::try_from(problems.len()).unwrap_or(i64::MAX));
+        problems
+    }
+}
+
+impl Parts {
+    /// Puts a snapshot into force, and says in the log what of it does not work.
+    pub(super) async fn apply(&self, snapshot: &Snapshot, in_force: &InForce) {
+        let settings = &snapshot.settings;
+        self.front.set_options(settings::front_options(&settings.limits));
+        self.cache.resize(self.config.cache_ram.unwrap_or(settings.cache.ram.get()));
+        self.cache.set_collapsed_waiters_max(settings.limits.collapsed_waiters);
+        let mut problems = self.plane.follow(snapshot, &SystemSecrets);
+        let files = snapshot.sites.values().filter_map(|site| {
+            let tls = site.tls.as_ref()?;
+            Some(CertificateFiles {
+                hosts: site.hosts.iter().map(ToString::to_string).collect(),
+                chain: tls.cert.clone().into(),
+                key: tls.key.clone().into(),
+            })
+        });
+        // What is wrong with these is asked of them, as it can change.
+        drop(self.certificates.set(files.collect()));
+        problems.extend(self.listening.follow(&self.config, settings).await);
+        problems.extend(self.at_next_start(settings));
+        let shared = &in_force.0;
+        *shared.problems.lock().unwrap_or_else(PoisonError::into_inner) = problems;
+        for problem in in_force.problems() {
+            tracing::warn!(problem, "not as declared");
+        }
+        let drain = u64::try_from(settings.limits.drain_timeout.get().as_millis()).unwrap_or(u64::MAX);
+        shared.drain_ms.store(drain, Ordering::Release);
+        shared.revision.store(snapshot.revision.0, Ordering::Release);
+    }
+
+    /// What is declared otherwise than it was when the node was built, and is only looked at then.
+    fn at_next_start(&self, settings: &Settings) -> Vec<String> {
+        let before = &self.began_with;
+        let mut later = Vec::new();
+        let mut note =
+            |what: &str| later.push(format!("settings.{what}: takes effect at the node's next start"));
+        if self.config.cache_disk.is_none() && settings.cache.disk != before.cache.disk {
+            note("cache.disk");
+        }
+        if settings.limits.rate_limit_keys != before.limits.rate_limit_keys {
+            note("limits.rate_limit_keys");
+        }
+        later
+    }
+
+    /// Puts every snapshot of `state` into force as it comes.
+    pub(super) fn follow(self, state: &State, in_force: InForce, tasks: &Tasks) {
+        let mut snapshots = state.snapshots();
+        let stopping = tasks.clone();
+        tasks.spawn("snapshots", OnEnd::Essential, async move {
+            loop {
+                tokio::select! {
+                    changed = snapshots.changed() => if changed.is_err() { return },
+                    () = stopping.stopped() => return,
+                }
+                let snapshot = snapshots.borrow_and_update().clone();
+                self.apply(&snapshot, &in_force).await;
+            }
+        });
+    }
+}
