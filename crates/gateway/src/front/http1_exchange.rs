@@ -191,9 +191,8 @@ impl Exchange {
         connection: &mut Http1<S>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Response, Cut>> {
-        if let Poll::Ready(response) = later.response.as_mut().poll(cx) {
-            return Poll::Ready(Ok(response));
-        }
+        let response = later.response.as_mut().poll(cx);
+        // Those that came with the final one go first.
         while let Some(interim) = &mut later.interim
             && !self.output.is_full()
         {
@@ -202,6 +201,9 @@ impl Exchange {
                 Poll::Ready(None) => later.interim = None,
                 Poll::Pending => break,
             }
+        }
+        if let Poll::Ready(response) = response {
+            return Poll::Ready(Ok(response));
         }
         self.poll_surroundings(connection, cx)
     }

@@ -169,6 +169,8 @@ async fn wait(
 ) -> Result<Response, Broken> {
     context.timer.set(context.ends);
     poll_fn(|cx| {
+        let response = later.response.as_mut().poll(cx);
+        // Those that came with the final one go first.
         while let Some(interim) = &mut later.interim {
             match interim.poll_recv(cx) {
                 Poll::Ready(Some(interim)) if interim.status.code() != 101 => {
@@ -179,7 +181,7 @@ async fn wait(
                 Poll::Pending => break,
             }
         }
-        if let Poll::Ready(response) = later.response.as_mut().poll(cx) {
+        if let Poll::Ready(response) = response {
             return Poll::Ready(Ok(response));
         }
         if context.consent.as_ref().is_some_and(|consent| consent.poll_wanted(cx).is_ready()) {
