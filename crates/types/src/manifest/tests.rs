@@ -299,7 +299,7 @@ fn an_answer_without_content_has_no_body() {
         assert!(Manifest::parse("m.toml", &route("")).is_ok());
         let found = errors(&route(", body = \"x\""));
         assert_eq!(found.len(), 1);
-        assert_eq!(found[0].0, "\"x\"");
+        assert_eq!(found[0].0, "body");
         assert!(found[0].1.contains("has no content"), "{found:?}");
     }
 }

@@ -142,8 +142,8 @@ async fn status_of(server: &Server, host: &str, authority: &str) -> u16 {
 #[tokio::test]
 async fn an_http2_request_for_a_host_that_the_certificate_does_not_cover_is_misdirected() {
     let dir = tempfile::tempdir().unwrap();
-    let (one, _) = issue(dir.path(), "one", "a.example");
-    let (wild, _) = issue(dir.path(), "wild", "*.example");
+    let (one, _) = issue(dir.path(), "one", "a.site.example");
+    let (wild, _) = issue(dir.path(), "wild", "*.site.example");
     let (mut wrong, _) = issue(dir.path(), "wrong", "elsewhere");
     wrong.hosts = vec!["c.test".into(), "d.test".into()];
     let certificates = Certificates::new();
@@ -151,15 +151,15 @@ async fn an_http2_request_for_a_host_that_the_certificate_does_not_cover_is_misd
     assert!(certificates.set(vec![one, wild, wrong]).is_empty());
     let server = start(&certificates).await;
     for (host, authority, status) in [
-        ("a.example", "a.example", 200),
-        ("a.example", "A.Example:8443", 200),
-        ("a.example", "b.example", 421),
-        ("b.example", "a.example", 200),
-        ("b.example", "x.b.example", 421),
-        ("b.example", "other", 421),
+        ("a.site.example", "a.site.example", 200),
+        ("a.site.example", "A.Site.Example:8443", 200),
+        ("a.site.example", "b.site.example", 421),
+        ("b.site.example", "a.site.example", 200),
+        ("b.site.example", "x.b.site.example", 421),
+        ("b.site.example", "other", 421),
         ("c.test", "d.test", 200),
-        ("c.test", "a.example", 421),
-        ("localhost", "a.example", 200),
+        ("c.test", "a.site.example", 421),
+        ("localhost", "a.site.example", 200),
     ] {
         assert_eq!(status_of(&server, host, authority).await, status, "{authority} over {host}");
     }
