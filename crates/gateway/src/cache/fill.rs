@@ -33,8 +33,10 @@ pub(crate) enum Answer {
 /// The head of a new response that all who wait may use.
 pub(crate) struct NewResponse {
     pub(crate) status: Status,
-    /// Without what belongs to the connection it came by.
+    /// Without what belongs to the connection it came by, and what the origin does not want reused.
     pub(crate) fields: Fields,
+    /// With the latter, for the one who asked (RFC 9111 section 5.2.2.4); none if there is no such field.
+    pub(crate) own_fields: Option<Fields>,
     pub(crate) length: Option<u64>,
     pub(crate) freshness: Freshness,
     /// The number of the content, if it is stored.
@@ -180,14 +182,18 @@ impl Inner {
             return flight.publish(Head::Released);
         }
         let fields = semantics::storable_fields(&response.fields, &judgement.omit, times.responded);
-        let key = self.variant(order.primary, &judgement.vary, &order.request.fields);
+        let own_fields = (!judgement.omit.is_empty())
+            .then(|| semantics::storable_fields(&response.fields, &[], times.responded));
+        let vary = self.with_known_languages(order.primary, judgement.vary);
+        let key = self.variant(order.primary, &vary, &order.request.fields);
         let new = NewResponse {
             status: response.status,
             fields,
+            own_fields,
             length: response.body.length(),
             freshness: judgement.freshness,
             content_id: labels.as_ref().map(|_| started.to_bits()),
-            vary: judgement.vary,
+            vary,
             key,
             rules,
         };

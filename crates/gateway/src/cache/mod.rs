@@ -357,6 +357,8 @@ impl Inner {
                 Joined::Alone => break,
             };
             let (private, own) = oneshot::channel();
+            // A place held until this request reads by itself, so that the fetch does not end for want of readers.
+            let _place = flight.reader(0);
             if lead {
                 let theirs = Order {
                     request: copy_of(&order.request),
@@ -433,8 +435,9 @@ impl Inner {
                 status.ttl = status.stored.then(|| new.freshness.ttl_left_ms(now) / 1000);
                 let age = new.freshness.age(now);
                 let source = if lead { Source::Miss } else { Source::Collapsed };
-                let how = How { status, age: (!age.is_zero() || !lead).then_some(age), source };
-                return Ok(self.serve_new(new, flight, &asked, how).unwrap_or_else(|_| unreadable()));
+                // What the origin just made has no Age (RFC 9111 section 5.1), unless it said one.
+                let how = How { status, age: (age.as_secs() > 0 || !lead).then_some(age), source };
+                return Ok(self.serve_new(new, flight, &asked, how, lead).unwrap_or_else(|_| unreadable()));
             }
             Answer::Revalidated(object) => {
                 status.forward_status = Some(Status::NOT_MODIFIED);
@@ -485,6 +488,14 @@ impl Inner {
         match vary {
             Vary::On(names) => self.memory.variant_key(primary, names, fields),
             Vary::None | Vary::Star => primary,
+        }
+    }
+
+    /// What a response varies on, with the languages that earlier responses to the key were in.
+    fn with_known_languages(&self, primary: KeyHash, vary: Vary) -> Vary {
+        match (vary, self.memory.peek(primary)) {
+            (Vary::On(names), Some(Stored::Varies(known))) => Vary::On(names.joined(&known)),
+            (vary, _) => vary,
         }
     }
 

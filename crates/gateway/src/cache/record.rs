@@ -39,7 +39,7 @@ pub(crate) fn encode(key: KeyHash, stored: &Stored, now: Hlc) -> Option<NewRecor
             (kind, object.fetched, encode_object(object), body)
         }
         Stored::Slice(slice) => (SLICE, now, slice.start.to_le_bytes().to_vec(), slice.bytes.clone()),
-        Stored::Varies(names) => (VARIES, now, names.as_bytes().to_vec(), Bytes::new()),
+        Stored::Varies(names) => (VARIES, now, names.to_bytes(), Bytes::new()),
         Stored::Pass(_) => return None,
     };
     let head = Head { key: disk_key(key), fetched, group: 0, note: FORMAT | kind };

@@ -2,9 +2,8 @@
 
 use super::condition::ResponseCondition;
 use crate::cache::{CacheRules, CompressRules, Refine};
-use selvedge_cache::semantics::Seconds;
-use selvedge_cache::semantics::policy::{FreshnessPolicy, SetCookie};
-use selvedge_types::resource::{CachePolicy, Coding, Compression, Glob, SetCookiePolicy, Text};
+use selvedge_cache::semantics::FreshnessPolicy;
+use selvedge_types::resource::{CachePolicy, Coding, Compression, Glob, Text};
 use selvedge_types::{Fields, Status};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -46,7 +45,7 @@ impl Layered {
             cache_name: names.cache.clone(),
             enabled: cache.enabled.unwrap_or(true),
             key: cache.key.clone().unwrap_or_default(),
-            freshness: freshness(cache),
+            freshness: FreshnessPolicy::of(cache),
             tags: cache.tags.clone(),
             expose_tags: cache.expose_tags.unwrap_or(false),
             strip_response_cookies: cache.strip_response_cookies.clone(),
@@ -57,18 +56,6 @@ impl Layered {
             refine,
         }
     }
-}
-
-fn freshness(cache: &CachePolicy) -> FreshnessPolicy {
-    let mut freshness = FreshnessPolicy::of(cache);
-    if let Some(period) = cache.stale_if_unreachable {
-        freshness.stale_if_unreachable = Seconds::of(period.get());
-    }
-    freshness.set_cookie = match cache.set_cookie.unwrap_or_default() {
-        SetCookiePolicy::IfShared => SetCookie::IfShared,
-        SetCookiePolicy::Store => SetCookie::Store,
-    };
-    freshness
 }
 
 fn compress_rules(compress: &Compression) -> CompressRules {
