@@ -4,6 +4,7 @@
 //! object: at most one question each for the site, the URL, every path prefix and every tag, and none at
 //! all for an object that is younger than the newest stamp or was checked since.
 
+use crate::semantics::spelling::{usual_path, usual_uri};
 use hashbrown::HashMap;
 use selvedge_types::Hlc;
 
@@ -81,25 +82,29 @@ impl ScopeHasher {
     pub fn scope(&self, scope: &PurgeScope) -> ScopeHash {
         match scope {
             PurgeScope::Site { site } => self.hash(0, site, ""),
-            PurgeScope::Prefix { site, path } => self.hash(1, site, path.trim_end_matches('/')),
-            PurgeScope::Url { site, uri } => self.hash(2, site, uri),
+            PurgeScope::Prefix { site, path } => {
+                self.hash(1, site, usual_path(path).trim_end_matches('/'))
+            }
+            PurgeScope::Url { site, uri } => self.hash(2, site, &usual_uri(uri)),
             PurgeScope::Tag { namespace, tag } => self.hash(3, namespace, tag),
         }
     }
 
     /// The scopes that an object of `site` is in, tags and groups aside: `uri` is as in the cache key, without
-    /// scheme, `path` is the path in it.
+    /// scheme, `path` is the path in it. All spellings of a URI are in the same ones (RFC 3986 section 6.2.2).
     pub fn of_uri<'a>(
         &'a self,
         site: &'a str,
         uri: &'a str,
         path: &'a str,
     ) -> impl Iterator<Item = ScopeHash> + 'a {
-        let ends = path.match_indices('/').map(|(i, _)| i).chain([path.len()]);
+        let path = usual_path(path);
+        let ends: Vec<usize> = path.match_indices('/').map(|(i, _)| i).chain([path.len()]).collect();
         let prefixes = ends
+            .into_iter()
             .take(PREFIX_DEPTH_MAX + 1)
             .map(move |end| self.hash(1, site, path[..end].trim_end_matches('/')));
-        [self.hash(0, site, ""), self.hash(2, site, uri)].into_iter().chain(prefixes)
+        [self.hash(0, site, ""), self.hash(2, site, &usual_uri(uri))].into_iter().chain(prefixes)
     }
 
     /// The scope of a cache group of one origin (RFC 9875).
@@ -241,6 +246,20 @@ mod tests {
         let site = PurgeScope::Site { site: "a".into() };
         assert!(covered(&site, "a", "/x?y=1"));
         assert!(!covered(&site, "aa", "/x"));
+    }
+
+    #[test]
+    fn another_spelling_is_no_way_around_a_purge() {
+        let site = || "a".to_string();
+        for target in ["/tag", "/%74ag", "/x/../tag", "/x/%2e%2E/tag", "/./tag"] {
+            let url = |path: &str| PurgeScope::Url { site: site(), uri: format!("a.example{path}") };
+            let prefix = |path: &str| PurgeScope::Prefix { site: site(), path: path.into() };
+            assert!(covered(&url("/tag"), "a", target) && covered(&url("/%74%61g"), "a", target), "{target}");
+            assert!(covered(&prefix("/tag/"), "a", target) && covered(&prefix("/./%74ag"), "a", target));
+            assert!(!covered(&prefix("/x"), "a", target), "{target}");
+        }
+        let slashes = PurgeScope::Url { site: site(), uri: "a.example/tag".into() };
+        assert!(!covered(&slashes, "a", "//tag"), "runs of slashes mean something");
     }
 
     #[test]

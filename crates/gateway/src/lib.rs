@@ -6,4 +6,5 @@ pub mod front;
 pub mod plane;
 pub mod site;
 pub mod traffic;
+mod upgrade;
 pub mod upstream;

@@ -3,7 +3,8 @@
 //! A key is the URI with scheme, host in lowercase without default port, path as it came and the query as
 //! the policy leaves it; then one line for each selected header and cookie: `\nh:name=value`,
 //! `\nc:name=value`, without `=` if it is absent. No part can hold a line feed, so keys are unambiguous.
-//! Percent-encoding is left alone: what origins see as different is kept apart.
+//! Percent-encoding and dot segments are left alone: what an origin may answer differently is kept apart, or
+//! the answer to one spelling could be served for another. Purges cover all spellings ([`super::spelling`]).
 
 use super::query::push_query;
 use super::target::Target;

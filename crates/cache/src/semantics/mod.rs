@@ -42,6 +42,7 @@ pub mod response;
 pub mod reuse;
 pub mod seconds;
 pub mod span;
+pub mod spelling;
 pub mod status;
 pub mod stored;
 pub mod structured;

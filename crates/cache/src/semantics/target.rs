@@ -120,7 +120,7 @@ fn path_of(path_and_query: &[u8]) -> &[u8] {
 }
 
 /// RFC 3986 section 5.2.4, on the path only. `path_and_query` begins with `/`.
-fn without_dot_segments(path_and_query: &[u8]) -> Vec<u8> {
+pub(super) fn without_dot_segments(path_and_query: &[u8]) -> Vec<u8> {
     let path = path_of(path_and_query);
     let query = &path_and_query[path.len()..];
     let mut out: Vec<u8> = Vec::with_capacity(path_and_query.len());

@@ -1,6 +1,7 @@
 //! Fetching what the cache does not have, once for all who ask meanwhile, and keeping it.
 
 use super::Inner;
+use super::ask::ask_origin;
 use super::flight::{Flight, Head};
 use super::keep::Keeper;
 use super::object::{Object, Stored};
@@ -100,7 +101,8 @@ impl Inner {
         let started = self.tick();
         let requested = self.clock.wall();
         let request = outgoing(&order);
-        let outcome = order.origin.fetch(request, order.interim.take()).await;
+        let interim = order.interim.take();
+        let outcome = ask_origin(&*order.origin, &order.rules, request, interim).await;
         let times = Times { requested, responded: self.clock.wall() };
         match outcome {
             Err(failure) => {
@@ -152,7 +154,7 @@ impl Inner {
     async fn ask_again(self: &Arc<Self>, order: Order, flight: &SharedFlight, private: Private) {
         let started = self.tick();
         let requested = self.clock.wall();
-        match order.origin.fetch(outgoing(&order), None).await {
+        match ask_origin(&*order.origin, &order.rules, outgoing(&order), None).await {
             Ok(response) => {
                 let times = Times { requested, responded: self.clock.wall() };
                 self.take_new(order, response, times, started, flight, private).await;

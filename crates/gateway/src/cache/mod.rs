@@ -8,6 +8,7 @@
 //!                  \-> not to be cached -------------------> passed to the origin
 //! ```
 
+mod ask;
 mod disk;
 mod fill;
 mod flight;
@@ -28,6 +29,7 @@ mod sliced;
 #[cfg(test)]
 mod tests;
 
+use crate::upgrade;
 use fill::{Answer, Order};
 use flight::{Flight, Head};
 use flights::{Flights, Joined};
@@ -135,7 +137,7 @@ impl Cache {
 
 /// Why a request has nothing to look for in the cache.
 fn pass_reason(ask: &Ask, facts: &RequestFacts) -> Option<Forwarded> {
-    if ask.bypass || !ask.rules.enabled || ask.request.fields.contains(name::UPGRADE) {
+    if ask.bypass || !ask.rules.enabled || upgrade::offered(&ask.request.fields).is_some() {
         return Some(Forwarded::Bypass);
     }
     if !facts.method.may_use_stored() {

@@ -83,14 +83,22 @@ pub(crate) struct PartKeeper {
     layout: Layout,
     current: Vec<u8>,
     start: u64,
+    /// Where the part ends, as it says.
+    end: u64,
 }
 
 impl PartKeeper {
-    pub(crate) fn new(inner: Arc<Inner>, key: KeyHash, layout: Layout, start: u64) -> Self {
-        PartKeeper { inner, key, layout, current: Vec::new(), start }
+    pub(crate) fn new(inner: Arc<Inner>, key: KeyHash, layout: Layout, span: Span) -> Self {
+        PartKeeper { inner, key, layout, current: Vec::new(), start: span.start(), end: span.end() }
     }
 
     pub(crate) fn push(&mut self, mut data: &[u8]) {
+        if self.start + (self.current.len() + data.len()) as u64 > self.end {
+            // More than the part was to have: nothing of what is left can be trusted.
+            self.current.clear();
+            self.end = self.start;
+            return;
+        }
         while !data.is_empty() {
             let at = self.start + self.current.len() as u64;
             let room = self.layout.slice_bytes - at % self.layout.slice_bytes;
@@ -157,7 +165,7 @@ impl Inner {
         object.content = Content::Sliced(layout);
         object.status = Status::OK;
         self.put(key, Stored::Object(Arc::new(object)));
-        Some(PartKeeper::new(self.clone(), key, layout, range.span.start()))
+        Some(PartKeeper::new(self.clone(), key, layout, range.span))
     }
 
     /// The stored response with the fields of a 206 of the same representation.
@@ -258,7 +266,7 @@ impl Inner {
                 return Err(BodyError::Malformed("the origin sent more than it was asked for"));
             }
         }
-        let mut keeper = PartKeeper::new(self.clone(), from.key, layout, span.start());
+        let mut keeper = PartKeeper::new(self.clone(), from.key, layout, span);
         keeper.push(&all);
         Ok(all.into())
     }

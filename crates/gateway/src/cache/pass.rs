@@ -1,6 +1,7 @@
 //! Requests that nobody waits with: other methods, bypassed ones, those for parts of what is not stored, and
 //! those whose answers were not shareable the last time.
 
+use super::ask::ask_origin;
 use super::fill::{NewResponse, Order, Received};
 use super::keep::Keeper;
 use super::object::{Content, Object, Stored};
@@ -42,7 +43,7 @@ impl Inner {
                 Order { request: seen, facts, rules, origin, primary, stored: stored.clone(), interim: None };
             let started = inner.tick();
             let requested = inner.clock.wall();
-            match order.origin.fetch(request, Some(sender)).await {
+            match ask_origin(&*order.origin, &order.rules, request, Some(sender)).await {
                 Ok(response) => {
                     let times = Times { requested, responded: inner.clock.wall() };
                     inner.take_passing(&order, response, times, started, why)
@@ -143,7 +144,8 @@ impl Inner {
         let started = self.tick();
         let requested = self.clock.wall();
         let request = super::copy_of(&order.request);
-        match order.origin.fetch(request, order.interim.take()).await {
+        let interim = order.interim.take();
+        match ask_origin(&*order.origin, &order.rules, request, interim).await {
             Ok(mut response) => {
                 let times = Times { requested, responded: self.clock.wall() };
                 let mut status = CacheStatus::forwarded(why);

@@ -637,3 +637,77 @@ async fn a_failing_origin_is_hidden_by_default_as_far_as_the_response_allows() {
         assert_eq!(world.get("/a", "").await.0, expected, "{said}");
     }
 }
+
+#[tokio::test]
+async fn spellings_of_a_url_are_stored_apart_and_invalidated_together() {
+    let fresh = || ok("Cache-Control: max-age=60|", "one");
+    let world = World::new(vec![fresh(), fresh(), ok("", "done"), fresh(), fresh()]);
+    world.get("/%74ag", "").await;
+    world.get("/tag", "").await;
+    world.ask("POST", "/x/../tag", "").wait().await;
+    world.get("/%74ag", "").await;
+    world.get("/tag", "").await;
+    assert_eq!(world.asked(), 5);
+}
+
+#[tokio::test]
+async fn a_part_that_nobody_asked_for_is_an_error_of_the_origin() {
+    let part = || {
+        let head = "Cache-Control: max-age=60|Content-Range: bytes 0-2/9|";
+        Step::Answer(206, head.into(), vec![Bytes::from_static(b"one")])
+    };
+    let world = World::new(vec![part(), part(), part(), ok("Cache-Control: max-age=60|", "whole")]);
+    let response = world.ask("GET", "/a", "").wait().await;
+    assert_eq!(response.status, Status::BAD_GATEWAY);
+    assert!(response.fields.get_str(name::PROXY_STATUS).unwrap().contains("error=http_protocol_error"));
+    assert_eq!(world.ask("POST", "/a", "").wait().await.status, Status::BAD_GATEWAY);
+    assert_eq!(world.get("/a", "Range: bytes=0-2|").await.0, 206);
+    assert_eq!(world.get("/b", "").await.1, "whole");
+}
+
+#[tokio::test]
+async fn a_part_that_does_not_say_which_is_passed_on_and_never_stored() {
+    for range in ["", "Content-Range: bytes 5-2/9|", "Content-Range: nonsense|", "Content-Range: bytes 0-8/3|"] {
+        let part = || {
+            let head = format!("Cache-Control: max-age=60|ETag: \"v\"|{range}");
+            Step::Answer(206, head, vec![Bytes::from_static(b"one")])
+        };
+        let world = World::new(vec![part(), part()]);
+        for _ in 0..2 {
+            let (status, content, cache) = world.get("/a", "Range: bytes=0-2|").await;
+            assert_eq!((status, content.as_str()), (206, "one"), "{range}");
+            assert_eq!(cache, "selvedge; fwd=uri-miss", "{range}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_part_that_is_longer_than_it_says_is_not_kept() {
+    let part = |content: &'static [u8]| {
+        let head = "Cache-Control: max-age=60|ETag: \"v\"|Content-Range: bytes 0-2/9|";
+        Step::Answer(206, head.into(), vec![Bytes::from_static(content)])
+    };
+    let world = World::new(vec![part(b"too long"), part(b"one")]);
+    world.get("/a", "Range: bytes=0-2|").await;
+    assert_eq!(world.get("/a", "Range: bytes=0-2|").await.1, "one");
+}
+
+#[tokio::test]
+async fn responses_tell_that_they_came_through_here() {
+    let world = World::new(vec![ok("Cache-Control: max-age=60|Via: 1.0 fred|", "one"), ok("", "two")]);
+    for (method, target) in [("GET", "/a"), ("GET", "/a"), ("POST", "/b")] {
+        let response = world.ask(method, target, "").wait().await;
+        let via = response.fields.joined(name::VIA).unwrap();
+        assert_eq!(via, if target == "/a" { &b"1.0 fred, 1.1 selvedge"[..] } else { b"1.1 selvedge" });
+        world.settle().await;
+    }
+}
+
+#[tokio::test]
+async fn an_offer_of_another_http_version_is_no_reason_to_go_past_the_cache() {
+    let world = World::new(vec![ok("Cache-Control: max-age=60|", "one"), ok("", "passed")]);
+    let h2c = "Connection: Upgrade, HTTP2-Settings|Upgrade: h2c|HTTP2-Settings: AA|";
+    world.get("/a", h2c).await;
+    assert_eq!(world.get("/a", h2c).await.2, "selvedge; hit; ttl=60");
+    assert_eq!(world.get("/a", "Connection: Upgrade|Upgrade: websocket|").await.2, "selvedge; fwd=bypass");
+}

@@ -1,5 +1,6 @@
 //! Fields that belong to one connection and are not passed on (RFC 9110 section 7.6.1).
 
+use crate::upgrade;
 use selvedge_types::{Fields, Name, name};
 
 /// Always of the connection, whether Connection lists them or not.
@@ -32,7 +33,7 @@ const FOR_ALL: [Name; 12] = [
 /// What a request wanted of the connection.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Wishes {
-    /// The protocols of Upgrade, if Connection listed it.
+    /// The protocols of Upgrade that may be passed on, if Connection listed it.
     pub(super) upgrade: Option<Vec<u8>>,
     /// Whether trailers are welcome (RFC 9110 section 10.1.4).
     pub(super) trailers: bool,
@@ -42,10 +43,7 @@ pub(super) struct Wishes {
 
 /// Removes the connection's fields from a request, Host, and Content-Length, which is written anew.
 pub(super) fn strip_request(fields: &mut Fields) -> Wishes {
-    let mut wishes = Wishes::default();
-    if fields.contains(name::UPGRADE) && fields.has_member(name::CONNECTION, "upgrade") {
-        wishes.upgrade = fields.joined(name::UPGRADE);
-    }
+    let mut wishes = Wishes { upgrade: upgrade::offered(fields), ..Wishes::default() };
     wishes.trailers = fields.contains(name::TE) && fields.has_member(name::TE, "trailers");
     wishes.codings = fields.get_str(name::TRANSFER_ENCODING).map(str::to_owned);
     strip(fields, |known| matches!(known, name::HOST | name::CONTENT_LENGTH));
