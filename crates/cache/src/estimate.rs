@@ -89,6 +89,17 @@ pub struct Report {
     pub buckets: Vec<Bucket>,
 }
 
+impl Report {
+    /// This report with the sizes of another one, of the same requests, after its own.
+    pub fn join(mut self, other: Report) -> Report {
+        self.sizes.extend(other.sizes);
+        for (bucket, others) in self.buckets.iter_mut().zip(other.buckets) {
+            bucket.origin.extend(others.origin);
+        }
+        self
+    }
+}
+
 impl SizeReport {
     /// Hits as a share of all requests, 0 to 1.
     pub fn hit_ratio(&self) -> f64 {
@@ -105,15 +116,32 @@ fn share(part: u64, rest: u64) -> f64 {
     part as f64 / (part + rest).max(1) as f64
 }
 
+/// What is needed of a [`Record`] to replay it, 32 bytes: so that lines can be read on one thread and replayed
+/// on others, each with some of the sizes (see [`Report::join`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Request {
+    time: UnixMillis,
+    hash: u64,
+    bytes: u64,
+    class: Class,
+}
+
 /// What a request means to a cache.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Class {
-    /// It may be answered from cache; its answer may be stored or not.
-    Lookup { store: bool },
+    /// It may be answered from cache; its answer may be stored if there is nothing, or bring up to date what
+    /// there is.
+    Lookup { store: bool, refresh: bool },
     /// It makes what is stored for its key invalid (RFC 9111 section 4.4).
     Invalidate,
     /// It has nothing to do with the cache.
     Pass,
+}
+
+impl From<&Record<'_>> for Request {
+    fn from(record: &Record<'_>) -> Self {
+        Request { time: record.time, hash: record.key_hash(), bytes: record.bytes, class: classify(record) }
+    }
 }
 
 /// One cache that is estimated.
@@ -178,7 +206,7 @@ impl Estimate {
     /// Replays one line of a log, without its line end; a line that is no request is counted and skipped.
     pub fn line(&mut self, line: &[u8]) {
         match log::parse(line) {
-            Ok(record) => self.request(&record),
+            Ok(record) => self.request(&Request::from(&record)),
             Err(_) => self.skip(1),
         }
     }
@@ -189,32 +217,35 @@ impl Estimate {
     }
 
     /// Replays one request.
-    pub fn request(&mut self, record: &Record<'_>) {
-        self.total.add(record.bytes);
-        self.timeline.request(record.time, record.bytes);
-        let class = classify(record);
-        let hash = record.key_hash();
-        let object = match class {
+    pub fn request(&mut self, request: &Request) {
+        self.total.add(request.bytes);
+        self.timeline.request(request.time, request.bytes);
+        let object = match request.class {
             Class::Pass => None,
-            Class::Lookup { .. } => self.object(hash),
-            Class::Invalidate => self.known_object(hash),
+            Class::Lookup { .. } => self.object(request.hash),
+            Class::Invalidate => self.known_object(request.hash),
         };
-        match (class, object) {
-            (Class::Lookup { store }, Some(object)) => self.look_up(object, hash, record, store),
+        match (request.class, object) {
+            (Class::Lookup { store, refresh }, Some(object)) => self.look_up(object, request, store, refresh),
             (Class::Lookup { .. }, None) => {
                 self.unfollowed += 1;
-                self.count_origin(record.bytes);
+                self.count_origin(request.bytes);
             }
             (Class::Invalidate, Some(object)) => {
                 self.passed += 1;
                 self.invalidate(object);
-                self.count_origin(record.bytes);
+                self.count_origin(request.bytes);
             }
             (Class::Invalidate | Class::Pass, _) => {
                 self.passed += 1;
-                self.count_origin(record.bytes);
+                self.count_origin(request.bytes);
             }
         }
+    }
+
+    /// What the cache of the size at that place in [`Options::capacities`] answered so far.
+    pub fn hits(&self, size: usize) -> Traffic {
+        self.sizes.get(size).map(|size| size.report.hits).unwrap_or_default()
     }
 
     /// What came out so far.
@@ -234,27 +265,26 @@ impl Estimate {
         }
     }
 
-    fn look_up(&mut self, object: u32, hash: u64, record: &Record<'_>, store: bool) {
-        let index = object as usize;
-        let Some(bytes) = self.bytes.get_mut(index) else { return };
-        *bytes = (*bytes).max(record.bytes);
+    fn look_up(&mut self, object: u32, request: &Request, store: bool, refresh: bool) {
+        let Some(bytes) = self.bytes.get_mut(object as usize) else { return };
+        *bytes = (*bytes).max(request.bytes);
         let body = u32::try_from(*bytes).unwrap_or(u32::MAX);
-        let request = Lookup {
+        let lookup = Lookup {
             slot: Slot(object),
-            hash,
+            hash: request.hash,
             cost: body.saturating_add(self.overhead_bytes).max(1),
-            now: record.time.0,
-            fresh_until: record.time.0.saturating_add(self.freshness_ms).max(ABSENT + 1),
-            store: store && record.is_get(),
-            refresh: store,
+            now: request.time.0,
+            fresh_until: request.time.0.saturating_add(self.freshness_ms).max(ABSENT + 1),
+            store,
+            refresh,
         };
         let sizes = self.sizes.len();
         for at in 0..sizes {
-            if self.sizes[at].look_up(&request, &mut self.fresh_until[at..], sizes) {
-                self.sizes[at].report.hits.add(record.bytes);
+            if self.sizes[at].look_up(&lookup, &mut self.fresh_until[at..], sizes) {
+                self.sizes[at].report.hits.add(request.bytes);
             } else {
-                self.sizes[at].report.origin.add(record.bytes);
-                self.timeline.origin(at, record.bytes);
+                self.sizes[at].report.origin.add(request.bytes);
+                self.timeline.origin(at, request.bytes);
             }
         }
     }
@@ -292,7 +322,7 @@ impl Estimate {
     }
 }
 
-/// One request, as every size sees it.
+/// One look-up, as every size sees it.
 struct Lookup {
     slot: Slot,
     hash: u64,
@@ -337,15 +367,17 @@ impl Size {
 
 fn classify(record: &Record<'_>) -> Class {
     match record.method.as_ref() {
-        b"GET" | b"HEAD" => Class::Lookup { store: is_cacheable(record.status) },
+        b"GET" => Class::Lookup { store: is_cacheable(record.status), refresh: is_cacheable(record.status) },
+        b"HEAD" => Class::Lookup { store: false, refresh: is_cacheable(record.status) },
         b"OPTIONS" | b"TRACE" | b"CONNECT" => Class::Pass,
         _ if (200..400).contains(&record.status) => Class::Invalidate,
         _ => Class::Pass,
     }
 }
 
-/// Cacheable by default (RFC 9110 section 15.1), and 304, by which the client has what the cache would have.
-fn is_cacheable(status: u16) -> bool {
+/// Whether an answer with that status is taken for cacheable: by default (RFC 9110 section 15.1), or 304, by which
+/// the client has what the cache would have.
+pub fn is_cacheable(status: u16) -> bool {
     matches!(status, 200 | 203 | 204 | 206 | 300 | 301 | 304 | 308 | 404 | 405 | 410 | 414 | 501)
 }
 

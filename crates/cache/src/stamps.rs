@@ -82,9 +82,7 @@ impl ScopeHasher {
     pub fn scope(&self, scope: &PurgeScope) -> ScopeHash {
         match scope {
             PurgeScope::Site { site } => self.hash(0, site, ""),
-            PurgeScope::Prefix { site, path } => {
-                self.hash(1, site, usual_path(path).trim_end_matches('/'))
-            }
+            PurgeScope::Prefix { site, path } => self.hash(1, site, usual_path(path).trim_end_matches('/')),
             PurgeScope::Url { site, uri } => self.hash(2, site, &usual_uri(uri)),
             PurgeScope::Tag { namespace, tag } => self.hash(3, namespace, tag),
         }

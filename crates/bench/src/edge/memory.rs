@@ -171,9 +171,9 @@ impl Race {
 }
 
 fn objects_table(name: &'static str, few: Round, many: Round) -> Table {
-    let entry = |median: Round| Entry { name, median, void_rounds: usize::from(median.is_void()), rounds: 1 };
     let about = "few objects above, many below".to_owned();
-    Table { case: OBJECTS.to_owned(), about, entries: vec![entry(few), entry(many)] }
+    let entries = [few, many].into_iter().filter_map(|median| Entry::of(name, &[median]));
+    Table { case: OBJECTS.to_owned(), about, entries: entries.collect() }
 }
 
 fn settled_memory(running: &Running) -> f64 {

@@ -16,6 +16,9 @@ use crate::origin::Origin;
 /// What ends a race: any error, with its own words.
 pub type RaceResult<T> = Result<T, Box<dyn Error>>;
 
+/// A void or disturbed round is repeated, but there are at most this many turns for each round asked for.
+const TURNS_FOR_A_ROUND_MAX: usize = 2;
+
 /// Numbers of unique targets that one round may use at most.
 const UNIQUE_PER_ROUND: u64 = 100_000_000;
 
@@ -71,14 +74,16 @@ impl Race {
     fn rate_table(&mut self, case: &RateCase, running: &[(&'static str, Running)]) -> RaceResult<Table> {
         let speakers: Vec<_> =
             running.iter().filter_map(|(n, r)| Some((*n, r, r.endpoints.get(case.protocol)?))).collect();
-        let mut rounds: Vec<Vec<Round>> = vec![Vec::new(); speakers.len()];
-        for turn in 0..self.rounds {
-            for ((name, running, address), rounds) in speakers.iter().zip(&mut rounds) {
-                eprintln!("edge: {} round {} of {}: {name}", case.name, turn + 1, self.rounds);
-                rounds.push(self.rate_round(case, running, *address, turn)?);
-            }
-        }
-        let entries = speakers.iter().zip(&rounds).filter_map(|((name, ..), rounds)| entry(name, rounds));
+        let names: Vec<&'static str> = speakers.iter().map(|(name, ..)| *name).collect();
+        let mut turn = 0;
+        let rounds = self.in_turns(case.name, &names, |index| {
+            let Some((_, running, address)) = speakers.get(index) else {
+                return Err("no such server".into());
+            };
+            turn += 1;
+            self.rate_round(case, running, *address, turn)
+        })?;
+        let entries = names.iter().zip(&rounds).filter_map(|(name, rounds)| Entry::of(name, rounds));
         let table = Table {
             case: case.name.to_owned(),
             about: format!("{}, {}", case.about, self.how(case.protocol)),
@@ -86,6 +91,26 @@ impl Race {
         };
         self.report.table(table.clone());
         Ok(table)
+    }
+
+    /// Lets servers take turns until each has its number of sound rounds, or had so many more turns in vain.
+    fn in_turns(
+        &self,
+        case: &str,
+        names: &[&'static str],
+        mut turn: impl FnMut(usize) -> RaceResult<Round>,
+    ) -> RaceResult<Vec<Vec<Round>>> {
+        let mut rounds: Vec<Vec<Round>> = vec![Vec::new(); names.len()];
+        for number in 1..=self.rounds * TURNS_FOR_A_ROUND_MAX {
+            for (index, (name, rounds)) in names.iter().zip(&mut rounds).enumerate() {
+                let sound = rounds.iter().filter(|round| round.is_sound()).count();
+                if sound < self.rounds {
+                    eprintln!("edge: {case} turn {number}, {sound} of {} sound: {name}", self.rounds);
+                    rounds.push(turn(index)?);
+                }
+            }
+        }
+        Ok(rounds)
     }
 
     fn rate_round(
@@ -113,11 +138,13 @@ impl Race {
     }
 
     fn judge_rates(&mut self, case: &RateCase, table: &Table) {
-        let rate = |name: &str| rate_of(table, name);
+        let entry = |name: &str| table.entries.iter().find(|entry| entry.name == name).map(|e| e.median);
         for (peer, least) in case.targets {
-            if let (Some(ours), Some(theirs)) = (rate("selvedge"), rate(peer)) {
+            if let (Some(ours), Some(theirs)) = (entry("selvedge"), entry(peer)) {
+                let what = format!("{peer}'s CPU time for each request over ours");
+                self.report.figure(case.name, "selvedge", &what, theirs.cpu_us / ours.cpu_us);
                 let what = format!("rate over {peer}'s");
-                self.report.verdict(case.name, &what, ours / theirs, *least, true);
+                self.report.verdict(case.name, &what, ours.per_second / theirs.per_second, *least, true);
             }
         }
     }
@@ -129,17 +156,14 @@ impl Race {
         let table = known.map_or_else(|| self.rate_table(hits, running), Ok)?;
         let slowest = table.entries.iter().map(|entry| entry.median.per_second).fold(f64::INFINITY, f64::min);
         let per_second = slowest * OPEN_LOAD;
-        let mut rounds: Vec<Vec<Round>> = vec![Vec::new(); running.len()];
-        for turn in 0..self.rounds {
-            for ((name, running), rounds) in running.iter().zip(&mut rounds) {
-                eprintln!("edge: {OPEN} round {} of {}: {name}", turn + 1, self.rounds);
-                let targets = Targets::One { size: hits.size };
-                let address = running.endpoints.http1;
-                let load = self.load(address, false, Pace::Open { per_second }, targets)?;
-                rounds.push(round::measure(&running.server, &self.origin, |at| load::run(load, at))?);
-            }
-        }
-        let entries = running.iter().zip(&rounds).filter_map(|((name, _), rounds)| entry(name, rounds));
+        let names: Vec<&'static str> = running.iter().map(|(name, _)| *name).collect();
+        let rounds = self.in_turns(OPEN, &names, |index| {
+            let Some((_, running)) = running.get(index) else { return Err("no such server".into()) };
+            let targets = Targets::One { size: hits.size };
+            let load = self.load(running.endpoints.http1, false, Pace::Open { per_second }, targets)?;
+            Ok(round::measure(&running.server, &self.origin, |at| load::run(load, at))?)
+        })?;
+        let entries = names.iter().zip(&rounds).filter_map(|(name, rounds)| Entry::of(name, rounds));
         let about = format!("{}, open loop at {per_second:.0} requests a second", hits.about);
         let table = Table { case: OPEN.to_owned(), about, entries: entries.collect() };
         self.report.table(table.clone());
@@ -188,15 +212,6 @@ impl Race {
         let seconds = self.measured.as_secs_f64();
         format!("{CONNECTIONS} connections ({generator}), median of {} rounds of {seconds} s", self.rounds)
     }
-}
-
-fn rate_of(table: &Table, name: &str) -> Option<f64> {
-    table.entries.iter().find(|entry| entry.name == name).map(|entry| entry.median.per_second)
-}
-
-fn entry(name: &'static str, rounds: &[Round]) -> Option<Entry> {
-    let void_rounds = rounds.iter().filter(|round| round.is_void()).count();
-    Some(Entry { name, median: round::median(rounds)?, void_rounds, rounds: rounds.len() })
 }
 
 /// Free ports for what a server speaks. Ours and Varnish tell the version of HTTP by looking; nginx by port.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::round::Round;
+use super::round::{self, Round};
 
 /// A server's median round in a case.
 #[derive(Clone, Debug, Serialize)]
@@ -15,10 +15,33 @@ pub struct Entry {
     pub name: &'static str,
     /// Its median.
     pub median: Round,
-    /// Rounds that were void.
+    /// Rounds in which the load was the limit.
     pub void_rounds: usize,
+    /// Rounds in which neither core was fully used.
+    pub disturbed_rounds: usize,
     /// Rounds in all.
     pub rounds: usize,
+}
+
+impl Entry {
+    /// What became of a server's rounds; none without rounds.
+    #[must_use]
+    pub fn of(name: &'static str, rounds: &[Round]) -> Option<Self> {
+        let count = |is: fn(&Round) -> bool| rounds.iter().filter(|round| is(round)).count();
+        Some(Self {
+            name,
+            median: round::median(rounds)?,
+            void_rounds: count(Round::is_void),
+            disturbed_rounds: count(Round::is_disturbed),
+            rounds: rounds.len(),
+        })
+    }
+
+    /// Whether no round was without fault, so that the median is of faulty ones.
+    #[must_use]
+    pub fn is_faulty(&self) -> bool {
+        self.void_rounds + self.disturbed_rounds == self.rounds
+    }
 }
 
 /// A table of one case.
@@ -93,7 +116,8 @@ impl Report {
 
     /// Adds and prints one figure.
     pub fn figure(&mut self, case: &str, name: &'static str, what: &str, value: f64) {
-        println!("  {name:<10} {what}: {value:.0}");
+        let decimals = if value < 100.0 { 2 } else { 0 };
+        println!("  {name:<10} {what}: {value:.decimals$}");
         self.figures.push(Figure { case: case.to_owned(), name, what: what.to_owned(), value });
     }
 
@@ -141,12 +165,19 @@ fn row(entry: &Entry) -> String {
 }
 
 fn notes(entry: &Entry) -> String {
-    if entry.void_rounds > 0 {
-        return format!("  VOID: the load was the limit in {} of {} rounds", entry.void_rounds, entry.rounds);
+    let rounds = entry.rounds;
+    let faults = [
+        (entry.void_rounds, "VOID: the load was the limit"),
+        (entry.disturbed_rounds, "neither core was busy (a disk, or other work here)"),
+    ];
+    let told = faults.iter().filter(|(count, _)| *count > 0);
+    let told: Vec<String> =
+        told.map(|(count, what)| format!("{what} in {count} of {rounds} rounds")).collect();
+    match (told.is_empty(), entry.is_faulty()) {
+        (true, _) => String::new(),
+        (false, true) => format!("  {}", told.join(", ")),
+        (false, false) => format!("  left out: {}", told.join(", ")),
     }
-    let idle =
-        if entry.median.is_idle() { "  neither core was busy: a disk, or other work here" } else { "" };
-    idle.to_owned()
 }
 
 fn sentence(verdict: &Verdict) -> String {

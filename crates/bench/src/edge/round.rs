@@ -47,13 +47,6 @@ impl Round {
         self.origin_requests as f64 / self.requests.max(1) as f64
     }
 
-    /// Whether neither core was fully used although the loop was closed: something else ran there, or the server
-    /// waited for its disk.
-    #[must_use]
-    pub fn is_idle(&self) -> bool {
-        self.late_p99_us.is_none() && self.server_share.max(self.load_share) < SERVER_SATURATED
-    }
-
     /// Whether the load generator was itself the limit, so that the rate says nothing about the server.
     #[must_use]
     pub fn is_void(&self) -> bool {
@@ -61,6 +54,19 @@ impl Round {
             (Some(late), Some(latency)) => late > latency * LATE_SHARE_MAX,
             _ => self.load_share >= LOAD_SATURATED && self.server_share < SERVER_SATURATED,
         }
+    }
+
+    /// Whether neither core was fully used although the loop was closed: something else ran there, or the server
+    /// waited for its disk.
+    #[must_use]
+    pub fn is_disturbed(&self) -> bool {
+        self.late_p99_us.is_none() && self.server_share.max(self.load_share) < SERVER_SATURATED
+    }
+
+    /// Whether the figures are the server's own: neither void nor disturbed.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        !self.is_void() && !self.is_disturbed()
     }
 }
 
@@ -103,13 +109,15 @@ fn microseconds(histogram: &Histogram<u64>, quantile: f64) -> Option<f64> {
     (!histogram.is_empty()).then(|| histogram.value_at_quantile(quantile) as f64 / 1e3)
 }
 
-/// The median of each figure by itself; void rounds count only when there are no others.
+/// The median of each figure by itself, over the sound rounds; without any, over those that are not void; else
+/// over all.
 ///
 /// Returns `None` without rounds.
 #[must_use]
 pub fn median(rounds: &[Round]) -> Option<Round> {
-    let valid: Vec<Round> = rounds.iter().copied().filter(|round| !round.is_void()).collect();
-    let rounds = if valid.is_empty() { rounds } else { &valid };
+    let those = |fit: fn(&Round) -> bool| rounds.iter().copied().filter(fit).collect::<Vec<Round>>();
+    let choices = [those(Round::is_sound), those(|round| !round.is_void()), those(|_| true)];
+    let rounds = choices.iter().find(|choice| !choice.is_empty())?;
     let of = |figure: &dyn Fn(&Round) -> f64| middle(rounds.iter().map(figure).collect());
     let of_known =
         |figure: &dyn Fn(&Round) -> Option<f64>| middle(rounds.iter().filter_map(figure).collect());
@@ -159,10 +167,10 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_loop_that_uses_neither_core_is_told() {
-        assert!(round(1.0, 0.5, 0.5).is_idle());
-        assert!(!round(1.0, 0.5, 0.95).is_idle());
-        assert!(!Round { late_p99_us: Some(1.0), ..round(1.0, 0.5, 0.5) }.is_idle());
+    fn a_closed_loop_that_uses_neither_core_is_disturbed() {
+        assert!(round(1.0, 0.5, 0.5).is_disturbed());
+        assert!(!round(1.0, 0.5, 0.95).is_disturbed());
+        assert!(!Round { late_p99_us: Some(1.0), ..round(1.0, 0.5, 0.5) }.is_disturbed());
     }
 
     #[test]
@@ -173,11 +181,13 @@ mod tests {
     }
 
     #[test]
-    fn medians_leave_void_rounds_out() {
-        let rounds = [round(9.0, 0.5, 1.0), round(1.0, 1.0, 0.5), round(3.0, 1.0, 0.5)];
+    fn medians_prefer_sound_rounds_and_disturbed_ones_to_void_ones() {
+        let (void, disturbed) = (round(9.0, 0.5, 1.0), round(5.0, 0.5, 0.5));
+        let rounds = [void, disturbed, round(1.0, 1.0, 0.5), round(3.0, 1.0, 0.5)];
         assert_eq!(median(&rounds).expect("has rounds").per_second, 2.0);
         assert_eq!(median(&rounds[..1]).expect("has rounds").per_second, 9.0);
-        assert_eq!(median(&rounds[1..]).expect("has rounds").p99_us, Some(2.0));
+        assert_eq!(median(&rounds[..2]).expect("has rounds").per_second, 5.0);
+        assert_eq!(median(&rounds[2..]).expect("has rounds").p99_us, Some(2.0));
         assert!(median(&[]).is_none());
     }
 }

@@ -115,6 +115,10 @@ impl Engine {
             }
             for event in events.drain(..) {
                 self.receive(event.data.u64() as usize)?;
+                if let Pacer::Open { .. } = pacer {
+                    // What is due meanwhile does not wait for the other answers.
+                    self.send_due(&mut pacer, Instant::now())?;
+                }
             }
         }
     }

@@ -59,11 +59,6 @@ pub fn parse(line: &[u8]) -> Result<Record<'_>, Fault> {
 }
 
 impl Record<'_> {
-    /// Whether the method is GET.
-    pub fn is_get(&self) -> bool {
-        self.method.as_ref() == b"GET"
-    }
-
     /// A hash of host, path and query. Hosts are compared without regard to case, fragments are left out, and a
     /// target with a scheme and host stands for what it names.
     pub fn key_hash(&self) -> u64 {

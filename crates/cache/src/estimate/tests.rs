@@ -15,14 +15,14 @@ fn options(capacities: &[u64]) -> Options {
 fn replay(options: &Options, requests: &[(u64, &str, &str, u16, u64)]) -> Report {
     let mut estimate = Estimate::new(options);
     for &(secs, method, target, status, bytes) in requests {
-        estimate.request(&Record {
+        estimate.request(&Request::from(&Record {
             time: UnixMillis::from_secs(secs),
             method: method.as_bytes().into(),
             host: None,
             target: target.as_bytes().into(),
             status,
             bytes,
-        });
+        }));
     }
     estimate.report()
 }
@@ -95,4 +95,12 @@ fn lines_that_are_no_requests_are_counted() {
     estimate.skip(2);
     let report = estimate.report();
     assert_eq!((report.total.requests, report.skipped, report.sizes[0].hits.requests), (2, 3, 1));
+}
+
+#[test]
+fn sizes_may_be_estimated_apart_and_joined() {
+    let get = |secs| (secs, "GET", "/a", 200, 10);
+    let requests = [get(0), get(1), get(61), get(62)];
+    let apart = replay(&options(&[0]), &requests).join(replay(&options(&[100]), &requests));
+    assert_eq!(apart, replay(&options(&[0, 100]), &requests));
 }

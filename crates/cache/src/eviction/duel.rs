@@ -10,7 +10,7 @@ use super::heat::{Heat, Rebase};
 use super::ranked::{Aim, Rank, Ranked, Tag};
 
 /// A shadow is made for about as many entries; the sample is as large as that allows.
-const SHADOW_ENTRIES: usize = 1024;
+const SHADOW_ENTRIES: usize = 256;
 
 /// At least one key in so many (as a power of two) is sampled.
 const SAMPLE_BITS_MAX: u32 = 24;

@@ -109,8 +109,10 @@ pub(super) struct Ranked {
     /// The rank of what went last, for [`Rank::Aging`].
     floor: f32,
     evictions: usize,
-    /// What was inserted last, until one has gone for it or it was touched.
+    /// What was inserted last, until one has gone for it.
     newcomer: Option<Slot>,
+    /// A newcomer that is to be the next victim, and was therefore not sorted in.
+    refused: Option<Slot>,
 }
 
 impl Ranked {
@@ -126,6 +128,7 @@ impl Ranked {
             floor: 0.0,
             evictions: 0,
             newcomer: None,
+            refused: None,
         }
     }
 
@@ -146,7 +149,7 @@ impl Ranked {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.queue.len(Side::Left) + self.queue.len(Side::Right)
+        self.queue.len(Side::Left) + self.queue.len(Side::Right) + usize::from(self.refused.is_some())
     }
 
     /// An entry that is here.
@@ -162,9 +165,14 @@ impl Ranked {
         }
         self.nodes[slot.index()] = Node { tag_and_hit: tag.0 << 1, heat, cost };
         self.used += u64::from(cost);
+        self.reconsider(now);
         let key = self.key(heat, cost, now);
-        self.queue.push(self.side, Ordered { key, slot });
-        self.newcomer = Some(slot);
+        if self.is_refused(key) {
+            self.refused = Some(slot);
+        } else {
+            self.queue.push(self.side, Ordered { key, slot });
+            self.newcomer = Some(slot);
+        }
     }
 
     /// Notes a hit; it is sorted in when it comes to the front.
@@ -178,6 +186,7 @@ impl Ranked {
     /// Takes an entry out.
     pub(super) fn remove(&mut self, slot: Slot) -> Option<(Tag, Heat)> {
         let node = self.get(slot)?;
+        self.refused = self.refused.filter(|refused| *refused != slot);
         self.nodes[slot.index()] = Node::default();
         self.used -= u64::from(node.cost);
         self.queue.remove(slot);
@@ -189,11 +198,16 @@ impl Ranked {
         let Some(node) = self.get(slot) else { return };
         self.used = self.used - u64::from(node.cost) + u64::from(cost);
         self.nodes[slot.index()].cost = cost;
+        self.refused = self.refused.filter(|refused| *refused != slot);
         self.sort_in(slot, now);
     }
 
     /// Takes out the entry of the lowest rank.
     pub(super) fn pop(&mut self, now: Heat) -> Option<(Slot, Tag, Heat)> {
+        if let Some(slot) = self.refused.filter(|slot| self.get(*slot).is_some_and(|node| !node.is_hit())) {
+            return self.remove(slot).map(|(tag, heat)| (slot, tag, heat));
+        }
+        self.reconsider(now);
         let victim = self.victim(now)?;
         let victim = self.newcomer.take().and_then(|slot| self.rejected(slot, victim, now)).unwrap_or(victim);
         if self.rank == Rank::Aging {
@@ -259,6 +273,22 @@ impl Ranked {
             Rank::Density => heat.density(divisor),
             // Not negative, so that the bits order as the numbers do.
             Rank::Aging => (self.floor + heat.count(now) / divisor as f32).to_bits(),
+        }
+    }
+
+    /// Whether a newcomer of this key can be told to be worth too little by a look at the first alone.
+    fn is_refused(&self, key: u32) -> bool {
+        let full = self.used > self.capacity && self.queue.len(self.side.other()) == 0;
+        full && self.rank == Rank::Density
+            && self.queue.first(self.side).is_some_and(|first| {
+                !self.nodes[first.slot.index()].is_hit() && key < first.key.saturating_add(CLEARLY)
+            })
+    }
+
+    /// Sorts in the one that was refused and has not gone.
+    fn reconsider(&mut self, now: Heat) {
+        if let Some(slot) = self.refused.take() {
+            self.sort_in(slot, now);
         }
     }
 

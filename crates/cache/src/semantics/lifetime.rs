@@ -184,7 +184,10 @@ mod tests {
             ("200 CDN-Cache-Control: max-age=1|Expires: {60}|Cache-Control: s-maxage=9|", (Rule::Cdn, 1)),
             ("200 Selvedge-Cache-Control: s-maxage=1, max-age=5|", (Rule::Selvedge, 1)),
             ("200 CDN-Cache-Control: foo|Expires: {60}|", (Rule::None, 0)),
-            ("200 Surrogate-Control: max-age=3|Expires: {60}|Cache-Control: max-age=9|", (Rule::Surrogate, 3)),
+            (
+                "200 Surrogate-Control: max-age=3|Expires: {60}|Cache-Control: max-age=9|",
+                (Rule::Surrogate, 3),
+            ),
             ("200 Cache-Control: max-age=9|Age: x|", (Rule::UnknownAge, 0)),
             ("200", (Rule::None, 0)),
         ] {

@@ -65,9 +65,8 @@ mod tests {
 
     fn read(value: &str) -> Option<(Option<u32>, Option<u32>, bool)> {
         let fields = Fields::from_wire(format!("Surrogate-Control: {value}\r\n").as_bytes()).unwrap();
-        directives(&fields).map(|d| {
-            (d.max_age.map(Seconds::get), d.stale_while_revalidate.map(Seconds::get), d.no_store)
-        })
+        directives(&fields)
+            .map(|d| (d.max_age.map(Seconds::get), d.stale_while_revalidate.map(Seconds::get), d.no_store))
     }
 
     #[test]

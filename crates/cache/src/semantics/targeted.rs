@@ -6,8 +6,8 @@
 
 use super::cache_control::{ResponseDirectives, shorten};
 use super::seconds::Seconds;
-use super::surrogate;
 use super::structured::{Value, dictionary};
+use super::surrogate;
 use selvedge_types::{Fields, Name, name};
 
 /// Where a response's directives were read from.

@@ -199,7 +199,10 @@ impl Inner {
             key,
             rules,
         };
-        let keeper = labels.map(|labels| Keeper::new(self.clone(), order.primary, &new, labels, started));
+        let mut keeper = labels.map(|labels| Keeper::new(self.clone(), order.primary, &new, labels, started));
+        if let Some(keeper) = keeper.take_if(|_| new.length == Some(0)) {
+            keeper.finish();
+        }
         flight.publish(Head::Shared(Arc::new(Answer::New(new))));
         let outcome = pump(response.body, flight, keeper).await;
         flight.land(outcome);
@@ -346,16 +349,19 @@ fn outgoing(order: &Order) -> Request {
     }
 }
 
-/// Moves content from the origin to those who read, and to where it is kept.
+/// Moves content from the origin to those who read, and to where it is kept. It is stored before its last bytes
+/// are passed on: whoever has all of a response finds it in the cache.
 async fn pump(
     mut body: Body,
     flight: &SharedFlight,
     mut keeper: Option<Keeper>,
 ) -> Result<Option<Fields>, BodyError> {
+    let length = body.length();
     let mut trailers = None;
     loop {
         let read_by_someone = flight.room().await;
-        if !read_by_someone && keeper.is_none() && flight.received() > 0 {
+        if !read_by_someone && keeper.is_none() && length != Some(flight.received()) && flight.received() > 0
+        {
             return Err(BodyError::Gone("nobody waits for it"));
         }
         match body.frame().await {
@@ -365,6 +371,10 @@ async fn pump(
                         Ok(stored_up_to) => flight.forget_before(stored_up_to),
                         Err(_) => keeper = None,
                     }
+                }
+                let received = flight.received() + data.len() as u64;
+                if let Some(keeper) = keeper.take_if(|_| length == Some(received)) {
+                    keeper.finish();
                 }
                 flight.push(data);
             }

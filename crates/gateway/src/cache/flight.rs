@@ -156,7 +156,8 @@ impl<H> Flight<H> {
         self.lock().end
     }
 
-    /// A reader of the content from `offset` on.
+    /// A reader of the content from `offset` on. The producer stays within reach of it, also while it waits for
+    /// the head.
     pub(crate) fn reader(self: &Arc<Self>, offset: u64) -> Reader<H> {
         let mut inner = self.lock();
         inner.readers += 1;

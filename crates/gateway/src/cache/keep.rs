@@ -122,9 +122,13 @@ impl Keeper {
     }
 }
 
-/// The key of a slice of the representation `id` under `key`.
+/// The key of a slice of the representation `id` under `key`. The slices of one representation lie in all shards:
+/// it may be larger than one of them.
 pub(crate) fn slice_key(key: KeyHash, id: u64, index: u64) -> KeyHash {
-    derived(key, spread(id ^ spread(index + 1)))
+    let salt = spread(id ^ spread(index + 1));
+    let mut bytes = derived(key, salt).to_bytes();
+    bytes[8..].copy_from_slice(&(key.high() ^ spread(salt)).to_le_bytes());
+    KeyHash::from_bytes(bytes)
 }
 
 /// Mixes bits so that small differences change them all (the finalizer of splitmix64, Steele et al., 2014).

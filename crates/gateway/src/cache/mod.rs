@@ -31,7 +31,7 @@ mod tests;
 
 use crate::upgrade;
 use fill::{Answer, Order};
-use flight::{Flight, Head};
+use flight::{Flight, Head, Reader};
 use flights::{Flights, Joined};
 use memory::{Lookup, Memory};
 use metrics::CacheMetrics;
@@ -358,9 +358,9 @@ impl Inner {
                 Joined::Follow(flight) => (flight, false),
                 Joined::Alone => break,
             };
+            // From now on the fetch stays within reach of who waits for it.
+            let reader = flight.reader(0);
             let (private, own) = oneshot::channel();
-            // A place held until this request reads by itself, so that the fetch does not end for want of readers.
-            let _place = flight.reader(0);
             if lead {
                 let theirs = Order {
                     request: copy_of(&order.request),
@@ -374,7 +374,7 @@ impl Inner {
                 self.tasks.spawn("cache fill", OnEnd::Forget, work);
             }
             match flight.head().await {
-                Head::Shared(answer) => match self.response_for(&answer, &flight, &order, key, why, lead) {
+                Head::Shared(answer) => match self.response_for(&answer, reader, &order, key, why, lead) {
                     Ok(response) => return response,
                     Err(variant) => {
                         // It is another variant than this request gets.
@@ -414,7 +414,7 @@ impl Inner {
     fn response_for(
         self: &Arc<Self>,
         answer: &Answer,
-        flight: &fill::SharedFlight,
+        reader: Reader<Answer>,
         order: &Order,
         key: KeyHash,
         why: Forwarded,
@@ -439,7 +439,7 @@ impl Inner {
                 let source = if lead { Source::Miss } else { Source::Collapsed };
                 // What the origin just made has no Age (RFC 9111 section 5.1), unless it said one.
                 let how = How { status, age: (age.as_secs() > 0 || !lead).then_some(age), source };
-                return Ok(self.serve_new(new, flight, &asked, how, lead).unwrap_or_else(|_| unreadable()));
+                return Ok(self.serve_new(new, reader, &asked, how, lead).unwrap_or_else(|_| unreadable()));
             }
             Answer::Revalidated(object) => {
                 status.forward_status = Some(Status::NOT_MODIFIED);

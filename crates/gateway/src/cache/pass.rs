@@ -111,11 +111,8 @@ impl Inner {
         let (_, uri) = self.primary_key(&order.rules, &order.request);
         let stamps = &self.memory.stamps;
         let labels = self.labels(order, &order.rules, response).unwrap_or_default();
-        let scopes = stamps.hasher.of_uri(
-            &order.rules.site,
-            super::without_scheme(&uri),
-            order.request.path(),
-        );
+        let scopes =
+            stamps.hasher.of_uri(&order.rules.site, super::without_scheme(&uri), order.request.path());
         stamps.covering(scopes.chain(labels.iter().copied()), started).is_some()
     }
 
@@ -202,7 +199,12 @@ impl Inner {
         };
         let Some(keeper) = keeper else { return false };
         let body = std::mem::take(&mut response.body);
-        response.body = Body::Stream(Box::new(Kept { body, keeper: Some(keeper) }));
+        let left = body.length();
+        let mut kept = Kept { body, keeper: Some(keeper), left };
+        if left == Some(0) {
+            kept.finish();
+        }
+        response.body = Body::Stream(Box::new(kept));
         true
     }
 
@@ -246,10 +248,20 @@ enum Tee {
     Part(PartKeeper),
 }
 
-/// Content that is kept as it passes.
+/// Content that is kept as it passes, and stored before its last bytes are passed on.
 struct Kept {
     body: Body,
     keeper: Option<Tee>,
+    /// How many bytes are to come, if that is known.
+    left: Option<u64>,
+}
+
+impl Kept {
+    fn finish(&mut self) {
+        if let Some(Tee::Whole(keeper)) = self.keeper.take() {
+            keeper.finish();
+        }
+    }
 }
 
 impl BodyStream for Kept {
@@ -265,15 +277,14 @@ impl BodyStream for Kept {
                     }
                     None => false,
                 };
+                self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
                 if full {
                     self.keeper = None;
+                } else if self.left == Some(0) {
+                    self.finish();
                 }
             }
-            Some(Ok(Frame::Trailers(_))) | None => {
-                if let Some(Tee::Whole(keeper)) = self.keeper.take() {
-                    keeper.finish();
-                }
-            }
+            Some(Ok(Frame::Trailers(_))) | None => self.finish(),
             Some(Err(_)) => self.keeper = None,
         }
         Poll::Ready(frame)

@@ -1,7 +1,7 @@
 //! Answers from what is stored or on its way: conditions, ranges, codings, and the fields that tell of it.
 
 use super::Inner;
-use super::fill::{NewResponse, SharedFlight};
+use super::fill::{Answer, NewResponse};
 use super::flight::{Next, Reader};
 use super::keep::{slice_key, spread};
 use super::memory::derived;
@@ -201,11 +201,12 @@ impl Inner {
         }
     }
 
-    /// An answer from a fetch that is under way, to the one who asked for it (`lead`) or one who waited.
+    /// An answer from a fetch that is under way, to the one who asked for it (`lead`) or one who waited; `reader`
+    /// stands at its beginning.
     pub(crate) fn serve_new(
         self: &Arc<Self>,
         new: &NewResponse,
-        flight: &SharedFlight,
+        reader: Reader<Answer>,
         asked: &Asked,
         how: How<'_>,
         lead: bool,
@@ -229,7 +230,7 @@ impl Inner {
         let mut response = Response::new(new.status);
         response.fields = fields;
         let reader = Following {
-            reader: flight.reader(0),
+            reader,
             slices: new.content_id.map(|id| (self.clone(), new.key, id)),
             slice_bytes: new.rules.slice_bytes,
             length: new.length,
@@ -340,7 +341,7 @@ fn coded_key(key: KeyHash, content_id: u64, coding: Coding) -> KeyHash {
 
 /// Follows a flight, and reads what it forgot from the slices that were stored.
 struct Following {
-    reader: Reader<super::fill::Answer>,
+    reader: Reader<Answer>,
     slices: Option<(Arc<Inner>, KeyHash, u64)>,
     slice_bytes: u64,
     length: Option<u64>,

@@ -232,6 +232,20 @@ async fn a_response_is_fetched_once_and_then_served_from_memory_with_its_age() {
 }
 
 #[tokio::test]
+async fn whoever_has_all_of_a_response_finds_it_in_the_cache() {
+    for (head, content) in [("", "content"), ("", ""), ("Range: bytes=0-|", "content")] {
+        let world = World::new(vec![ok("Cache-Control: max-age=60|", content)]);
+        let mut response = world.ask("GET", "/a", head).wait().await;
+        let mut left = content.len();
+        while left > 0 {
+            let Some(Ok(Frame::Data(data))) = response.body.frame().await else { panic!("cut") };
+            left -= data.len();
+        }
+        assert!(matches!(world.ask("GET", "/a", ""), Reply::Now(_)), "{head} {content}");
+    }
+}
+
+#[tokio::test]
 async fn any_number_of_requests_wait_for_one_fetch_and_all_get_its_content() {
     let world = World::with(vec![ok("Cache-Control: max-age=60|", "shared")], true);
     let waiting: Vec<_> = (0..50).map(|_| tokio::spawn(world.ask("GET", "/a", "").wait())).collect();
@@ -434,6 +448,23 @@ async fn a_body_cut_off_is_an_error_for_all_and_never_stored() {
     let world = World::new(vec![cut(), ok("Cache-Control: max-age=60|", "whole")]);
     assert!(world.get("/a", "").await.1.starts_with('<'));
     assert_eq!(world.get("/a", "").await.1, "whole");
+}
+
+#[tokio::test]
+async fn a_fetch_does_not_run_away_from_a_client_that_is_slow_to_begin() {
+    let piece = Bytes::from(vec![b'x'; 64 << 10]);
+    let content = vec![piece; 128];
+    let length: usize = content.iter().map(Bytes::len).sum();
+    let mut world = World::new(vec![Step::Answer(200, "Cache-Control: max-age=60|".into(), content)]);
+    world.rules.slice_bytes = 1 << 20;
+    world.rules.object_bytes_max = 1 << 30;
+    let mut answer = Box::pin(world.ask("GET", "/large", "").wait());
+    assert!(answer.as_mut().poll(&mut Context::from_waker(std::task::Waker::noop())).is_pending());
+    for _ in 0..10 {
+        world.settle().await;
+    }
+    let body = answer.await.body.collect(64 << 20).await;
+    assert_eq!(body.map(|all| all.len()).ok(), Some(length), "larger than the memory of the cache");
 }
 
 #[tokio::test]
@@ -667,7 +698,9 @@ async fn a_part_that_nobody_asked_for_is_an_error_of_the_origin() {
 
 #[tokio::test]
 async fn a_part_that_does_not_say_which_is_passed_on_and_never_stored() {
-    for range in ["", "Content-Range: bytes 5-2/9|", "Content-Range: nonsense|", "Content-Range: bytes 0-8/3|"] {
+    for range in
+        ["", "Content-Range: bytes 5-2/9|", "Content-Range: nonsense|", "Content-Range: bytes 0-8/3|"]
+    {
         let part = || {
             let head = format!("Cache-Control: max-age=60|ETag: \"v\"|{range}");
             Step::Answer(206, head, vec![Bytes::from_static(b"one")])

@@ -1,7 +1,10 @@
 //! An HTTP/2 connection (RFC 9113): framing and flow control by `h2`, strictness and limits here.
+//!
+//! What one poll answers goes out together ([`Gather`]).
 
 use super::connection::{Link, within};
 use super::counters::Cause;
+use super::gather::Gather;
 use super::http2_message::read_request;
 use super::http2_stream::{StreamContext, StreamReply, answer_now, run_stream};
 use super::linger::linger;
@@ -13,14 +16,10 @@ use selvedge_exchange::{Body, Reply};
 use selvedge_rt::OnEnd;
 use selvedge_types::Method;
 use std::future::poll_fn;
-use std::io::{self, IoSlice};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 /// The time in which [`Http2Limits::resets_max`](super::Http2Limits::resets_max) counts.
@@ -37,18 +36,16 @@ pub(crate) struct Shared {
 
 /// Serves a connection to its end.
 pub(crate) async fn serve<S: Io>(io: S, mut link: Link) {
-    let activity = Arc::new(Activity::default());
-    let (back, mut returned) = oneshot::channel();
-    let io = Watched { io: Some(io), activity: activity.clone(), back: Some(back) };
+    let gather = Gather::new(io);
     let builder = builder(&link);
     let limit = link.front.options.timeouts.handshake;
-    let handshake = within(limit, builder.handshake::<_, Bytes>(io)).await;
+    let handshake = within(limit, builder.handshake::<_, Bytes>(gather.clone())).await;
     let mut connection = match handshake {
         Some(Ok(connection)) => connection,
         Some(Err(_)) => return link.count(Cause::Http2),
         None => return link.count(Cause::HandshakeTimeout),
     };
-    let cause = run(&mut connection, Watch::new(activity), &mut link).await;
+    let cause = run(&mut connection, Watch::new(gather.clone()), &mut link).await;
     if let Some(cause) = cause {
         link.count(cause);
     }
@@ -57,16 +54,17 @@ pub(crate) async fn serve<S: Io>(io: S, mut link: Link) {
         // What was said must go out; the client's part is over.
         let _ = within(limit, poll_fn(|cx| connection.poll_closed(cx))).await;
     }
+    // The stream outlives `h2`'s connection, so that its end is not a reset that takes the last frames with it.
     drop(connection);
-    if let Ok(io) = returned.try_recv() {
+    if let Some(io) = gather.into_inner() {
         linger(io, link).await;
     }
 }
 
 /// Takes streams until the connection is to end; why, unless the client wished it.
 async fn run<S: Io>(
-    connection: &mut Connection<Watched<S>, Bytes>,
-    mut watch: Watch,
+    connection: &mut Connection<Gather<S>, Bytes>,
+    mut watch: Watch<S>,
     link: &mut Link,
 ) -> Option<Cause> {
     let shared = Arc::new(Shared::default());
@@ -98,8 +96,8 @@ enum Event {
 }
 
 /// What a connection's deadlines depend on.
-struct Watch {
-    activity: Arc<Activity>,
+struct Watch<S> {
+    gather: Gather<S>,
     seen: u64,
     active: Instant,
     is_ending: bool,
@@ -107,10 +105,10 @@ struct Watch {
     resets_since: Instant,
 }
 
-impl Watch {
-    fn new(activity: Arc<Activity>) -> Watch {
+impl<S> Watch<S> {
+    fn new(gather: Gather<S>) -> Self {
         let now = Instant::now();
-        Watch { activity, seen: 0, active: now, is_ending: false, resets_before: 0, resets_since: now }
+        Watch { gather, seen: 0, active: now, is_ending: false, resets_before: 0, resets_since: now }
     }
 
     /// Whether more streams were cancelled lately than is allowed.
@@ -128,7 +126,7 @@ impl Watch {
 
     /// Notes whether bytes passed since the last call.
     fn note_activity(&mut self) {
-        let bytes = self.activity.bytes.load(Relaxed);
+        let bytes = self.gather.passed();
         if bytes != self.seen {
             self.seen = bytes;
             self.active = Instant::now();
@@ -137,8 +135,8 @@ impl Watch {
 }
 
 fn poll_event<S: Io>(
-    connection: &mut Connection<Watched<S>, Bytes>,
-    watch: &mut Watch,
+    connection: &mut Connection<Gather<S>, Bytes>,
+    watch: &mut Watch<S>,
     shared: &Shared,
     link: &mut Link,
     cx: &mut Context<'_>,
@@ -146,13 +144,20 @@ fn poll_event<S: Io>(
     if watch.is_cancelling(shared, link.front.options.http2.resets_max) {
         return Poll::Ready(Event::End(Some(Cause::Resets)));
     }
-    match connection.poll_accept(cx) {
+    watch.gather.begin();
+    let accepted = connection.poll_accept(cx);
+    watch.gather.end();
+    match accepted {
         Poll::Ready(Some(Ok((request, respond)))) => {
             return Poll::Ready(Event::Stream(Box::new(request), respond));
         }
         Poll::Ready(Some(Err(error))) => return Poll::Ready(Event::End(cause_of(&error))),
         Poll::Ready(None) => return Poll::Ready(Event::End(None)),
         Poll::Pending => {}
+    }
+    // All that could be answered is: it goes out together.
+    if let Poll::Ready(Err(_)) = watch.gather.poll_send(cx) {
+        return Poll::Ready(Event::End(None));
     }
     if !watch.is_ending && link.poll_stopping(cx).is_some() {
         watch.is_ending = true;
@@ -165,8 +170,8 @@ fn poll_event<S: Io>(
 }
 
 fn poll_deadline<S: Io>(
-    connection: &mut Connection<Watched<S>, Bytes>,
-    watch: &mut Watch,
+    connection: &mut Connection<Gather<S>, Bytes>,
+    watch: &mut Watch<S>,
     shared: &Shared,
     link: &mut Link,
     cx: &mut Context<'_>,
@@ -174,7 +179,7 @@ fn poll_deadline<S: Io>(
     watch.note_activity();
     let timeouts = link.front.options.timeouts;
     let is_idle = !connection.has_streams();
-    let is_tended = shared.tasks.load(Relaxed) > 0 && !watch.activity.is_blocked.load(Relaxed);
+    let is_tended = shared.tasks.load(Relaxed) > 0 && !watch.gather.is_blocked();
     let quiet = match (is_idle, is_tended) {
         (true, _) => timeouts.keep_alive,
         // The streams' tasks watch their own time.
@@ -236,85 +241,4 @@ fn begin_stream(
     };
     let context = StreamContext::new(is_head, consent, shared.clone(), link);
     link.tasks.spawn("HTTP/2 stream", OnEnd::Forget, run_stream(reply, respond, context));
-}
-
-/// What passed over a connection.
-#[derive(Debug, Default)]
-struct Activity {
-    bytes: AtomicU64,
-    /// The client takes nothing at the moment.
-    is_blocked: AtomicBool,
-}
-
-/// A stream that notes its activity, and that comes back when the connection is dropped, so that its end is
-/// not a reset that takes the last frames with it.
-struct Watched<S> {
-    io: Option<S>,
-    activity: Arc<Activity>,
-    back: Option<oneshot::Sender<S>>,
-}
-
-impl<S> Drop for Watched<S> {
-    fn drop(&mut self) {
-        if let (Some(io), Some(back)) = (self.io.take(), self.back.take()) {
-            // Nobody waits for it when the whole task ends.
-            let _ = back.send(io);
-        }
-    }
-}
-
-impl<S: Io> Watched<S> {
-    /// The stream; always there until the drop.
-    fn io(&mut self) -> io::Result<Pin<&mut S>> {
-        self.io.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
-    }
-
-    fn note_write(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        self.activity.is_blocked.store(result.is_pending(), Relaxed);
-        if let Poll::Ready(Ok(count)) = &result {
-            self.activity.bytes.fetch_add(*count as u64, Relaxed);
-        }
-        result
-    }
-}
-
-impl<S: Io> AsyncRead for Watched<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let result = self.io()?.poll_read(cx, buf);
-        self.activity.bytes.fetch_add((buf.filled().len() - before) as u64, Relaxed);
-        result
-    }
-}
-
-impl<S: Io> AsyncWrite for Watched<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let result = self.io()?.poll_write(cx, buf);
-        self.note_write(result)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let result = self.io()?.poll_write_vectored(cx, bufs);
-        self.note_write(result)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.as_ref().is_some_and(|io| io.is_write_vectored())
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.io()?.poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.io()?.poll_shutdown(cx)
-    }
 }

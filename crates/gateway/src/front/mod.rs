@@ -14,6 +14,7 @@ mod certificates;
 mod connection;
 mod counters;
 mod date;
+mod gather;
 mod http1;
 mod http1_exchange;
 mod http2;

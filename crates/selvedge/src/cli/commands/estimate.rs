@@ -239,7 +239,7 @@ fn tables(printed: &Printed, output: Output) -> String {
     text.push_str(&format!("\nfrom the origin, in steps of {step}\n"));
     text.push_str(&time_table(printed).render(wide, output.colour));
     if let Some(live) = &printed.live {
-        text.push_str(&format!("\n{}", live.table().render(wide, output.colour)));
+        text.push_str(&format!("\n{}{}", live.table().render(wide, output.colour), live.verdict()));
     }
     text.push_str("\nassumed:\n");
     printed.assumptions.iter().for_each(|line| text.push_str(&format!("  - {line}\n")));

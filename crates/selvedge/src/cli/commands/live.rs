@@ -1,37 +1,32 @@
-//! `estimate --live`: the log's requests sent for real, one after another, and what came of them beside what was
-//! estimated.
+//! `estimate --live`: the log's requests sent for real, one after another, and what the cache did with each beside
+//! what the estimate says of it.
 
 use super::estimate::{each_piece, options};
+use super::stand_in::{Answer, StandIn};
 use crate::cli::client::runtime;
 use crate::cli::http::{ClientError, Connection, Endpoint};
 use crate::cli::units::percent;
 use crate::cli::{Exit, Failure, Table};
-use crate::files::{Facts, Plan, Representation, plan};
 use bytes::Bytes;
 use clap::Args;
 use http_body_util::BodyExt;
 use hyper::Response;
 use hyper::body::Incoming;
 use selvedge_cache::estimate::log::{self, Lines, Record};
-use selvedge_cache::estimate::{Estimate, Options};
-use selvedge_exchange as exchange;
-use selvedge_exchange::{Body, BodyError, BodyStream, Frame, Handler, Reply, Request};
-use selvedge_gateway::front::{Endpoint as Listening, Front, FrontOptions};
-use selvedge_observe::Registry;
-use selvedge_rt::{Clock, Net, OnEnd, Tasks};
+use selvedge_cache::estimate::{Estimate, OBJECTS_MAX, Request};
+use selvedge_rt::{Clock, Tasks};
+use selvedge_types::Status;
 use selvedge_types::resource::{ByteSize, Period};
-use selvedge_types::{Method, Status, name};
 use serde::Serialize;
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-/// Content of the stand-in origin is sent in pieces of this size, in bytes.
-const PIECE: &[u8] = &[b'x'; 64 << 10];
 /// How long an answer may take in all.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// How many requests that went otherwise than estimated are shown.
+const SHOWN_MAX: usize = 10;
 
 /// How the log is sent for real.
 #[derive(Debug, Args)]
@@ -43,8 +38,8 @@ pub struct LiveArgs {
     /// Be the gateway's origin meanwhile, at this address: answers are as the log says, fresh for --ttl
     #[arg(long, value_name = "ADDR", requires = "live")]
     pub origin: Option<SocketAddr>,
-    /// The size of the gateway's cache, to estimate for the comparison
-    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = super::estimate::size)]
+    /// How much the gateway's cache holds, in memory and on disk, to estimate for the comparison
+    #[arg(long, value_name = "SIZE", default_value = "4GiB", value_parser = super::estimate::size)]
     pub live_size: ByteSize,
 }
 
@@ -52,29 +47,101 @@ pub struct LiveArgs {
 #[derive(Debug, Serialize)]
 pub(super) struct Live {
     url: String,
+    /// Whether every request went as estimated.
+    same: bool,
     sent: u64,
-    /// Answered from cache, as Cache-Status or Age say.
-    hits: u64,
-    misses: u64,
-    /// What was estimated for the same requests at the time they were sent.
-    estimated_hits: u64,
-    estimated_misses: u64,
+    /// What the gateway did, as its Cache-Status or Age says.
+    live: Counts,
+    /// What was estimated for the same requests and answers at the time they were sent.
+    estimated: Counts,
+    /// How many requests went otherwise than estimated.
+    different: u64,
+    /// The first of these.
+    differences: Vec<Difference>,
+    /// How many objects had to go in the estimate: which ones is a matter of chance.
+    evictions: u64,
     /// Answers with another status than the log's; conditional and partial requests are sent as plain ones.
     other_status: u64,
     /// Requests that cannot be sent as they were logged.
     not_sent: u64,
 }
 
+/// Requests and bytes, by where they were answered.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+struct Counts {
+    hits: u64,
+    misses: u64,
+    hit_bytes: u64,
+    miss_bytes: u64,
+}
+
+/// One request that went otherwise than estimated.
+#[derive(Debug, Serialize)]
+struct Difference {
+    /// Which of the requests sent it was, from 1.
+    number: u64,
+    request: String,
+    estimated: &'static str,
+    /// Cache-Status of the answer, or what stands in for it.
+    live: String,
+}
+
+impl Counts {
+    fn add(&mut self, hit: bool, bytes: u64) {
+        let (requests, total) = match hit {
+            true => (&mut self.hits, &mut self.hit_bytes),
+            false => (&mut self.misses, &mut self.miss_bytes),
+        };
+        *requests += 1;
+        *total += bytes;
+    }
+}
+
 impl Live {
     /// The comparison.
     pub(super) fn table(&self) -> Table {
         let mut table = Table::new().column("").number("HITS").number("MISSES").number("HIT RATIO");
-        let mut row = |name: &str, hits: u64, misses: u64| {
-            table.row([name.to_owned(), hits.to_string(), misses.to_string(), percent(hits, hits + misses)]);
-        };
-        row("live", self.hits, self.misses);
-        row("estimated", self.estimated_hits, self.estimated_misses);
+        table = table.number("BYTES FROM CACHE").number("BYTES FROM ORIGIN");
+        for (name, counts) in [("live", self.live), ("estimated", self.estimated)] {
+            let Counts { hits, misses, hit_bytes, miss_bytes } = counts;
+            let ratio = percent(hits, hits + misses);
+            let cells = [hits.to_string(), misses.to_string(), ratio];
+            let bytes = [hit_bytes.to_string(), miss_bytes.to_string()];
+            table.row([name.to_owned()].into_iter().chain(cells).chain(bytes));
+        }
         table
+    }
+
+    /// Whether the two are the same; if not, where they part and what may be the reason.
+    pub(super) fn verdict(&self) -> String {
+        let mut text = match self.same {
+            true => format!("the same: each of the {} requests went as estimated\n", self.sent),
+            false => {
+                format!(
+                    "different: {} of {} requests went otherwise than estimated\n",
+                    self.different, self.sent
+                )
+            }
+        };
+        for Difference { number, request, estimated, live } in &self.differences {
+            text.push_str(&format!("  request {number}, {request}: estimated {estimated}, live {live}\n"));
+        }
+        if !self.same {
+            let reason = match self.evictions {
+                0 => {
+                    "was the gateway's cache empty, does it hold --live-size, and do answers state the freshness of --ttl?"
+                }
+                _ => {
+                    "the log's objects do not all fit into --live-size: which of them have to go differs from cache \
+                     to cache"
+                }
+            };
+            text.push_str(&format!("  {reason}\n"));
+        }
+        if self.not_sent > 0 {
+            text.push_str(&format!("  {} requests cannot be sent as they were logged\n", self.not_sent));
+        }
+        text
     }
 }
 
@@ -86,81 +153,101 @@ pub(super) fn run(args: &LiveArgs, log: &str, ttl: Period) -> Result<Option<Live
     }
     let endpoint = Endpoint::parse(url)
         .ok_or_else(|| Failure::usage(format!("{url:?} is not a URL such as http://127.0.0.1:8080")))?;
-    let estimate = Estimate::new(&Options { ..options(vec![args.live_size.get()], ttl) });
-    let runtime = runtime()?;
-    let (tasks, answer) = (Tasks::real(), Arc::new(Mutex::new(Logged::default())));
-    if let Some(listen) = args.origin {
-        runtime.block_on(start_origin(listen, answer.clone(), ttl, &tasks))?;
-    }
+    let (runtime, tasks) = (runtime()?, Tasks::real());
+    let origin = match args.origin {
+        None => None,
+        Some(listen) => {
+            let stand_in = StandIn::new(ttl);
+            runtime.block_on(stand_in.start(listen, &tasks))?;
+            Some((stand_in, sizes(log)?))
+        }
+    };
     let mut sender = Sender {
         endpoint,
         connection: None,
-        answer,
-        estimate,
+        origin,
+        estimate: Estimate::new(&options(vec![args.live_size.get()], ttl)),
         clock: Clock::real(),
         tasks,
         live: Live {
             url: url.clone(),
+            same: false,
             sent: 0,
-            hits: 0,
-            misses: 0,
-            estimated_hits: 0,
-            estimated_misses: 0,
+            live: Counts::default(),
+            estimated: Counts::default(),
+            different: 0,
+            differences: Vec::new(),
+            evictions: 0,
             other_status: 0,
             not_sent: 0,
         },
     };
-    let mut lines = Lines::default();
-    let mut failed = None;
-    each_piece(log, |piece| {
-        lines.push(piece, |line| sender.line(&runtime, line, &mut failed));
-        failed.take().map_or(Ok(()), Err)
-    })?;
-    lines.finish(|line| sender.line(&runtime, line, &mut failed));
-    match failed {
-        Some(failure) => Err(failure),
-        None => Ok(Some(sender.finish())),
-    }
+    each_record(log, |record| runtime.block_on(sender.send(record)))?;
+    Ok(Some(sender.finish()))
 }
 
-/// What the log says of the request that is under way.
-#[derive(Debug, Clone, Copy, Default)]
-struct Logged {
-    status: u16,
-    bytes: u64,
+/// Every record of a log, in order, until one fails.
+fn each_record(log: &str, mut each: impl FnMut(&Record<'_>) -> Result<(), Failure>) -> Result<(), Failure> {
+    let mut lines = Lines::default();
+    let mut outcome = Ok(());
+    let mut line = |line: &[u8], outcome: &mut Result<(), Failure>| {
+        if let (Ok(record), true) = (log::parse(line), outcome.is_ok()) {
+            *outcome = each(&record);
+        }
+    };
+    each_piece(log, |piece| {
+        lines.push(piece, |bytes| line(bytes, &mut outcome));
+        std::mem::replace(&mut outcome, Ok(()))
+    })?;
+    lines.finish(|bytes| line(bytes, &mut outcome));
+    outcome
+}
+
+/// By object: the largest answer in the log.
+fn sizes(log: &str) -> Result<HashMap<u64, u64>, Failure> {
+    let mut sizes: HashMap<u64, u64> = HashMap::new();
+    each_record(log, |record| {
+        let key = record.key_hash();
+        if record.method.as_ref() == b"GET" && (sizes.len() < OBJECTS_MAX || sizes.contains_key(&key)) {
+            let size = sizes.entry(key).or_default();
+            *size = record.bytes.max(*size);
+        }
+        Ok(())
+    })?;
+    Ok(sizes)
 }
 
 struct Sender {
     endpoint: Endpoint,
     connection: Option<Connection>,
-    answer: Arc<Mutex<Logged>>,
+    /// The origin, and how large its objects are.
+    origin: Option<(StandIn, HashMap<u64, u64>)>,
     estimate: Estimate,
     clock: Clock,
     tasks: Tasks,
     live: Live,
 }
 
-impl Sender {
-    fn line(&mut self, runtime: &tokio::runtime::Runtime, line: &[u8], failed: &mut Option<Failure>) {
-        let Ok(record) = log::parse(line) else { return };
-        if failed.is_some() {
-            return;
-        }
-        if let Err(failure) = runtime.block_on(self.send(&record)) {
-            *failed = Some(failure);
-        }
-    }
+/// What came back.
+struct Answered {
+    status: u16,
+    bytes: u64,
+    hit: bool,
+    /// What it says of the cache.
+    said: String,
+}
 
+impl Sender {
     async fn send(&mut self, record: &Record<'_>) -> Result<(), Failure> {
         let (Ok(method), Some((host, target))) = (std::str::from_utf8(&record.method), destination(record))
         else {
             self.live.not_sent += 1;
             return Ok(());
         };
-        *self.answer.lock().unwrap_or_else(PoisonError::into_inner) =
-            Logged { status: record.status, bytes: record.bytes };
-        // Estimated for the time of sending: what the log says of time is past, and freshness is stated.
-        self.estimate.request(&Record { time: self.clock.wall(), ..record.clone() });
+        if let Some((stand_in, sizes)) = &self.origin {
+            stand_in.expect(answer_to(record, sizes));
+        }
+        let time = self.clock.wall();
         let response = match self.ask(method, host.as_deref(), &target).await {
             Err(ClientError::Invalid(_)) => {
                 self.live.not_sent += 1;
@@ -168,20 +255,49 @@ impl Sender {
             }
             other => other.map_err(|e| self.lost(method, &target, e))?,
         };
-        self.live.sent += 1;
-        self.live.other_status += u64::from(response.status().as_u16() != record.status);
-        if is_hit(&response) {
-            self.live.hits += 1;
-        } else {
-            self.live.misses += 1;
-        }
-        let whole = tokio::time::timeout(ANSWER_TIMEOUT, drain(response.into_body())).await;
-        match whole {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(e)) => Err(self.lost(method, &target, ClientError::Lost(e))),
+        let whole = tokio::time::timeout(ANSWER_TIMEOUT, receive(response)).await;
+        let answered = match whole {
+            Ok(received) => received.map_err(|e| self.lost(method, &target, ClientError::Lost(e)))?,
             Err(_) => {
-                Err(Failure::new(Exit::Unreachable, format!("{} does not finish an answer", self.live.url)))
+                let message = format!("{} does not finish its answer to {method} {target}", self.live.url);
+                return Err(Failure::new(Exit::Unreachable, message));
             }
+        };
+        let sent = Record {
+            // What the log says of time is past: freshness is stated, and counts from now.
+            time,
+            method: record.method.clone(),
+            host: host.map(|host| host.into_bytes().into()),
+            target: Cow::Borrowed(target.as_bytes()),
+            status: answered.status,
+            bytes: answered.bytes,
+        };
+        self.compare(&sent, &answered);
+        self.live.other_status += u64::from(answered.status != record.status);
+        Ok(())
+    }
+
+    /// Counts an answer, and what is estimated for it.
+    fn compare(&mut self, sent: &Record<'_>, answered: &Answered) {
+        let before = self.estimate.hits(0).requests;
+        self.estimate.request(&Request::from(sent));
+        let estimated = self.estimate.hits(0).requests > before;
+        let live = &mut self.live;
+        live.sent += 1;
+        live.live.add(answered.hit, answered.bytes);
+        live.estimated.add(estimated, answered.bytes);
+        if estimated == answered.hit {
+            return;
+        }
+        live.different += 1;
+        if live.differences.len() < SHOWN_MAX {
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            live.differences.push(Difference {
+                number: live.sent,
+                request: format!("{} {}", text(&sent.method), text(&sent.target)),
+                estimated: if estimated { "hit" } else { "miss" },
+                live: answered.said.clone(),
+            });
         }
     }
 
@@ -209,19 +325,38 @@ impl Sender {
     }
 
     fn lost(&self, method: &str, target: &str, e: ClientError) -> Failure {
-        Failure::new(Exit::Unreachable, format!("{} does not answer {method} {target}", self.live.url))
-            .because(e)
-            .next("is the gateway running, and does a site answer to this host?")
+        let url = &self.live.url;
+        let (message, next) = match &e {
+            ClientError::Connect { .. } => {
+                (format!("{url} does not answer {method} {target}"), "is the gateway running?")
+            }
+            ClientError::Lost(_) | ClientError::Invalid(_) => (
+                format!("{url} broke off its answer to {method} {target}"),
+                "the gateway's log says why: run it with SELVEDGE_LOG=debug",
+            ),
+        };
+        Failure::new(Exit::Unreachable, message).because(e).next(next)
     }
 
     fn finish(mut self) -> Live {
         let report = self.estimate.report();
-        let (sent, size) = (self.live.sent, report.sizes.first().copied().unwrap_or_default());
-        self.live.estimated_hits = size.hits.requests;
-        self.live.estimated_misses = sent.saturating_sub(size.hits.requests);
+        self.live.evictions = report.sizes.first().map_or(0, |size| size.evictions);
+        self.live.same = self.live.different == 0;
         self.tasks.stop();
         self.live
     }
+}
+
+/// How the origin answers a request: an object has one size. 304, 206 and 416 are answers to what is not asked here,
+/// to conditions and ranges.
+fn answer_to(record: &Record<'_>, sizes: &HashMap<u64, u64>) -> Answer {
+    let status = match record.status {
+        206 | 304 | 416 => Status::OK,
+        other => Status::new(other).unwrap_or(Status::OK),
+    };
+    let is_read = matches!(record.method.as_ref(), b"GET" | b"HEAD");
+    let known = sizes.get(&record.key_hash()).filter(|_| is_read).copied();
+    Answer { status, bytes: known.unwrap_or(record.bytes) }
 }
 
 /// Host, if the log has it, and target of a request as it can be sent.
@@ -255,119 +390,36 @@ fn sendable(path: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Whether the nearest cache answered: by Cache-Status (RFC 9211), else by Age.
-fn is_hit(response: &Response<Incoming>) -> bool {
+/// Reads an answer to its end.
+async fn receive(response: Response<Incoming>) -> Result<Answered, hyper::Error> {
+    let (hit, said) = cache_said(&response);
+    let status = response.status().as_u16();
+    let mut body = response.into_body();
+    let mut bytes = 0;
+    while let Some(frame) = body.frame().await {
+        bytes += frame?.data_ref().map_or(0, |data| data.len() as u64);
+    }
+    Ok(Answered { status, bytes, hit, said })
+}
+
+/// Whether the nearest cache answered, and by what that is known: Cache-Status (RFC 9211), else Age.
+fn cache_said(response: &Response<Incoming>) -> (bool, String) {
     let field =
         |name: &str| response.headers().get_all(name).iter().next_back().and_then(|v| v.to_str().ok());
-    match field("cache-status") {
-        Some(value) => {
-            let nearest = value.rsplit(',').next().unwrap_or_default();
-            nearest.split(';').skip(1).any(|parameter| parameter.trim() == "hit")
-        }
-        None => field("age").is_some_and(|age| age.trim() != "0"),
+    if let Some(value) = field("cache-status") {
+        let nearest = value.rsplit(',').next().unwrap_or_default().trim();
+        let hit = nearest.split(';').skip(1).any(|parameter| parameter.trim() == "hit");
+        return (hit, nearest.to_owned());
     }
-}
-
-async fn drain(mut body: Incoming) -> Result<(), hyper::Error> {
-    while let Some(frame) = body.frame().await {
-        frame?;
-    }
-    Ok(())
-}
-
-/// Answers as the log says.
-struct StandIn {
-    answer: Arc<Mutex<Logged>>,
-    ttl: Period,
-    clock: Clock,
-}
-
-async fn start_origin(
-    listen: SocketAddr,
-    answer: Arc<Mutex<Logged>>,
-    ttl: Period,
-    tasks: &Tasks,
-) -> Result<(), Failure> {
-    let clock = Clock::real();
-    let handler = StandIn { answer, ttl, clock: clock.clone() };
-    let front = Front::new(Arc::new(handler), FrontOptions::default(), clock, &Registry::default());
-    let bound = Net::Real.bind(listen).await;
-    let listener = bound.map_err(|e| Failure::failed(format!("cannot listen on {listen}")).because(e))?;
-    tasks.spawn("origin", OnEnd::Forget, front.serve(listener, Listening::default(), tasks.clone()));
-    Ok(())
-}
-
-impl Handler for StandIn {
-    fn handle(&self, request: Request) -> Reply {
-        let logged = *self.answer.lock().unwrap_or_else(PoisonError::into_inner);
-        Reply::Now(self.answer(&request, logged))
-    }
-}
-
-impl StandIn {
-    fn answer(&self, request: &Request, logged: Logged) -> exchange::Response {
-        // 304 and 206 are answers to what is not asked here: to conditions and ranges.
-        let status = match logged.status {
-            206 | 304 | 416 => 200,
-            other => other,
-        };
-        let status = Status::new(status).unwrap_or(Status::OK);
-        let etag = format!("\"{:x}\"", logged.bytes);
-        let there = Representation {
-            media_type: "application/octet-stream",
-            len: logged.bytes,
-            etag: &etag,
-            modified: None,
-        };
-        let facts = Facts { method: &request.method, fields: &request.fields, now: self.clock.wall() };
-        let planned = plan(&facts, &there);
-        let is_read = matches!(request.method, Method::Get | Method::Head);
-        let Plan { status, fields, part } = match status == Status::OK && is_read {
-            true => planned,
-            false => Plan { status, part: Some(0..logged.bytes), ..planned },
-        };
-        let mut response = exchange::Response::new(status);
-        response.fields = fields;
-        let control = match is_cacheable(logged.status) {
-            true => format!("max-age={}", self.ttl.as_secs()),
-            false => "no-store".to_owned(),
-        };
-        // What is put here is made of visible characters.
-        let _ = response.fields.add(name::CACHE_CONTROL, control);
-        if let Some(part) = part.filter(|_| request.method != Method::Head && !status.has_no_content()) {
-            response.body = Body::Stream(Box::new(Filler { left: part.end - part.start }));
-        }
-        response
-    }
-}
-
-/// What an estimate takes for cacheable.
-fn is_cacheable(status: u16) -> bool {
-    matches!(status, 200 | 203 | 204 | 206 | 300 | 301 | 304 | 308 | 404 | 405 | 410 | 414 | 501)
-}
-
-/// So many bytes of no meaning.
-struct Filler {
-    left: u64,
-}
-
-impl BodyStream for Filler {
-    fn poll_frame(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Frame, BodyError>>> {
-        let len = usize::try_from(self.left).unwrap_or(usize::MAX).min(PIECE.len());
-        self.left -= len as u64;
-        let piece = PIECE.get(..len).filter(|piece| !piece.is_empty());
-        Poll::Ready(piece.map(|piece| Ok(Frame::Data(Bytes::from_static(piece)))))
-    }
-
-    fn length(&self) -> Option<u64> {
-        Some(self.left)
+    match field("age") {
+        Some(age) => (age.trim() != "0", format!("Age: {age}")),
+        None => (false, "without Cache-Status".to_owned()),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use selvedge_types::UnixMillis;
 
     #[test]
     fn a_logged_target_is_sent_as_it_can_be() {
@@ -383,31 +435,5 @@ mod tests {
         }
         let star = log::parse(b"h - - [01/Jan/2026:00:00:00 +0000] \"OPTIONS * HTTP/1.0\" 200 5").unwrap();
         assert_eq!(destination(&star), None);
-    }
-
-    #[test]
-    fn the_stand_in_answers_as_the_log_says() {
-        let stand_in = StandIn { answer: Arc::default(), ttl: Period::from_secs(60), clock: Clock::real() };
-        let address = "127.0.0.1:1".parse().unwrap();
-        let ask = |status, bytes| {
-            let request = Request {
-                method: Method::Get,
-                scheme: selvedge_types::Scheme::Http,
-                authority: "a".into(),
-                target: "/".into(),
-                version: selvedge_types::Version::Http11,
-                fields: Default::default(),
-                body: Body::Empty,
-                client: exchange::Client { addr: address, local: address },
-                received: UnixMillis(0),
-            };
-            let response = stand_in.answer(&request, Logged { status, bytes });
-            let control = response.fields.get_str(name::CACHE_CONTROL).unwrap().to_owned();
-            (response.status.code(), response.body.length(), control)
-        };
-        assert_eq!(ask(200, 10), (200, Some(10), "max-age=60".into()));
-        assert_eq!(ask(304, 0), (200, Some(0), "max-age=60".into()));
-        assert_eq!(ask(404, 5), (404, Some(5), "max-age=60".into()));
-        assert_eq!(ask(500, 5), (500, Some(5), "no-store".into()));
     }
 }

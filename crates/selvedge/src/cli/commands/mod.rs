@@ -12,6 +12,7 @@ mod node;
 pub(super) mod requests;
 mod schema;
 pub(super) mod serve;
+mod stand_in;
 pub(super) mod status;
 pub(super) mod token;
 pub(super) mod up;

@@ -1,0 +1,183 @@
+//! What whole-node tests share: the program itself, an origin, and clients, on loopback.
+
+#![allow(dead_code)] // each test uses some of it
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// Longer than anything here takes on a slow machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// An origin that answers with what it was asked for and how often it was asked in all.
+pub(crate) struct Origin {
+    pub(crate) addr: SocketAddr,
+    asked: Arc<AtomicUsize>,
+    /// Header lines of every answer.
+    pub(crate) head: Arc<Mutex<String>>,
+}
+
+impl Origin {
+    pub(crate) fn start(head: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let asked = Arc::new(AtomicUsize::new(0));
+        let head = Arc::new(Mutex::new(head.to_string()));
+        let (count, lines) = (asked.clone(), head.clone());
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let (count, lines) = (count.clone(), lines.clone());
+                std::thread::spawn(move || answer(stream, &count, &lines));
+            }
+        });
+        Origin { addr, asked, head }
+    }
+
+    pub(crate) fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+}
+
+fn answer(stream: TcpStream, count: &AtomicUsize, head: &Mutex<String>) {
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let mut writer = stream;
+    loop {
+        let mut first = String::new();
+        if reader.read_line(&mut first).unwrap_or(0) == 0 {
+            return;
+        }
+        loop {
+            let mut line = String::new();
+            if reader.read_line(&mut line).unwrap_or(0) == 0 {
+                return;
+            }
+            if line == "\r\n" {
+                break;
+            }
+        }
+        let n = count.fetch_add(1, Ordering::SeqCst) + 1;
+        let body = format!("{} answer {n}", first.split(' ').nth(1).unwrap_or(""));
+        let head = head.lock().unwrap().clone();
+        let text = format!("HTTP/1.1 200 OK\r\n{head}Content-Length: {}\r\n\r\n{body}", body.len());
+        if writer.write_all(text.as_bytes()).is_err() {
+            return;
+        }
+    }
+}
+
+/// A running node, ended with -9 when it is dropped.
+pub(crate) struct Node {
+    child: Child,
+    pub(crate) http: SocketAddr,
+    pub(crate) https: SocketAddr,
+    pub(crate) api: SocketAddr,
+}
+
+impl Node {
+    pub(crate) fn start(data: &Path) -> Self {
+        Node::start_with(data, &[])
+    }
+
+    /// Starts it with more on its command line.
+    pub(crate) fn start_with(data: &Path, more: &[&str]) -> Self {
+        let mut child = selvedge(data)
+            .args(["up", "--new", "--http", "127.0.0.1:0", "--https", "127.0.0.1:0", "--api", "127.0.0.1:0"])
+            .args(more)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let mut address = |name: &str| {
+            let line = lines.find(|line| line.split_whitespace().next() == Some(name)).unwrap();
+            let url = line.split_whitespace().nth(1).unwrap();
+            url.split_once("://").unwrap().1.trim_end_matches('/').parse().unwrap()
+        };
+        let (http, https, api) = (address("http"), address("https"), address("api"));
+        // What else it prints must not block it.
+        std::thread::spawn(move || lines.for_each(drop));
+        Node { child, http, https, api }
+    }
+
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Sends bytes and reads until the answer is complete or the connection is closed.
+    pub(crate) fn send(&self, request: &str) -> String {
+        let mut stream = TcpStream::connect(self.http).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        let mut piece = [0; 4096];
+        loop {
+            let text = String::from_utf8_lossy(&answer).into_owned();
+            if let Some((head, body)) = text.split_once("\r\n\r\n") {
+                let length = head.lines().find_map(|line| {
+                    let (name, value) = line.split_once(':')?;
+                    name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
+                });
+                if length.is_some_and(|n| body.len() >= n) {
+                    return text;
+                }
+            }
+            match stream.read(&mut piece).unwrap() {
+                0 => return text,
+                n => answer.extend_from_slice(&piece[..n]),
+            }
+        }
+    }
+
+    pub(crate) fn get(&self, path: &str, more: &str) -> String {
+        self.send(&format!("GET {path} HTTP/1.1\r\nHost: a.test\r\n{more}\r\n"))
+    }
+
+    /// Asks until the answer is as wanted.
+    pub(crate) fn get_until(&self, path: &str, wanted: impl Fn(&str) -> bool) -> String {
+        let started = Instant::now();
+        loop {
+            let answer = self.get(path, "");
+            if wanted(&answer) {
+                return answer;
+            }
+            assert!(started.elapsed() < PATIENCE, "{answer}");
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // It may be gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub(crate) fn selvedge(data: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_selvedge"));
+    command.env_clear().env("HOME", data).env("SELVEDGE_DATA", data.join("data")).stderr(Stdio::null());
+    command
+}
+
+pub(crate) fn run(data: &Path, words: &[&str]) {
+    let status = selvedge(data).args(words).stdout(Stdio::null()).status().unwrap();
+    assert!(status.success(), "{words:?}");
+}
+
+pub(crate) fn world(head: &str) -> (tempfile::TempDir, Origin, Node) {
+    let dir = tempfile::tempdir().unwrap();
+    let origin = Origin::start(head);
+    let node = Node::start(dir.path());
+    let manifest = format!("[site.a]\nhosts = [\"a.test\"]\norigin = \"http://{}\"\n", origin.addr);
+    let file = dir.path().join("site.toml");
+    std::fs::write(&file, manifest).unwrap();
+    run(dir.path(), &["apply", file.to_str().unwrap()]);
+    node.get_until("/ready", |answer| answer.starts_with("HTTP/1.1 200"));
+    (dir, origin, node)
+}
