@@ -138,7 +138,7 @@ impl Inner {
     ) {
         if let Some((key, object)) = &order.stored {
             match self.validated(&order, *key, object, &response, times, started) {
-                Validated::Use(answer) => return flight.publish(Head::Shared(Arc::new(answer))),
+                Validated::Use(answer) => return flight.publish(Head::Shared(answer)),
                 Validated::Unknown if response.status == Status::NOT_MODIFIED => {
                     // It confirms something else than what is stored here: ask again without conditions.
                     self.forget(*key);
@@ -221,11 +221,11 @@ impl Inner {
         if response.status != Status::NOT_MODIFIED {
             let failure = Failure::Status(response.status);
             return match on_error(&object.freshness, &order.facts, times.responded, failure) {
-                Some(stale) => Validated::Use(Answer::Stale {
+                Some(stale) => Validated::Use(Arc::new(Answer::Stale {
                     object: object.clone(),
                     stale,
                     status: Some(response.status),
-                }),
+                })),
                 None => Validated::Unknown,
             };
         }
@@ -240,7 +240,8 @@ impl Inner {
         match semantics::update_from_304(view, &response.fields, times, &rules.freshness) {
             Update::Mismatch => Validated::Unknown,
             Update::Fresh(updated) => {
-                Validated::Use(Answer::Revalidated(self.freshen(key, object, &updated, started)))
+                let fresh = self.freshen(key, object, &updated, started);
+                Validated::Use(Arc::new(Answer::Revalidated(fresh)))
             }
         }
     }
@@ -304,7 +305,7 @@ impl Inner {
 }
 
 enum Validated {
-    Use(Answer),
+    Use(Arc<Answer>),
     /// It is a response of its own, or does not fit what is stored.
     Unknown,
 }

@@ -10,7 +10,7 @@
 //! kept; of an object larger than [`Flight::WINDOW`], what was stored as slices is dropped again.
 
 use bytes::Bytes;
-use selvedge_exchange::{BodyError, BodyStream, Frame};
+use selvedge_exchange::BodyError;
 use selvedge_types::Fields;
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -198,7 +198,10 @@ pub(crate) enum Next {
     /// The end, with trailers.
     End(Option<Fields>),
     /// The bytes at its place were dropped: they are to be had as slices, if at all.
-    Forgotten,
+    Forgotten {
+        /// Where those begin that are still here.
+        until: u64,
+    },
     /// The fetch failed.
     Failed(BodyError),
 }
@@ -221,7 +224,7 @@ impl<H> Reader<H> {
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
         let mut inner = self.flight.lock();
         if self.at < inner.base {
-            return Poll::Ready(Next::Forgotten);
+            return Poll::Ready(Next::Forgotten { until: inner.base });
         }
         if self.at < inner.end {
             let data = inner.data_at(self.at);
@@ -264,24 +267,6 @@ impl<H> Drop for Reader<H> {
         let mut inner = self.flight.lock();
         inner.readers -= 1;
         inner.wake_producer();
-    }
-}
-
-/// A reader as content of a response: fails where bytes were forgotten.
-impl<H: Send + Sync> BodyStream for Reader<H> {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, BodyError>>> {
-        self.poll_next(cx).map(|next| match next {
-            Next::Data(data) => Some(Ok(Frame::Data(data))),
-            Next::End(None) => None,
-            // The front stops after trailers.
-            Next::End(Some(trailers)) => Some(Ok(Frame::Trailers(trailers))),
-            Next::Forgotten => Some(Err(BodyError::Gone("this reader fell too far behind"))),
-            Next::Failed(error) => Some(Err(error)),
-        })
-    }
-
-    fn length(&self) -> Option<u64> {
-        None
     }
 }
 
@@ -341,7 +326,7 @@ mod tests {
         }
         while let Poll::Ready(Next::Data(_)) = next(&mut fast) {}
         flight.forget_before(8);
-        assert_eq!(text(next(&mut slow)), "Forgotten");
+        assert_eq!(text(next(&mut slow)), "Forgotten { until: 8 }");
         slow.skip_to(10);
         assert_eq!(text(next(&mut slow)), "cd");
     }

@@ -13,6 +13,7 @@ mod disk;
 mod fill;
 mod flight;
 mod flights;
+mod following;
 mod keep;
 mod labels;
 mod memory;
@@ -421,7 +422,7 @@ impl Inner {
         lead: bool,
     ) -> Result<Response, KeyHash> {
         let now = self.clock.wall();
-        let asked = asked_by(order, now);
+        let mut asked = asked_by(order, now);
         let mut status = CacheStatus::forwarded(why);
         status.collapsed = !lead;
         let served = match answer {
@@ -437,6 +438,7 @@ impl Inner {
                 status.ttl = status.stored.then(|| new.freshness.ttl_left_ms(now) / 1000);
                 let age = new.freshness.age(now);
                 let source = if lead { Source::Miss } else { Source::Collapsed };
+                asked.refetch = Refetch::of_new(order, new);
                 // What the origin just made has no Age (RFC 9111 section 5.1), unless it said one.
                 let how = How { status, age: (age.as_secs() > 0 || !lead).then_some(age), source };
                 return Ok(self.serve_new(new, reader, &asked, how, lead).unwrap_or_else(|_| unreadable()));

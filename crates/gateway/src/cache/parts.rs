@@ -1,7 +1,7 @@
 //! Responses of which only a part is stored: storing 206s, serving from them, fetching what is missing
 //! (RFC 9111 sections 3.3 and 3.4).
 
-use super::fill::Order;
+use super::fill::{NewResponse, Order};
 use super::keep::slice_key;
 use super::object::{Content, Layout, Object, Slice, Stored};
 use super::origin::Origin;
@@ -73,6 +73,33 @@ impl Refetch {
             object: object.clone(),
             key,
         })
+    }
+
+    /// For a response that is still on its way, should some of it be forgotten before all have read it; none if it
+    /// is not kept in slices, or is of unknown length.
+    pub(crate) fn of_new(order: &Order, new: &NewResponse) -> Option<Arc<Self>> {
+        let (id, length) = (new.content_id?, new.length?);
+        let slice_bytes = new.rules.slice_bytes.max(1);
+        if length <= slice_bytes {
+            return None;
+        }
+        let mut fields = Vec::with_capacity(new.fields.wire_len());
+        new.fields.write_wire(&mut fields);
+        let object = Object {
+            fields: fields.into(),
+            content: Content::Sliced(Layout { id, length, slice_bytes }),
+            freshness: new.freshness,
+            fetched: Hlc::from_bits(id),
+            content_id: id,
+            labels: Box::default(),
+            status: new.status,
+        };
+        Some(Arc::new(Refetch {
+            request: Outline::of(&order.request),
+            origin: order.origin.clone(),
+            object: Arc::new(object),
+            key: new.key,
+        }))
     }
 }
 

@@ -2,10 +2,11 @@
 
 use super::Inner;
 use super::fill::{Answer, NewResponse};
-use super::flight::{Next, Reader};
-use super::keep::{slice_key, spread};
+use super::flight::Reader;
+use super::following::Following;
+use super::keep::spread;
 use super::memory::derived;
-use super::object::{Content, Object, Slice, Stored};
+use super::object::{Content, Layout, Object, Slice, Stored};
 use super::parts::Refetch;
 use super::pass::hide_directions;
 use super::rules::{CacheRules, CompressRules};
@@ -229,13 +230,12 @@ impl Inner {
         }
         let mut response = Response::new(new.status);
         response.fields = fields;
-        let reader = Following {
-            reader,
-            slices: new.content_id.map(|id| (self.clone(), new.key, id)),
-            slice_bytes: new.rules.slice_bytes,
-            length: new.length,
-        };
-        response.body = Body::Stream(Box::new(reader));
+        let stored = new.content_id.map(|id| {
+            let length = new.length.unwrap_or(u64::MAX);
+            (self.clone(), new.key, Layout { id, length, slice_bytes: new.rules.slice_bytes.max(1) })
+        });
+        let body = Following::new(reader, new.length, stored, asked.refetch.clone());
+        response.body = Body::Stream(Box::new(body));
         if let Some(coding) = coding {
             encode(&mut response, coding)?;
         }
@@ -337,48 +337,6 @@ fn weaken_etag(fields: &mut Fields) -> Result<(), FieldError> {
 /// The key of stored content in a coding made here.
 fn coded_key(key: KeyHash, content_id: u64, coding: Coding) -> KeyHash {
     derived(key, spread(content_id ^ spread(u64::MAX - coding as u64)))
-}
-
-/// Follows a flight, and reads what it forgot from the slices that were stored.
-struct Following {
-    reader: Reader<Answer>,
-    slices: Option<(Arc<Inner>, KeyHash, u64)>,
-    slice_bytes: u64,
-    length: Option<u64>,
-}
-
-impl Following {
-    /// What was stored at the reader's place.
-    fn stored_here(&mut self) -> Option<Bytes> {
-        let (inner, key, id) = self.slices.as_ref()?;
-        let at = self.reader.offset();
-        match inner.memory.get(slice_key(*key, *id, at / self.slice_bytes))? {
-            Stored::Slice(slice) => slice.read(at, u64::MAX),
-            _ => None,
-        }
-    }
-}
-
-impl BodyStream for Following {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, BodyError>>> {
-        Poll::Ready(match ready!(self.reader.poll_next(cx)) {
-            Next::Data(data) => Some(Ok(Frame::Data(data))),
-            Next::End(None) => None,
-            Next::End(Some(trailers)) => Some(Ok(Frame::Trailers(trailers))),
-            Next::Failed(error) => Some(Err(error)),
-            Next::Forgotten => match self.stored_here() {
-                Some(data) => {
-                    self.reader.skip_to(self.reader.offset() + data.len() as u64);
-                    Some(Ok(Frame::Data(data)))
-                }
-                None => Some(Err(BodyError::Gone("this reader fell too far behind"))),
-            },
-        })
-    }
-
-    fn length(&self) -> Option<u64> {
-        self.length
-    }
 }
 
 /// A multipart/byteranges body.
