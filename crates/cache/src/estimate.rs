@@ -341,12 +341,12 @@ impl Size {
         let place = request.slot.0 as usize * stride;
         let until = fresh_until[place];
         if until > request.now {
-            self.policy.on_hit(request.slot);
+            self.policy.on_hit(request.slot, request.hash);
             return true;
         }
         if until != ABSENT {
             self.report.stale += 1;
-            self.policy.on_hit(request.slot);
+            self.policy.on_hit(request.slot, request.hash);
             if request.refresh {
                 self.policy.set_cost(request.slot, request.cost);
                 fresh_until[place] = request.fresh_until;

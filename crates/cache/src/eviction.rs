@@ -13,10 +13,10 @@
 //!
 //! Two [shadows](duel) replay a sample of the requests, one by each rank, and the better one rules.
 //!
-//! Costs: a hit writes one node and touches no queue. An insertion is a push on a heap. An eviction re-sorts
-//! at most [`RESORTS_MAX`] entries that were hit since they were last looked at. Changing the rank moves a few
-//! entries at a time. Metadata is 24 bytes for an entry and 32 to 64 for its share of
-//! the history (58 in all, measured with a million entries).
+//! Costs: a hit writes four bytes, which lie beside those of other entries, and touches no queue. An insertion
+//! is a push on a heap. An eviction re-sorts at most [`RESORTS_MAX`] entries that were hit since they were last
+//! looked at. Changing the rank moves a few entries at a time. Metadata is 24 bytes for an entry and 16 to 32
+//! for its share of the history ([`Eviction::ENTRY_BYTES`]).
 
 pub mod disk;
 mod duel;
@@ -59,6 +59,9 @@ pub struct Eviction {
 }
 
 impl Eviction {
+    /// Bytes of memory that an entry takes here, at most; without what growing vectors have in reserve.
+    pub const ENTRY_BYTES: usize = Ranked::ENTRY_BYTES + History::ENTRY_BYTES_MAX;
+
     /// A policy for `capacity_bytes`, of which about `entries_hint` entries are expected to fit (0: unknown).
     ///
     /// The seed makes positions in the history unpredictable to those who choose the hashes.
@@ -72,14 +75,11 @@ impl Eviction {
         }
     }
 
-    /// An entry was asked for. Unknown slots are ignored.
-    pub fn on_hit(&mut self, slot: Slot) {
-        let Some(node) = self.entries.get(slot) else { return };
-        let (tag, cost) = (node.tag(), node.cost);
+    /// An entry was asked for; `hash` is as it was told at its insertion. Unknown slots are ignored.
+    pub fn on_hit(&mut self, slot: Slot, hash: u64) {
         let now = self.tick();
-        let heat = node.heat.touched(now);
-        self.entries.touch(slot, heat);
-        self.contest(tag, heat, cost);
+        let Some(heat) = self.entries.touch(slot, now) else { return };
+        self.contest(slot, Tag::new(hash, self.seed), heat);
     }
 
     /// An entry was asked for, fetched and put into `slot`; `hash` is its key's, `cost` its bytes.
@@ -99,7 +99,7 @@ impl Eviction {
         self.clock.set_entries(self.entries.len());
         self.history.fit(self.entries.len());
         self.duel.fit(self.entries.len());
-        self.contest(tag, heat, cost.max(1));
+        self.contest(slot, tag, heat);
     }
 
     /// Something that is not here was asked for and will not be put here: it counts, should it come later.
@@ -182,9 +182,11 @@ impl Eviction {
     }
 
     /// Lets the two ranks compete over this request, if it is of the sample.
-    fn contest(&mut self, tag: Tag, heat: Heat, cost: u32) {
-        if self.duel.samples(tag) {
-            self.duel.request(tag, heat, cost, self.clock.now());
+    fn contest(&mut self, slot: Slot, tag: Tag, heat: Heat) {
+        if self.duel.samples(tag)
+            && let Some(node) = self.entries.get(slot)
+        {
+            self.duel.request(tag, heat, node.cost, self.clock.now());
             self.entries.set_rank(self.duel.winner());
         }
     }

@@ -30,6 +30,11 @@ pub struct Found<'a, V> {
 }
 
 impl<V> Shard<V> {
+    /// Bytes of memory for an entry, beside what its value points to; the table counts as half full, and what
+    /// growing vectors have in reserve not at all.
+    pub const ENTRY_BYTES: usize =
+        size_of::<Option<Entry<V>>>() + 2 * (size_of::<u32>() + 1) + Eviction::ENTRY_BYTES;
+
     /// An empty shard for values of `capacity` bytes in all; `seed` decides its random choices.
     pub fn new(capacity: u64, seed: u64) -> Self {
         Shard {
@@ -58,18 +63,13 @@ impl<V> Shard<V> {
     /// The value of `key`, counted as a use.
     pub fn get(&mut self, key: KeyHash) -> Option<Found<'_, V>> {
         let slot = self.find(key)?;
-        self.eviction.on_hit(Slot(slot));
+        self.eviction.on_hit(Slot(slot), key.low());
         self.entry(slot).map(|e| Found { value: &e.value, checked: e.checked })
     }
 
     /// The value of `key`, without counting a use.
     pub fn peek(&self, key: KeyHash) -> Option<&V> {
         self.find(key).and_then(|slot| self.entry(slot)).map(|e| &e.value)
-    }
-
-    /// Notes that `key` was asked for and not here, which speaks for admitting it later.
-    pub fn record_miss(&mut self, key: KeyHash) {
-        self.eviction.record_miss(key.low());
     }
 
     /// Remembers that the value of `key` was checked against purge stamps up to `generation`.

@@ -21,6 +21,15 @@ pub enum PurgeKind {
     Hard,
 }
 
+/// A purge that covers an object.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Purged {
+    /// The object is stale since then.
+    Soft(Hlc),
+    /// The object is gone.
+    Hard,
+}
+
 /// What covers something in the cache.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum PurgeScope {
@@ -168,20 +177,21 @@ impl Stamps {
         fetched <= self.newest
     }
 
-    /// The strictest purge that covers an object in `scopes` whose fetch began at `fetched`.
+    /// The strictest purge that covers an object in `scopes` whose fetch began at `fetched`; of several soft
+    /// ones the first that is remembered.
     ///
     /// A fetch that began at the very moment of the purge is covered: it may have seen the old content.
-    pub fn covering(&self, scopes: impl Iterator<Item = ScopeHash>, fetched: Hlc) -> Option<PurgeKind> {
-        let mut found = None;
+    pub fn covering(&self, scopes: impl Iterator<Item = ScopeHash>, fetched: Hlc) -> Option<Purged> {
+        let mut stale_since: Option<Hlc> = None;
         for stamp in scopes.filter_map(|s| self.by_scope.get(&s)) {
             if fetched <= stamp.hard {
-                return Some(PurgeKind::Hard);
+                return Some(Purged::Hard);
             }
             if fetched <= stamp.soft {
-                found = Some(PurgeKind::Soft);
+                stale_since = Some(stale_since.map_or(stamp.soft, |since| since.min(stamp.soft)));
             }
         }
-        found
+        stale_since.map(Purged::Soft)
     }
 
     /// Drops stamps that no object can be covered by, when the oldest one's fetch began at `oldest`; says
@@ -214,7 +224,7 @@ mod tests {
             None
         );
         stamps.covering(hasher().of_uri(site, &uri, target.split('?').next().unwrap()), OLD)
-            == Some(PurgeKind::Hard)
+            == Some(Purged::Hard)
     }
 
     #[test]
@@ -265,13 +275,14 @@ mod tests {
         let mut stamps = Stamps::new();
         let tag = hasher().of_tag("default", "news");
         stamps.purge(tag, PurgeKind::Soft, PURGE);
-        for (fetched, expect) in [(OLD, Some(PurgeKind::Soft)), (PURGE, Some(PurgeKind::Soft)), (NEW, None)] {
+        let soft = Some(Purged::Soft(PURGE));
+        for (fetched, expect) in [(OLD, soft), (PURGE, soft), (NEW, None)] {
             assert_eq!(stamps.covering([tag].into_iter(), fetched), expect);
             assert_eq!(stamps.may_cover(fetched), expect.is_some());
         }
         stamps.purge(tag, PurgeKind::Hard, OLD);
-        assert_eq!(stamps.covering([tag].into_iter(), OLD), Some(PurgeKind::Hard));
-        assert_eq!(stamps.covering([tag].into_iter(), PURGE), Some(PurgeKind::Soft));
+        assert_eq!(stamps.covering([tag].into_iter(), OLD), Some(Purged::Hard));
+        assert_eq!(stamps.covering([tag].into_iter(), PURGE), soft);
     }
 
     #[test]

@@ -37,12 +37,12 @@ pub struct Handles {
     pub tasks: Tasks,
 }
 
-/// The control state as of a revision.
+/// What is declared.
 #[derive(Debug, Clone, Default)]
 pub struct Declared {
-    /// The revision.
+    /// The revision of the last change to it.
     pub revision: u64,
-    /// What is declared as of it.
+    /// Sites and settings.
     pub resources: Arc<Resources>,
     /// How often each site was changed, and when last.
     pub versions: BTreeMap<SiteId, Version>,
@@ -116,6 +116,12 @@ pub enum StateError {
     /// It breaks a rule.
     #[error("{0}")]
     Invalid(String),
+    /// Whoever asks may not do it.
+    #[error("{0}")]
+    Forbidden(String),
+    /// There are as many as there may be, or it is the last one that there must be.
+    #[error("{0}")]
+    Limit(String),
     /// The state takes no changes at present; nothing was changed.
     #[error("the control state takes no changes: {0}")]
     Unavailable(String),
@@ -128,9 +134,15 @@ pub enum StateError {
 pub trait StateHandle: Send + Sync + 'static {
     /// What is declared, as far as this node knows. Does not wait.
     fn declared(&self) -> Declared;
-    /// Makes it so, but only if `expected`, when given, is the present revision. The change is on disk when
-    /// this answers with its revision; a manifest that changes nothing answers with the former one.
-    fn apply(&self, manifest: Manifest, expected: Option<u64>) -> Answer<'_, Result<u64, StateError>>;
+    /// Makes it so, but only if `expected`, when given, is the revision of the last change to what is declared,
+    /// and the settings only if whoever asks `may_set` them. The change is on disk when this answers with its
+    /// revision; a manifest that changes nothing answers with the former one.
+    fn apply(
+        &self,
+        manifest: Manifest,
+        expected: Option<u64>,
+        may_set: bool,
+    ) -> Answer<'_, Result<u64, StateError>>;
     /// Writes a purge down; the caches follow.
     fn purge(&self, purge: Purge) -> Answer<'_, Result<u64, StateError>>;
     /// The tokens. Does not wait.
@@ -166,8 +178,8 @@ pub trait RequestLines: Send {
 pub enum RequestLine {
     /// A request as one JSON object, without a line end.
     Entry {
-        /// Whose site it was for.
-        namespace: Namespace,
+        /// Whose site it was for; none if no site answers to its host.
+        namespace: Option<Namespace>,
         /// The object.
         json: String,
     },

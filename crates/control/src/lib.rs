@@ -14,6 +14,7 @@ mod problem;
 mod router;
 mod routes;
 mod service;
+mod stall;
 pub mod wire;
 
 pub use auth::{Secret, SecretError};

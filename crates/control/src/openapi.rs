@@ -3,8 +3,13 @@
 use crate::routes;
 use serde_json::Value;
 use std::sync::OnceLock;
+use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{Content, Ref, RefOr, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
+
+/// The media type of what went wrong (RFC 9457 §3).
+const PROBLEM: &str = "application/problem+json";
 
 #[derive(OpenApi)]
 #[openapi(
@@ -19,7 +24,7 @@ use utoipa::{Modify, OpenApi};
         routes::cache::stats, routes::cache::inspect, routes::cache::purge,
         routes::requests::follow, routes::tokens::list, routes::tokens::create, routes::tokens::revoke,
     ),
-    modifiers(&TokenScheme)
+    modifiers(&TokenScheme, &Problems)
 )]
 struct Api;
 
@@ -31,6 +36,36 @@ impl Modify for TokenScheme {
         let components = api.components.get_or_insert_default();
         components.add_security_scheme("token", SecurityScheme::Http(scheme));
     }
+}
+
+/// Every operation may end with a problem, and every problem has the media type of RFC 9457 §3.
+struct Problems;
+
+impl Modify for Problems {
+    fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
+        let problem = ResponseBuilder::new()
+            .description("Any other failure: it says what went wrong and what to do")
+            .content(PROBLEM, Content::new(Some(Ref::from_schema_name("Problem"))))
+            .build();
+        for operation in api.paths.paths.values_mut().flat_map(operations) {
+            let responses = &mut operation.responses.responses;
+            for response in responses.values_mut() {
+                if let RefOr::T(response) = response {
+                    response.content = std::mem::take(&mut response.content).into_iter().map(named).collect();
+                }
+            }
+            responses.insert("default".to_owned(), RefOr::T(problem.clone()));
+        }
+    }
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    [&mut item.get, &mut item.post, &mut item.put, &mut item.delete].into_iter().filter_map(Option::as_mut)
+}
+
+fn named((media_type, content): (String, Content)) -> (String, Content) {
+    let is_problem = matches!(&content.schema, Some(RefOr::Ref(to)) if to.ref_location.ends_with("/Problem"));
+    (if is_problem { PROBLEM.to_owned() } else { media_type }, content)
 }
 
 /// The document.

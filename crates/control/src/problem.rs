@@ -92,6 +92,8 @@ impl From<StateError> for Problem {
         let (status, kind) = match &error {
             StateError::Conflict { .. } => (StatusCode::CONFLICT, "conflict"),
             StateError::Exists(_) => (StatusCode::CONFLICT, "exists"),
+            StateError::Forbidden(_) => (StatusCode::FORBIDDEN, "forbidden"),
+            StateError::Limit(_) => (StatusCode::CONFLICT, "limit"),
             StateError::NotFound(_) => (StatusCode::NOT_FOUND, "not-found"),
             StateError::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid"),
             StateError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),

@@ -2,6 +2,7 @@
 
 use crate::handles::Handles;
 use crate::router::router;
+use crate::stall::Progressing;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -18,6 +19,8 @@ pub struct ApiOptions {
     pub connections: usize,
     /// How long a request's head may take.
     pub header_timeout: Duration,
+    /// How long a client may take nothing of an answer that waits for it.
+    pub write_timeout: Duration,
     /// How long to wait after an accept that failed, as when descriptors run out.
     pub accept_pause: Duration,
 }
@@ -27,6 +30,7 @@ impl Default for ApiOptions {
         ApiOptions {
             connections: 256,
             header_timeout: Duration::from_secs(10),
+            write_timeout: Duration::from_secs(30),
             accept_pause: Duration::from_millis(100),
         }
     }
@@ -51,7 +55,8 @@ pub async fn serve(listener: Listener, options: ApiOptions, handles: Handles) {
         match accepted {
             Ok((stream, _)) => {
                 let service = TowerToHyperService::new(router.clone());
-                let connection = http.serve_connection(TokioIo::new(stream), service);
+                let connection = http
+                    .serve_connection(TokioIo::new(Progressing::new(stream, options.write_timeout)), service);
                 let stopping = tasks.clone();
                 tasks.spawn("api connection", OnEnd::Forget, async move {
                     drive(connection, stopping).await;
@@ -66,7 +71,7 @@ pub async fn serve(listener: Listener, options: ApiOptions, handles: Handles) {
     }
 }
 
-type Connection = http1::Connection<TokioIo<Stream>, TowerToHyperService<axum::Router>>;
+type Connection = http1::Connection<TokioIo<Progressing<Stream>>, TowerToHyperService<axum::Router>>;
 
 async fn drive(connection: Connection, tasks: selvedge_rt::Tasks) {
     let mut connection = pin!(connection);

@@ -76,7 +76,11 @@ impl World {
 
     pub(crate) fn say(&self, namespace: &str, json: &str) {
         let namespace = Namespace::parse_text(namespace).unwrap();
-        self.0.lock().unwrap().lines.push_back(RequestLine::Entry { namespace, json: json.into() });
+        self.0
+            .lock()
+            .unwrap()
+            .lines
+            .push_back(RequestLine::Entry { namespace: Some(namespace), json: json.into() });
     }
 
     pub(crate) fn miss(&self, count: u64) {
@@ -111,8 +115,16 @@ impl StateHandle for World {
         self.0.lock().unwrap().declared.clone()
     }
 
-    fn apply(&self, manifest: Manifest, expected: Option<u64>) -> Answer<'_, Result<u64, StateError>> {
+    fn apply(
+        &self,
+        manifest: Manifest,
+        expected: Option<u64>,
+        may_set: bool,
+    ) -> Answer<'_, Result<u64, StateError>> {
         let mut inner = self.0.lock().unwrap();
+        if manifest.settings.is_some() && !may_set {
+            return Box::pin(async { Err(StateError::Forbidden("settings".into())) });
+        }
         let current = inner.declared.revision;
         if let Some(expected) = expected.filter(|e| *e != current) {
             return Box::pin(async move { Err(StateError::Conflict { expected, current }) });
@@ -144,7 +156,11 @@ impl StateHandle for World {
     }
 
     fn revoke_token(&self, name: String) -> Answer<'_, Result<u64, StateError>> {
-        self.0.lock().unwrap().tokens.retain(|t| t.name != name);
+        let mut inner = self.0.lock().unwrap();
+        if inner.tokens.len() == 1 {
+            return Box::pin(async move { Err(StateError::Limit(format!("{name:?} is the last token"))) });
+        }
+        inner.tokens.retain(|t| t.name != name);
         Box::pin(async { Ok(1) })
     }
 }

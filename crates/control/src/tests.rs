@@ -43,7 +43,7 @@ async fn what_is_wrong_is_told_as_a_problem() {
         ("POST", &long, "plain", 415, "invalid"),
         ("POST", "/v1/tokens", "{\"name\": \"A b\", \"role\": \"viewer\"}", 400, "invalid"),
         ("POST", "/v1/tokens", "{\"name\": \"root\", \"role\": \"viewer\"}", 409, "exists"),
-        ("DELETE", "/v1/tokens/root", "", 409, "last"),
+        ("DELETE", "/v1/tokens/root", "", 409, "limit"),
         ("DELETE", "/v1/tokens/none", "", 404, "not-found"),
         ("GET", "/v1/sites/default/none", "", 404, "not-found"),
         ("GET", "/v1/sites/a%2fb/none", "", 400, "invalid"),
@@ -95,6 +95,9 @@ async fn a_token_for_a_namespace_sees_and_changes_nothing_else() {
     assert_eq!(world.ask("GET", "/v1/sites", &team, "").await.json(), json!([]));
     assert_eq!(world.ask("GET", "/v1/sites/default/docs", &team, "").await.status, 403);
     assert_eq!(world.ask("POST", "/v1/apply", &team, MANIFEST).await.status, 403);
+    for whole in ["/metrics", "/v1/settings"] {
+        assert_eq!(world.ask("GET", whole, &team, "").await.status, 403, "{whole} tells of all");
+    }
     let stats = world.ask("GET", "/v1/cache/stats", &team, "").await.json();
     assert_eq!(stats["sites"].as_array().unwrap().len(), 1);
     let tokens = world.ask("GET", "/v1/tokens", &team, "").await.json();

@@ -55,6 +55,9 @@ enum CommandForm {
         manifest: ByteVec,
         #[n(1)]
         expected: Option<u64>,
+        /// Absent for true.
+        #[n(2)]
+        may_set: Option<bool>,
     },
     #[n(1)]
     CreateToken {
@@ -145,10 +148,11 @@ fn format(bytes: &[u8]) -> Option<u16> {
 
 fn to_form(command: &Command) -> Result<CommandForm, CodecError> {
     Ok(match command {
-        Command::ApplyManifest { manifest, expected } => {
+        Command::ApplyManifest { manifest, expected, may_set } => {
             let Manifest { namespace, settings, sites } = (**manifest).clone();
             let manifest = named(&ManifestForm { namespace, settings, sites })?.into();
-            CommandForm::ApplyManifest { manifest, expected: expected.map(|r| r.0) }
+            let may_set = (!may_set).then_some(false);
+            CommandForm::ApplyManifest { manifest, expected: expected.map(|r| r.0), may_set }
         }
         Command::CreateToken(token) => CommandForm::CreateToken { token: named(token)?.into() },
         Command::RevokeToken { name } => CommandForm::RevokeToken { name: name.clone() },
@@ -161,10 +165,11 @@ fn to_form(command: &Command) -> Result<CommandForm, CodecError> {
 
 fn from_form(form: CommandForm) -> Result<Command, CodecError> {
     Ok(match form {
-        CommandForm::ApplyManifest { manifest, expected } => {
+        CommandForm::ApplyManifest { manifest, expected, may_set } => {
             let ManifestForm { namespace, settings, sites } = from_named(&manifest)?;
             let manifest = Box::new(Manifest { namespace, settings, sites });
-            Command::ApplyManifest { manifest, expected: expected.map(Revision) }
+            let may_set = may_set.unwrap_or(true);
+            Command::ApplyManifest { manifest, expected: expected.map(Revision), may_set }
         }
         CommandForm::CreateToken { token } => Command::CreateToken(from_named::<Token>(&token)?),
         CommandForm::RevokeToken { name } => Command::RevokeToken { name },
@@ -234,9 +239,10 @@ mod tests {
             created: UnixMillis(at),
         });
         prop_oneof![
-            any::<Option<u64>>().prop_map(|expected| Command::ApplyManifest {
+            any::<(Option<u64>, bool)>().prop_map(|(expected, may_set)| Command::ApplyManifest {
                 manifest: Box::new(manifest()),
                 expected: expected.map(Revision),
+                may_set,
             }),
             token.prop_map(Command::CreateToken),
             any::<String>().prop_map(|name| Command::RevokeToken { name }),
@@ -276,6 +282,23 @@ mod tests {
         let bytes = encode_entry(&Entry { time: Hlc::from_bits(7), command }).unwrap();
         let expected = b"\x83\x01\x07\x82\x03\x82\x82\x03\x82\x67default\x64news\xf5";
         assert_eq!(bytes, expected, "entries written by former versions must be read for ever");
+    }
+
+    #[test]
+    fn a_manifest_written_before_rights_were_kept_may_set_all() {
+        let written = CommandForm::ApplyManifest {
+            manifest: named(&ManifestForm {
+                namespace: Namespace::default(),
+                settings: None,
+                sites: BTreeMap::new(),
+            })
+            .unwrap()
+            .into(),
+            expected: None,
+            may_set: None,
+        };
+        let Ok(Command::ApplyManifest { may_set, .. }) = from_form(written) else { panic!("it is one") };
+        assert!(may_set);
     }
 
     #[test]

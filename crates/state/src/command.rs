@@ -10,8 +10,10 @@ pub enum Command {
     ApplyManifest {
         /// What is declared.
         manifest: Box<Manifest>,
-        /// The revision that must be the present one; none for any.
+        /// The revision of the last change to sites or settings must be this one; none for any.
         expected: Option<Revision>,
+        /// Whether whoever asks may change the settings; else a manifest with other settings is rejected.
+        may_set: bool,
     },
     /// Adds a token.
     CreateToken(Token),

@@ -42,10 +42,6 @@ pub struct Options {
     pub queue_max: usize,
     /// Changes that a watch can catch up with.
     pub history_max: usize,
-    /// Purge stamps in force, at most; further ones are refused until some expire.
-    pub stamps_max: usize,
-    /// Tokens, at most.
-    pub tokens_max: usize,
     /// Log records after which the tables are made to last and the log is cut.
     pub checkpoint_records: u64,
 }
@@ -57,8 +53,6 @@ impl Default for Options {
             engine: engine::Options::default(),
             queue_max: 1024,
             history_max: 10_000,
-            stamps_max: 1_000_000,
-            tokens_max: 10_000,
             checkpoint_records: 1000,
         }
     }
@@ -115,8 +109,11 @@ pub enum Error {
     /// A snapshot could not be encoded.
     #[error("a snapshot could not be made")]
     Snapshot(#[from] SnapshotError),
-    /// The service has stopped; whether a pending change was made is unknown.
-    #[error("the control state has stopped")]
+    /// The service has stopped, and took no change.
+    #[error("the control state has stopped; nothing was changed")]
+    Closed,
+    /// The service stopped while a change was pending: whether it was made is unknown.
+    #[error("the control state stopped before it said whether the change was made")]
     Stopped,
 }
 
@@ -124,7 +121,7 @@ impl Error {
     /// Whether the change is known not to have been made.
     pub fn is_refusal(&self) -> bool {
         match self {
-            Error::Rejected(_) => true,
+            Error::Rejected(_) | Error::Closed => true,
             Error::Log(error) => error.is_refusal(),
             _ => false,
         }

@@ -2,12 +2,11 @@
 //!
 //! No clock, no randomness, no order of a hash: what an entry does follows from it and the state before.
 
-use crate::Options;
 use crate::command::{Command, Entry};
 use selvedge_cache::stamps::{PurgeKind, PurgeScope};
 use selvedge_types::manifest::HostConflict;
 use selvedge_types::resource::{Resources, Settings, Site, SiteId};
-use selvedge_types::{Hlc, Manifest, Revision, Token};
+use selvedge_types::{Hlc, Manifest, Revision, Role, Token};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -99,13 +98,21 @@ pub struct Change {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
     /// Another change came first.
-    #[error("revision {expected} was expected, but {current} is the present one; look again and retry")]
+    #[error("revision {expected} was expected, but {current} is the last change; look again and retry")]
     Conflict {
         /// What was expected.
         expected: Revision,
-        /// What is.
+        /// The revision of the last change to sites or settings.
         current: Revision,
     },
+    /// The manifest has other settings, and whoever applies it may not change them.
+    #[error(
+        "the manifest changes settings, which belong to the whole cluster: that needs an admin's token for all namespaces"
+    )]
+    Settings,
+    /// Nobody could make tokens any more.
+    #[error("{0} is the last token that may do everything; make another one first")]
+    Last(ObjectName),
     /// Two sites of different namespaces claim one host.
     #[error(transparent)]
     Host(#[from] HostConflict),
@@ -125,12 +132,25 @@ pub enum Rejection {
     },
 }
 
+/// How much the state takes. What an entry does follows from these, too: they are the same on every node,
+/// whatever its configuration.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    /// Purges in force; further ones are rejected until some expire.
+    stamps: usize,
+    /// Tokens.
+    tokens: usize,
+}
+
+const LIMITS: Limits = Limits { stamps: 1_000_000, tokens: 10_000 };
+
 /// The state.
 #[derive(Clone, Debug)]
 pub struct Machine {
-    stamps_max: usize,
-    tokens_max: usize,
+    limits: Limits,
     revision: Revision,
+    /// That of the last change to sites or settings.
+    declared: Revision,
     time: Hlc,
     resources: Arc<Resources>,
     tokens: BTreeMap<String, Token>,
@@ -140,11 +160,11 @@ pub struct Machine {
 
 impl Machine {
     /// The state before everything.
-    pub fn new(options: &Options) -> Self {
+    pub fn new() -> Self {
         Machine {
-            stamps_max: options.stamps_max,
-            tokens_max: options.tokens_max,
+            limits: LIMITS,
             revision: Revision::default(),
+            declared: Revision::default(),
             time: Hlc::ZERO,
             resources: Arc::default(),
             tokens: BTreeMap::new(),
@@ -158,7 +178,9 @@ impl Machine {
     pub fn apply(&mut self, entry: &Entry) -> Result<Vec<Change>, Rejection> {
         self.time = self.time.max(entry.time);
         let values = match &entry.command {
-            Command::ApplyManifest { manifest, expected } => self.manifest_values(manifest, *expected)?,
+            Command::ApplyManifest { manifest, expected, may_set } => {
+                self.manifest_values(manifest, *expected, *may_set)?
+            }
             Command::CreateToken(token) => self.new_token(token)?,
             Command::RevokeToken { name } => self.old_token(name)?,
             Command::Purge { scope, kind } => self.stamp(scope, *kind, entry.time)?,
@@ -178,6 +200,9 @@ impl Machine {
     pub(crate) fn take_over(&mut self, change: &Change) {
         let Change { revision, object, version, value } = change;
         self.revision = self.revision.max(*revision);
+        if matches!(object.kind, Kind::Site | Kind::Settings) {
+            self.declared = self.declared.max(*revision);
+        }
         match value {
             Some(_) => self.versions.insert(object.clone(), *version),
             None => self.versions.remove(object),
@@ -208,15 +233,21 @@ impl Machine {
         }
     }
 
-    /// Sets revision and time as they were kept beside the objects.
-    pub(crate) fn resume(&mut self, revision: Revision, time: Hlc) {
+    /// Sets revisions and time as they were kept beside the objects.
+    pub(crate) fn resume(&mut self, revision: Revision, declared: Revision, time: Hlc) {
         self.revision = self.revision.max(revision);
+        self.declared = self.declared.max(declared);
         self.time = self.time.max(time);
     }
 
     /// The number of the last change.
     pub fn revision(&self) -> Revision {
         self.revision
+    }
+
+    /// The number of the last change to sites or settings: what a manifest is compared with.
+    pub fn declared(&self) -> Revision {
+        self.declared
     }
 
     /// The latest time of an entry.
@@ -277,14 +308,18 @@ impl Machine {
         &self,
         manifest: &Manifest,
         expected: Option<Revision>,
+        may_set: bool,
     ) -> Result<Vec<(ObjectName, Option<Value>)>, Rejection> {
-        if let Some(expected) = expected.filter(|e| *e != self.revision) {
-            return Err(Rejection::Conflict { expected, current: self.revision });
+        if let Some(expected) = expected.filter(|e| *e != self.declared) {
+            return Err(Rejection::Conflict { expected, current: self.declared });
         }
         let now = &self.resources;
         let next = manifest.apply_to(now)?;
         let mut values = Vec::new();
         if next.settings != now.settings {
+            if !may_set {
+                return Err(Rejection::Settings);
+            }
             let name = ObjectName { kind: Kind::Settings, name: String::new() };
             values.push((name, Some(Value::Settings(Arc::new(next.settings.clone())))));
         }
@@ -304,19 +339,18 @@ impl Machine {
         if self.tokens.contains_key(&token.name) {
             return Err(Rejection::Exists(object));
         }
-        if self.tokens.len() >= self.tokens_max {
-            return Err(Rejection::TooMany { what: "tokens", limit: self.tokens_max });
+        if self.tokens.len() >= self.limits.tokens {
+            return Err(Rejection::TooMany { what: "tokens", limit: self.limits.tokens });
         }
         Ok(vec![(object, Some(Value::Token(token.clone())))])
     }
 
     fn old_token(&self, name: &str) -> Result<Vec<(ObjectName, Option<Value>)>, Rejection> {
         let object = token_name(name);
-        if self.tokens.contains_key(name) {
-            Ok(vec![(object, None)])
-        } else {
-            Err(Rejection::NotFound(object))
-        }
+        let Some(token) = self.tokens.get(name) else { return Err(Rejection::NotFound(object)) };
+        let is_root = |token: &Token| token.role == Role::Admin && token.namespace.is_none();
+        let roots = self.tokens.values().filter(|t| is_root(t)).count();
+        if is_root(token) && roots == 1 { Err(Rejection::Last(object)) } else { Ok(vec![(object, None)]) }
     }
 
     fn stamp(
@@ -327,8 +361,8 @@ impl Machine {
     ) -> Result<Vec<(ObjectName, Option<Value>)>, Rejection> {
         let object = stamp_name(scope);
         let former = self.stamps.get(&object.name);
-        if former.is_none() && self.stamps.len() >= self.stamps_max {
-            return Err(Rejection::TooMany { what: "purges in force", limit: self.stamps_max });
+        if former.is_none() && self.stamps.len() >= self.limits.stamps {
+            return Err(Rejection::TooMany { what: "purges in force", limit: self.limits.stamps });
         }
         let mut stamp =
             former.cloned().unwrap_or(Stamp { scope: scope.clone(), hard: Hlc::ZERO, soft: Hlc::ZERO });
@@ -342,6 +376,12 @@ impl Machine {
     fn expired(&self, oldest: Hlc) -> Vec<(ObjectName, Option<Value>)> {
         let expired = self.stamps.iter().filter(|(_, s)| s.hard.max(s.soft) < oldest);
         expired.map(|(name, _)| (ObjectName { kind: Kind::Stamp, name: name.clone() }, None)).collect()
+    }
+}
+
+impl Default for Machine {
+    fn default() -> Self {
+        Machine::new()
     }
 }
 

@@ -14,6 +14,7 @@ pub(crate) const GROUP: GroupId = GroupId(0);
 const OBJECTS: Table = Table("objects");
 const STATE: Table = Table("state");
 const REVISION: &[u8] = b"revision";
+const DECLARED: &[u8] = b"declared";
 const TIME: &[u8] = b"time";
 
 /// The state as it was when the node last ended.
@@ -34,7 +35,7 @@ pub(crate) struct Recovered {
 /// Reads the state in `disk`, or begins an empty one.
 pub(crate) fn recover(disk: &Disk, options: &Options) -> Result<Recovered, Error> {
     let (tables, wal) = (disk.subdir("tables")?, disk.subdir("wal")?);
-    let mut machine = Machine::new(options);
+    let mut machine = Machine::new();
     let opened = Engine::open(&tables, options.engine);
     let durable = match &opened {
         Ok(engine) => load(engine, &mut machine)?,
@@ -88,6 +89,7 @@ pub(crate) fn add(batch: &mut Batch, changes: &[Change]) -> Result<(), Error> {
 /// Adds what the tables hold beside objects.
 pub(crate) fn finish(batch: &mut Batch, machine: &Machine) {
     batch.put(STATE, REVISION, machine.revision().0.to_le_bytes());
+    batch.put(STATE, DECLARED, machine.declared().0.to_le_bytes());
     batch.put(STATE, TIME, machine.time().to_bits().to_le_bytes());
 }
 
@@ -115,7 +117,8 @@ fn load(engine: &Engine, machine: &mut Machine) -> Result<Sequence, Error> {
         machine.take_over(&Change { revision: version.modified, object: name, version, value: Some(value) });
     }
     let revision = Revision(number(&view, REVISION)?);
-    machine.resume(revision, Hlc::from_bits(number(&view, TIME)?));
+    let declared = Revision(number(&view, DECLARED)?);
+    machine.resume(revision, declared, Hlc::from_bits(number(&view, TIME)?));
     Ok(view.applied()?)
 }
 

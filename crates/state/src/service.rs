@@ -115,8 +115,12 @@ impl Service {
         let Accepted { entries, payloads, waiting } = accepted;
         let count = entries.len() as u64;
         match self.wal.append(GROUP, payloads).await {
-            Err(error) => waiting.into_iter().for_each(|w| drop(w.send(Err(error.clone().into())))),
+            Err(error) => {
+                self.shared.note(Some(error.to_string()));
+                waiting.into_iter().for_each(|w| drop(w.send(Err(error.clone().into()))));
+            }
             Ok(first) => {
+                self.shared.note(None);
                 self.metrics.commands.inc_by(count);
                 let (results, changes) = self.apply(&entries);
                 self.publish(&changes);

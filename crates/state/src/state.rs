@@ -52,10 +52,10 @@ pub struct Opened {
     pub rebuilt: bool,
 }
 
-/// What is declared as of a revision.
+/// What is declared.
 #[derive(Clone, Debug, Default)]
 pub struct Declared {
-    /// The revision.
+    /// The revision of the last change to sites or settings.
     pub revision: Revision,
     /// Sites and settings.
     pub resources: Arc<Resources>,
@@ -72,6 +72,8 @@ pub struct State {
 
 pub(crate) struct Shared {
     machine: Mutex<Machine>,
+    /// Why no change is taken at present.
+    problem: Mutex<Option<String>>,
     pub(crate) history: Arc<History>,
     pub(crate) snapshots: watch::Sender<Arc<Snapshot>>,
 }
@@ -93,6 +95,7 @@ impl State {
             history: Arc::new(History::new(machine.revision(), options.history_max)),
             snapshots: watch::Sender::new(snapshot.clone()),
             machine: Mutex::new(machine),
+            problem: Mutex::default(),
         });
         let tables = Tables::new(disk.subdir("tables")?, options, engine);
         let (queue, commands) = mpsc::channel(options.queue_max);
@@ -122,7 +125,7 @@ impl State {
     /// dropped future does not take the command back.
     pub async fn apply(&self, command: Command) -> Result<Revision, Error> {
         let (done, answer) = oneshot::channel();
-        self.queue.send(Pending { command, done }).await.map_err(|_| Error::Stopped)?;
+        self.queue.send(Pending { command, done }).await.map_err(|_| Error::Closed)?;
         answer.await.map_err(|_| Error::Stopped)?
     }
 
@@ -131,13 +134,18 @@ impl State {
         self.shared.machine().revision()
     }
 
+    /// Why the last change was not taken by the log, if it was not: the disk is full, or has failed.
+    pub fn problem(&self) -> Option<String> {
+        self.shared.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Sites and settings, and the sites' versions.
     pub fn declared(&self) -> Declared {
         let machine = self.shared.machine();
         let resources = machine.resources().clone();
         let version = |id: &SiteId| Some((id.clone(), machine.version(&site_name(id))?));
         let versions = resources.sites.keys().filter_map(version).collect();
-        Declared { revision: machine.revision(), resources, versions }
+        Declared { revision: machine.declared(), resources, versions }
     }
 
     /// What an object holds, and its version; none if it is not there.
@@ -177,6 +185,10 @@ impl State {
 impl Shared {
     pub(crate) fn machine(&self) -> MutexGuard<'_, Machine> {
         self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn note(&self, problem: Option<String>) {
+        *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
     }
 }
 

@@ -42,7 +42,11 @@ async fn close(tasks: Tasks) {
 
 fn manifest(site: &str, host: &str) -> Command {
     let text = format!("[site.{site}]\nhosts = [\"{host}\"]\norigin = \"https://o.example.com\"\n");
-    Command::ApplyManifest { manifest: Box::new(Manifest::parse("test", &text).unwrap()), expected: None }
+    Command::ApplyManifest {
+        manifest: Box::new(Manifest::parse("test", &text).unwrap()),
+        expected: None,
+        may_set: true,
+    }
 }
 
 fn token(name: String) -> Command {

@@ -2,6 +2,7 @@
 //!
 //! Nothing here does I/O, reads a clock or draws randomness.
 
+pub mod calendar;
 pub mod fields;
 pub mod manifest;
 pub mod message;

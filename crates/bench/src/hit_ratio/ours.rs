@@ -36,7 +36,7 @@ impl Cache for OurRam {
     fn request(&mut self, object: Object, size: u64) -> bool {
         let slot = Slot(object as u32);
         if self.held[object] {
-            self.policy.on_hit(slot);
+            self.policy.on_hit(slot, hash(object));
             return true;
         }
         self.held[object] = true;

@@ -139,15 +139,15 @@ impl Shadow {
     /// Whether it is a hit.
     fn request(&mut self, tag: Tag, heat: Heat, cost: u32, now: Heat) -> bool {
         let entries = &mut self.entries;
-        let same = |slot: &Slot| entries.get(*slot).is_some_and(|node| node.tag() == tag);
+        let same = |slot: &Slot| entries.get(*slot).is_some_and(|node| node.tag == tag);
         if let Some(&slot) = self.slots.find(hash(tag), same) {
-            self.entries.touch(slot, heat);
+            self.entries.set_heat(slot, heat);
             return true;
         }
         let slot = self.free.pop().unwrap_or(Slot(self.entries.len() as u32));
         self.entries.insert(slot, tag, heat, cost, now);
         let entries = &self.entries;
-        self.slots.insert_unique(hash(tag), slot, |s| entries.get(*s).map_or(0, |node| hash(node.tag())));
+        self.slots.insert_unique(hash(tag), slot, |s| entries.get(*s).map_or(0, |node| hash(node.tag)));
         while self.entries.used() > self.entries.capacity() {
             let Some((slot, tag, _)) = self.entries.pop(now) else { break };
             self.forget(slot, tag);
@@ -156,7 +156,7 @@ impl Shadow {
     }
 
     fn retain(&mut self, keep: impl Fn(Tag) -> bool) {
-        let tag = |slot: Slot| self.entries.get(slot).map(|node| (slot, node.tag()));
+        let tag = |slot: Slot| self.entries.get(slot).map(|node| (slot, node.tag));
         let gone: Vec<_> =
             self.slots.iter().filter_map(|&slot| tag(slot)).filter(|(_, tag)| !keep(*tag)).collect();
         for (slot, tag) in gone {

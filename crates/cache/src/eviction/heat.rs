@@ -63,6 +63,32 @@ impl Heat {
     }
 }
 
+/// A heat in half the space, to a 32nd of a half-life; zero for none.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub(super) struct Coarse(u16);
+
+/// How many bits of a heat's fraction a [`Coarse`] leaves out.
+const COARSE_SHIFT: u32 = FRACTION_BITS - 5;
+
+impl Coarse {
+    pub(super) const NONE: Coarse = Coarse(0);
+
+    /// Of a heat, which may be [`NOW_MAX`] and the logarithm of any count above it.
+    pub(super) fn of(heat: Heat) -> Coarse {
+        Coarse((heat.0 >> COARSE_SHIFT).clamp(1, u32::from(u16::MAX)) as u16)
+    }
+
+    /// The heat that is in the middle of those that it may stand for.
+    pub(super) fn heat(self) -> Option<Heat> {
+        (self != Coarse::NONE).then_some(Heat(u32::from(self.0) << COARSE_SHIFT | 1 << (COARSE_SHIFT - 1)))
+    }
+
+    /// The same with a zero of time that is later; none if that is after it.
+    pub(super) fn rebased(self, by: Rebase) -> Coarse {
+        Coarse(self.0.saturating_sub(u16::try_from(by.0 >> COARSE_SHIFT).unwrap_or(u16::MAX)))
+    }
+}
+
 /// By how much the zero of time moves.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rebase(pub(super) u32);
@@ -78,8 +104,8 @@ pub(super) struct Clock {
 /// How many requests for each entry make a half-life.
 const HALF_LIFE: u64 = 16;
 
-/// When time is later than this, its zero is moved to half of it.
-const NOW_MAX: u64 = 1 << (32 + 14);
+/// When time is later than this, its zero is moved to half of it: so that a [`Coarse`] can hold any heat.
+const NOW_MAX: u64 = 1 << (32 + 10);
 
 impl Default for Clock {
     fn default() -> Self {
@@ -165,6 +191,20 @@ mod tests {
     fn what_is_long_forgotten_does_not_matter() {
         let heat = Heat::default().touched(at(100.0));
         assert!((heat.count(at(100.0)) - 1.0).abs() < 0.001);
+    }
+
+    #[test]
+    fn a_coarse_heat_differs_by_a_64th_of_a_half_life_at_most_and_moves_with_the_zero_of_time() {
+        for heat in [at(1.0), at(64.3), at(700.01), at(1041.0)] {
+            let coarse = Coarse::of(heat);
+            assert!(coarse.heat().unwrap().0.abs_diff(heat.0) <= ONE / 64);
+            let later = coarse.rebased(Rebase(512 * ONE));
+            assert_eq!(
+                later.heat(),
+                coarse.heat().filter(|_| heat > at(512.0)).map(|h| h.rebased(Rebase(512 * ONE)))
+            );
+        }
+        assert_eq!(Coarse::NONE.heat(), None);
     }
 
     #[test]

@@ -42,6 +42,9 @@ pub(super) struct Queue {
 }
 
 impl Queue {
+    /// Bytes of memory for a slot.
+    pub(super) const ENTRY_BYTES: usize = size_of::<Ordered>() + size_of::<u32>();
+
     /// The heap with this slot.
     pub(super) fn side_of(&self, slot: Slot) -> Option<Side> {
         let place = *self.places.get(slot.index())?;

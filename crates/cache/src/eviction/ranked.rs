@@ -77,22 +77,41 @@ impl Tag {
 }
 
 /// What is known of an entry.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Node {
-    /// The tag, and in the lowest bit whether it was hit since it was sorted in.
-    tag_and_hit: u32,
+    pub(super) tag: Tag,
     pub(super) heat: Heat,
     pub(super) cost: u32,
 }
 
-impl Node {
-    pub(super) fn tag(&self) -> Tag {
-        Tag(self.tag_and_hit >> 1)
+/// The part of an entry that a hit reads and writes: its heat and, in the lowest bit, whether it was hit since
+/// it was sorted in. Zero if there is no entry.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pulse(u32);
+
+impl Pulse {
+    const NONE: Pulse = Pulse(0);
+    const HIT: u32 = 1;
+
+    fn new(heat: Heat, hit: bool) -> Pulse {
+        // A heat of zero is a forgotten one, but still one.
+        Pulse(heat.to_bits().max(2) & !Pulse::HIT | u32::from(hit))
     }
 
-    fn is_hit(&self) -> bool {
-        self.tag_and_hit & 1 == 1
+    fn heat(self) -> Option<Heat> {
+        (self.0 != 0).then_some(Heat::from_bits(self.0 & !Pulse::HIT))
     }
+
+    fn is_hit(self) -> bool {
+        self.0 & Pulse::HIT != 0
+    }
+}
+
+/// The part of an entry that is read when it is sorted in, or goes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Card {
+    tag: Tag,
+    cost: u32,
 }
 
 /// Entries, bounded in bytes, ordered by a rank that may be changed.
@@ -102,7 +121,10 @@ pub(super) struct Ranked {
     rank: Rank,
     /// The heap that is ordered by `rank`; the other holds what has not been moved from the rank before.
     side: Side,
-    nodes: Vec<Node>,
+    /// By slot; as long as `cards`.
+    pulses: Vec<Pulse>,
+    /// By slot.
+    cards: Vec<Card>,
     queue: Queue,
     used: u64,
     capacity: u64,
@@ -116,12 +138,16 @@ pub(super) struct Ranked {
 }
 
 impl Ranked {
+    /// Bytes of memory for an entry.
+    pub(super) const ENTRY_BYTES: usize = size_of::<Pulse>() + size_of::<Card>() + Queue::ENTRY_BYTES;
+
     pub(super) fn new(aim: Aim, rank: Rank, capacity: u64) -> Self {
         Ranked {
             aim,
             rank,
             side: Side::Left,
-            nodes: Vec::new(),
+            pulses: Vec::new(),
+            cards: Vec::new(),
             queue: Queue::default(),
             used: 0,
             capacity,
@@ -154,16 +180,19 @@ impl Ranked {
 
     /// An entry that is here.
     pub(super) fn get(&self, slot: Slot) -> Option<Node> {
-        let node = *self.nodes.get(slot.index())?;
-        (node.cost > 0).then_some(node)
+        let heat = self.pulses.get(slot.index())?.heat()?;
+        let Card { tag, cost } = *self.cards.get(slot.index())?;
+        Some(Node { tag, heat, cost })
     }
 
     /// Adds an entry to a slot that is free; costs are above zero.
     pub(super) fn insert(&mut self, slot: Slot, tag: Tag, heat: Heat, cost: u32, now: Heat) {
-        if self.nodes.len() <= slot.index() {
-            self.nodes.resize(slot.index() + 1, Node::default());
+        if self.pulses.len() <= slot.index() {
+            self.pulses.resize(slot.index() + 1, Pulse::NONE);
+            self.cards.resize(slot.index() + 1, Card::default());
         }
-        self.nodes[slot.index()] = Node { tag_and_hit: tag.0 << 1, heat, cost };
+        self.pulses[slot.index()] = Pulse::new(heat, false);
+        self.cards[slot.index()] = Card { tag, cost };
         self.used += u64::from(cost);
         self.reconsider(now);
         let key = self.key(heat, cost, now);
@@ -175,11 +204,18 @@ impl Ranked {
         }
     }
 
-    /// Notes a hit; it is sorted in when it comes to the front.
-    pub(super) fn touch(&mut self, slot: Slot, heat: Heat) {
-        if let Some(node) = self.nodes.get_mut(slot.index()) {
-            node.heat = heat;
-            node.tag_and_hit |= 1;
+    /// Notes a hit; it is sorted in when it comes to the front. Gives the heat that it has then.
+    pub(super) fn touch(&mut self, slot: Slot, now: Heat) -> Option<Heat> {
+        let pulse = self.pulses.get_mut(slot.index())?;
+        let heat = pulse.heat()?.touched(now);
+        *pulse = Pulse::new(heat, true);
+        Some(heat)
+    }
+
+    /// Notes a hit of an entry whose heat is known from elsewhere.
+    pub(super) fn set_heat(&mut self, slot: Slot, heat: Heat) {
+        if let Some(pulse) = self.pulses.get_mut(slot.index()).filter(|pulse| pulse.heat().is_some()) {
+            *pulse = Pulse::new(heat, true);
         }
     }
 
@@ -187,24 +223,24 @@ impl Ranked {
     pub(super) fn remove(&mut self, slot: Slot) -> Option<(Tag, Heat)> {
         let node = self.get(slot)?;
         self.refused = self.refused.filter(|refused| *refused != slot);
-        self.nodes[slot.index()] = Node::default();
+        self.pulses[slot.index()] = Pulse::NONE;
         self.used -= u64::from(node.cost);
         self.queue.remove(slot);
-        Some((node.tag(), node.heat))
+        Some((node.tag, node.heat))
     }
 
     /// Changes an entry's cost, which is above zero.
     pub(super) fn set_cost(&mut self, slot: Slot, cost: u32, now: Heat) {
         let Some(node) = self.get(slot) else { return };
         self.used = self.used - u64::from(node.cost) + u64::from(cost);
-        self.nodes[slot.index()].cost = cost;
+        self.cards[slot.index()].cost = cost;
         self.refused = self.refused.filter(|refused| *refused != slot);
         self.sort_in(slot, now);
     }
 
     /// Takes out the entry of the lowest rank.
     pub(super) fn pop(&mut self, now: Heat) -> Option<(Slot, Tag, Heat)> {
-        if let Some(slot) = self.refused.filter(|slot| self.get(*slot).is_some_and(|node| !node.is_hit())) {
+        if let Some(slot) = self.refused.filter(|slot| !self.is_hit(*slot)) {
             return self.remove(slot).map(|(tag, heat)| (slot, tag, heat));
         }
         self.reconsider(now);
@@ -251,8 +287,8 @@ impl Ranked {
 
     /// Moves the zero of time.
     pub(super) fn rebase(&mut self, by: Rebase) {
-        for node in &mut self.nodes {
-            node.heat = node.heat.rebased(by);
+        for pulse in &mut self.pulses {
+            *pulse = pulse.heat().map_or(Pulse::NONE, |heat| Pulse::new(heat.rebased(by), pulse.is_hit()));
         }
         let density = if self.rank == Rank::Density { self.side } else { self.side.other() };
         self.queue.map_keys(density, |key| key.saturating_sub(by.0));
@@ -260,7 +296,8 @@ impl Ranked {
 
     /// Bytes of memory held.
     pub(super) fn overhead_bytes(&self) -> usize {
-        self.nodes.capacity() * size_of::<Node>() + self.queue.overhead_bytes()
+        let pulses = self.pulses.capacity() * size_of::<Pulse>();
+        pulses + self.cards.capacity() * size_of::<Card>() + self.queue.overhead_bytes()
     }
 
     /// What is too large for the whole cache goes at once.
@@ -280,9 +317,10 @@ impl Ranked {
     fn is_refused(&self, key: u32) -> bool {
         let full = self.used > self.capacity && self.queue.len(self.side.other()) == 0;
         full && self.rank == Rank::Density
-            && self.queue.first(self.side).is_some_and(|first| {
-                !self.nodes[first.slot.index()].is_hit() && key < first.key.saturating_add(CLEARLY)
-            })
+            && self
+                .queue
+                .first(self.side)
+                .is_some_and(|first| !self.is_hit(first.slot) && key < first.key.saturating_add(CLEARLY))
     }
 
     /// Sorts in the one that was refused and has not gone.
@@ -300,11 +338,15 @@ impl Ranked {
         rejected.then_some(Ordered { key, slot })
     }
 
+    fn is_hit(&self, slot: Slot) -> bool {
+        self.pulses[slot.index()].is_hit()
+    }
+
     fn sort_in(&mut self, slot: Slot, now: Heat) -> u32 {
-        let node = &mut self.nodes[slot.index()];
-        node.tag_and_hit &= !1;
-        let (heat, cost) = (node.heat, node.cost);
-        let key = self.key(heat, cost, now);
+        let pulse = &mut self.pulses[slot.index()];
+        let heat = pulse.heat().unwrap_or_default();
+        *pulse = Pulse::new(heat, false);
+        let key = self.key(heat, self.cards[slot.index()].cost, now);
         if self.queue.side_of(slot) == Some(self.side) {
             self.queue.set_key(slot, key);
         } else {
@@ -320,7 +362,7 @@ impl Ranked {
         self.migrate_first(now);
         for _ in 0..RESORTS_MAX {
             let first = self.queue.first(self.side)?;
-            if !self.nodes[first.slot.index()].is_hit() {
+            if !self.is_hit(first.slot) {
                 return Some(first);
             }
             let key = self.sort_in(first.slot, now);

@@ -23,14 +23,14 @@ impl Cache {
 
     fn request(&mut self, key: u64, cost: u32) -> bool {
         if let Some(&slot) = self.slots.get(&key) {
-            self.policy.on_hit(slot);
+            self.policy.on_hit(slot, spread(key));
             return true;
         }
         let slot = Slot(self.next);
         self.next += 1;
         self.slots.insert(key, slot);
         self.keys.insert(slot, key);
-        self.policy.insert(slot, key.wrapping_mul(0x9E37_79B9_7F4A_7C15), cost);
+        self.policy.insert(slot, spread(key), cost);
         self.evict();
         false
     }
@@ -48,6 +48,10 @@ impl Cache {
     fn holds(&self, key: u64) -> bool {
         self.slots.contains_key(&key)
     }
+}
+
+fn spread(key: u64) -> u64 {
+    key.wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
 #[test]
@@ -110,7 +114,7 @@ fn popularity_is_remembered_after_eviction_and_misses_count() {
         let mut policy = Eviction::new(400, 0, 1);
         for slot in 0..4 {
             policy.insert(Slot(slot), u64::from(slot), 100);
-            policy.on_hit(Slot(slot));
+            policy.on_hit(Slot(slot), u64::from(slot));
         }
         if by_miss {
             (0..5).for_each(|_| policy.record_miss(77));
@@ -125,7 +129,7 @@ fn popularity_is_remembered_after_eviction_and_misses_count() {
 fn a_replaced_entry_inherits_its_history() {
     let mut policy = Eviction::new(200, 0, 1);
     policy.insert(Slot(0), 7, 100);
-    (0..5).for_each(|_| policy.on_hit(Slot(0)));
+    (0..5).for_each(|_| policy.on_hit(Slot(0), 7));
     policy.remove(Slot(0));
     policy.insert(Slot(0), 7, 100);
     policy.insert(Slot(1), 8, 100);
@@ -151,7 +155,7 @@ fn less_capacity_or_a_grown_entry_makes_victims() {
 #[test]
 fn unknown_slots_are_ignored() {
     let mut policy = Eviction::new(1000, 0, 1);
-    policy.on_hit(Slot(3));
+    policy.on_hit(Slot(3), 3);
     policy.remove(Slot(u32::MAX));
     policy.set_cost(Slot(7), 3);
     policy.insert(Slot(Slot::LIMIT), 1, 1);
@@ -218,7 +222,7 @@ fn op() -> impl Strategy<Value = Op> {
 
 fn apply(policy: &mut Eviction, op: &Op) {
     match *op {
-        Op::Hit(slot) => policy.on_hit(Slot(slot)),
+        Op::Hit(slot) => policy.on_hit(Slot(slot), u64::from(slot)),
         Op::Insert(slot, hash, cost) => policy.insert(Slot(slot), hash, cost),
         Op::Miss(hash) => policy.record_miss(hash),
         Op::Remove(slot) => policy.remove(Slot(slot)),

@@ -4,13 +4,12 @@
 //! and no zone but GMT counts.
 
 use selvedge_types::UnixMillis;
+use selvedge_types::calendar::{Date, month_of};
 
 /// How many bytes a written date takes.
 pub const LEN: usize = 29;
 
 const DAYS: [&str; 7] = ["Thursday", "Friday", "Saturday", "Sunday", "Monday", "Tuesday", "Wednesday"];
-const MONTHS: [&[u8; 3]; 12] =
-    [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
 
 /// Reads an IMF-fixdate, RFC 850 or asctime date. `now` decides the century of a two-digit year.
 /// A date before 1970 counts as 1970.
@@ -29,11 +28,12 @@ pub fn write(time: UnixMillis) -> [u8; LEN] {
     const LAST: u64 = 253_402_300_799;
     let secs = time.secs().min(LAST);
     let (days, rest) = (secs / 86_400, secs % 86_400);
-    let (year, month, day) = civil(days);
+    let date = Date::from_days(days);
+    let (year, day) = (date.year.unsigned_abs(), u64::from(date.day));
     let mut out = *b"Thu, 01 Jan 1970 00:00:00 GMT";
     out[..3].copy_from_slice(&DAYS[(days % 7) as usize].as_bytes()[..3]);
     two(&mut out, 5, day);
-    out[8..11].copy_from_slice(MONTHS[(month - 1) as usize]);
+    out[8..11].copy_from_slice(date.month_name().as_bytes());
     two(&mut out, 12, year / 100);
     two(&mut out, 14, year % 100);
     two(&mut out, 17, rest / 3600);
@@ -48,7 +48,7 @@ fn imf_fixdate(t: &[u8]) -> Option<i64> {
     shape(&[(t[4], b' '), (t[7], b' '), (t[11], b' '), (t[16], b' ')])?;
     let year = number(&t[12..16])?;
     zone(&t[25..])?;
-    seconds(year, month(&t[8..11])?, number(&t[5..7])?, time_of_day(&t[17..25])?)
+    seconds(year, month_of(&t[8..11])?, number(&t[5..7])?, time_of_day(&t[17..25])?)
 }
 
 fn rfc850(text: &[u8], comma: usize, now: UnixMillis) -> Option<i64> {
@@ -56,13 +56,13 @@ fn rfc850(text: &[u8], comma: usize, now: UnixMillis) -> Option<i64> {
     let t: &[u8; 23] = text[comma + 1..].try_into().ok()?;
     shape(&[(t[0], b' '), (t[3], b'-'), (t[7], b'-'), (t[10], b' ')])?;
     zone(&t[19..])?;
-    let this_year = civil(now.secs() / 86_400).0 as i64;
+    let this_year = Date::from_days(now.secs() / 86_400).year;
     let mut year = this_year - this_year % 100 + number(&t[8..10])?;
     // More than 50 years ahead means the most recent year in the past (RFC 9110 section 5.6.7).
     if year > this_year + 50 {
         year -= 100;
     }
-    seconds(year, month(&t[4..7])?, number(&t[1..3])?, time_of_day(&t[11..19])?)
+    seconds(year, month_of(&t[4..7])?, number(&t[1..3])?, time_of_day(&t[11..19])?)
 }
 
 fn asctime(t: &[u8]) -> Option<i64> {
@@ -70,7 +70,7 @@ fn asctime(t: &[u8]) -> Option<i64> {
     day_name(&t[..3], 3)?;
     shape(&[(t[3], b' '), (t[7], b' '), (t[10], b' '), (t[19], b' ')])?;
     let day = if t[8] == b' ' { number(&t[9..10])? } else { number(&t[8..10])? };
-    seconds(number(&t[20..])?, month(&t[4..7])?, day, time_of_day(&t[11..19])?)
+    seconds(number(&t[20..])?, month_of(&t[4..7])?, day, time_of_day(&t[11..19])?)
 }
 
 fn shape(pairs: &[(u8, u8)]) -> Option<()> {
@@ -80,10 +80,6 @@ fn shape(pairs: &[(u8, u8)]) -> Option<()> {
 fn day_name(text: &[u8], len: usize) -> Option<()> {
     let mut names = DAYS.iter().map(|day| &day.as_bytes()[..day.len().min(len)]);
     names.any(|name| name.eq_ignore_ascii_case(text)).then_some(())
-}
-
-fn month(text: &[u8]) -> Option<i64> {
-    Some(MONTHS.iter().position(|m| m.eq_ignore_ascii_case(text))? as i64 + 1)
 }
 
 fn zone(text: &[u8]) -> Option<()> {
@@ -102,34 +98,9 @@ fn time_of_day(t: &[u8]) -> Option<i64> {
     (hour < 24 && minute < 60 && second <= 60).then_some(hour * 3600 + minute * 60 + second)
 }
 
-fn seconds(year: i64, month: i64, day: i64, time: i64) -> Option<i64> {
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let last = match month {
-        2 if leap => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    };
-    (1..=last).contains(&day).then(|| days(year, month, day) * 86_400 + time)
-}
-
-/// Days since 1970-01-01 (Hinnant, "chrono-compatible low-level date algorithms").
-fn days(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let of_era = year.rem_euclid(400);
-    let of_year = (153 * (month + if month > 2 { -3 } else { 9 }) + 2) / 5 + day - 1;
-    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
-}
-
-fn civil(days: u64) -> (u64, u64, u64) {
-    let z = days + 719_468;
-    let (era, of_era) = (z / 146_097, z % 146_097);
-    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let m = (5 * of_year + 2) / 153;
-    let month = if m < 10 { m + 3 } else { m - 9 };
-    (year + era * 400 + u64::from(month <= 2), month, of_year - (153 * m + 2) / 5 + 1)
+fn seconds(year: i64, month: u8, day: i64, time: i64) -> Option<i64> {
+    let date = Date::new(year, month, u8::try_from(day).ok()?)?;
+    Some(date.days() * 86_400 + time)
 }
 
 fn two(out: &mut [u8; LEN], at: usize, n: u64) {

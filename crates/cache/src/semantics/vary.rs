@@ -69,6 +69,11 @@ impl VaryNames {
         [&self.names, &b"="[..], &self.languages].concat()
     }
 
+    /// How many bytes each of its allocations has.
+    pub fn allocated_lens(&self) -> impl Iterator<Item = usize> {
+        [self.names.len(), self.languages.len()].into_iter()
+    }
+
     /// Reads what [`VaryNames::to_bytes`] gave; none if it cannot have.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let mut parts = bytes.splitn(2, |b| *b == b'=');

@@ -10,6 +10,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body::Frame;
+use selvedge_types::resource::Namespace;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
@@ -48,9 +49,17 @@ struct LineBody {
 }
 
 impl LineBody {
+    /// What is for no site is for those alone who see all.
+    fn sees(&self, namespace: Option<&Namespace>) -> bool {
+        match namespace {
+            Some(namespace) => self.caller.sees(namespace),
+            None => self.caller.namespace.is_none(),
+        }
+    }
+
     fn push(&self, line: RequestLine, out: &mut Vec<u8>) {
         match line {
-            RequestLine::Entry { namespace, json } if self.caller.sees(&namespace) => {
+            RequestLine::Entry { namespace, json } if self.sees(namespace.as_ref()) => {
                 out.extend_from_slice(json.as_bytes());
                 out.push(b'\n');
             }

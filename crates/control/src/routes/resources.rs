@@ -10,6 +10,7 @@ use axum::{Extension, Json};
 use selvedge_types::manifest::Manifest;
 use selvedge_types::plan;
 use selvedge_types::resource::{Namespace, Resources, Site, SiteId, SiteName};
+use selvedge_types::token::Role;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -62,8 +63,13 @@ pub(crate) async fn site(
 /// The cluster's settings.
 #[utoipa::path(get, path = "/v1/settings", tag = "resources", security(("token" = [])), responses(
     (status = 200, description = "The settings", body = SettingsResource),
-    (status = 401, description = "No valid token", body = Problem)))]
-pub(crate) async fn settings(State(handles): State<Handles>) -> Result<Json<SettingsResource>, Problem> {
+    (status = 401, description = "No valid token", body = Problem),
+    (status = 403, description = "The token is good for one namespace alone", body = Problem)))]
+pub(crate) async fn settings(
+    State(handles): State<Handles>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Json<SettingsResource>, Problem> {
+    caller.check_whole("settings belong to the whole cluster")?;
     let declared = handles.state.declared();
     let spec = serde_json::to_value(&declared.resources.settings).map_err(unprintable)?;
     Ok(Json(SettingsResource { revision: declared.revision, spec }))
@@ -94,7 +100,7 @@ pub(crate) async fn plan(
 /// How a manifest is applied.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 pub(crate) struct ApplyOptions {
-    /// Only if this is the present revision, as `plan` told it.
+    /// Only if this is the revision of the last change to sites or settings, as `plan` told it.
     expected: Option<u64>,
 }
 
@@ -116,13 +122,8 @@ pub(crate) async fn apply(
 ) -> Result<Json<Applied>, Problem> {
     let manifest = read(&text, &caller)?;
     let (_, plan) = compare(&handles.state.declared(), &manifest)?;
-    if plan.changes.iter().any(|c| c.kind == "settings") {
-        caller.check_whole("settings belong to the whole cluster")?;
-        if caller.role < selvedge_types::token::Role::Admin {
-            return Err(Problem::forbidden("changing settings needs the role admin"));
-        }
-    }
-    let revision = handles.state.apply(manifest, options.expected).await?;
+    let may_set = caller.namespace.is_none() && caller.role >= Role::Admin;
+    let revision = handles.state.apply(manifest, options.expected, may_set).await?;
     tracing::info!(revision, changes = plan.changes.len(), by = caller.token, "manifest applied");
     Ok(Json(Applied { revision, changes: plan.changes.into_iter().map(Into::into).collect() }))
 }

@@ -2,6 +2,7 @@
 
 use super::record::Record;
 use selvedge_cache::semantics::decimal::push_decimal;
+use selvedge_types::calendar::Date;
 use selvedge_types::resource::LogFormat;
 use std::io::Write;
 
@@ -140,30 +141,13 @@ fn push_escaped(text: &[u8], out: &mut Vec<u8>) -> std::io::Result<()> {
 
 /// A time in the calendar, UTC.
 struct Civil {
-    year: u64,
-    month: usize,
-    day: u64,
+    date: Date,
     second_of_day: u64,
 }
 
-const MONTHS: [&str; 12] =
-    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-
 impl Civil {
-    /// Howard Hinnant's days-to-civil algorithm, for times since 1970.
     fn of(second: u64) -> Self {
-        let days = second / 86_400 + 719_468;
-        let (era, day_of_era) = (days / 146_097, days % 146_097);
-        let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-        let shifted = (5 * day_of_year + 2) / 153;
-        let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-        Civil {
-            year: year_of_era + era * 400 + u64::from(month <= 2),
-            month: month as usize,
-            day: day_of_year - (153 * shifted + 2) / 5 + 1,
-            second_of_day: second % 86_400,
-        }
+        Civil { date: Date::from_days(second / 86_400), second_of_day: second % 86_400 }
     }
 
     fn clock(&self) -> String {
@@ -172,12 +156,13 @@ impl Civil {
     }
 
     fn rfc3339(&self) -> String {
-        format!("{:04}-{:02}-{:02}T{}", self.year, self.month, self.day, self.clock())
+        let Date { year, month, day } = self.date;
+        format!("{year:04}-{month:02}-{day:02}T{}", self.clock())
     }
 
     fn clf(&self) -> String {
-        let month = self.month.checked_sub(1).and_then(|m| MONTHS.get(m)).unwrap_or(&"");
-        format!("{:02}/{month}/{:04}:{} +0000", self.day, self.year, self.clock())
+        let Date { year, day, .. } = self.date;
+        format!("{day:02}/{}/{year:04}:{} +0000", self.date.month_name(), self.clock())
     }
 }
 

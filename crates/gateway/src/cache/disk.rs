@@ -5,7 +5,7 @@ use super::object::{Object, Stored};
 use super::record::{decode, disk_key, encode};
 use super::{Ask, Inner, without_scheme};
 use selvedge_cache::semantics::{Forwarded, KeyHash, RequestFacts};
-use selvedge_cache::stamps::PurgeKind;
+use selvedge_cache::stamps::Purged;
 use selvedge_exchange::{Reply, Source};
 use selvedge_store::segments::Located;
 use selvedge_types::Fields;
@@ -87,14 +87,17 @@ impl Inner {
             let path = ask.request.path();
             let object = object.map(|object| {
                 let scopes = inner.memory.stamps.hasher.of_uri(&ask.rules.site, without_scheme(&uri), path);
-                let kind =
-                    inner.memory.stamps.covering(scopes.chain(object.labels.iter().copied()), object.fetched);
+                let kind = inner.memory.stamps.covering(scopes.chain(object.labels()), object.fetched);
                 (object, kind)
             });
             match object {
-                Some((_, Some(PurgeKind::Hard))) => inner.forget(key),
+                Some((_, Some(Purged::Hard))) => inner.forget(key),
                 Some((object, kind)) => {
-                    let lookup = (key, object, kind == Some(PurgeKind::Soft));
+                    let since = match kind {
+                        Some(Purged::Soft(since)) => Some(since),
+                        Some(Purged::Hard) | None => None,
+                    };
+                    let lookup = (key, object, since);
                     return inner.answer_stored(ask, facts, primary, lookup, now, Source::Disk).wait().await;
                 }
                 None => {}
@@ -110,7 +113,7 @@ impl Inner {
         primary: KeyHash,
         key: KeyHash,
         fields: &Fields,
-    ) -> Option<Arc<Object>> {
+    ) -> Option<Object> {
         match self.read_disk(key, self.on_disk(key)?).await? {
             Stored::Object(object) => Some(object),
             Stored::Varies(names) => self.read_object(self.memory.variant_key(primary, &names, fields)).await,
@@ -118,7 +121,7 @@ impl Inner {
         }
     }
 
-    async fn read_object(&self, key: KeyHash) -> Option<Arc<Object>> {
+    async fn read_object(&self, key: KeyHash) -> Option<Object> {
         let stored = match self.memory.get(key) {
             Some(stored) => Some(stored),
             None => self.read_disk(key, self.on_disk(key)?).await,

@@ -24,9 +24,9 @@ pub(crate) enum Answer {
     /// A new response, whose content follows.
     New(NewResponse),
     /// The stored response, which the origin says is still good.
-    Revalidated(Arc<Object>),
+    Revalidated(Object),
     /// The stored response, although asking for a new one failed.
-    Stale { object: Arc<Object>, stale: Stale, status: Option<Status> },
+    Stale { object: Object, stale: Stale, status: Option<Status> },
     /// No answer, and nothing to fall back on.
     Failed(FetchFailure),
 }
@@ -58,7 +58,7 @@ pub(crate) struct Order {
     /// The key without Vary.
     pub(crate) primary: KeyHash,
     /// The stored response to validate, and its key.
-    pub(crate) stored: Option<(KeyHash, Arc<Object>)>,
+    pub(crate) stored: Option<(KeyHash, Object)>,
     pub(crate) interim: Option<mpsc::Sender<Interim>>,
 }
 
@@ -71,14 +71,60 @@ pub(crate) type SharedFlight = Arc<Flight<Answer>>;
 /// For how long requests for something that was not storable do not wait for each other.
 const PASS_TIME: Duration = Duration::from_secs(60);
 
-/// Takes a flight off the list of those to be joined, whatever ends its fetch.
-struct Landing {
+/// A flight on the list of those to be joined. Takes it off, whatever ends its fetch.
+struct Listed {
     inner: Arc<Inner>,
+    /// What it is for.
     key: KeyHash,
     flight: SharedFlight,
 }
 
-impl Drop for Landing {
+impl Listed {
+    /// Nothing of the content is stored: whoever comes from now on needs a fetch of its own.
+    fn keep_nothing(&self) {
+        self.flight.keep_nothing();
+        self.inner.flights.remove(self.key, &self.flight);
+    }
+
+    /// Moves content from the origin to those who read, and to where it is kept. It is stored before its last
+    /// bytes are passed on: whoever has all of a response finds it in the cache.
+    async fn pump(&self, mut body: Body, mut keeper: Option<Keeper>) -> Result<Option<Fields>, BodyError> {
+        let mut left = body.length();
+        let mut trailers = None;
+        loop {
+            let read_by_someone = self.flight.room().await;
+            if !read_by_someone && keeper.is_none() && left != Some(0) {
+                return Err(BodyError::Gone("nobody waits for it"));
+            }
+            match body.frame().await {
+                Some(Ok(Frame::Data(data))) => {
+                    match keeper.as_mut().map(|keeper| keeper.push(&data)) {
+                        Some(Ok(stored_up_to)) => self.flight.kept_up_to(stored_up_to),
+                        Some(Err(_)) => {
+                            keeper = None;
+                            self.keep_nothing();
+                        }
+                        None => {}
+                    }
+                    left = left.map(|left| left.saturating_sub(data.len() as u64));
+                    if let Some(keeper) = keeper.take_if(|_| left == Some(0)) {
+                        keeper.finish();
+                    }
+                    self.flight.push(data);
+                }
+                Some(Ok(Frame::Trailers(fields))) => trailers = Some(fields),
+                Some(Err(error)) => return Err(error),
+                None => break,
+            }
+        }
+        if let Some(keeper) = keeper {
+            keeper.finish();
+        }
+        Ok(trailers)
+    }
+}
+
+impl Drop for Listed {
     fn drop(&mut self) {
         // The first of each counts: these only matter if the fetch was cut short.
         self.flight.land(Err(BodyError::Incomplete));
@@ -87,34 +133,118 @@ impl Drop for Landing {
     }
 }
 
-impl Inner {
-    /// Fetches what `order` says and tells `flight`. Runs as a task of its own: the one who asked first may
-    /// leave, the others stay.
-    pub(crate) async fn fill(
-        self: Arc<Self>,
-        mut order: Order,
-        key: KeyHash,
-        flight: SharedFlight,
-        private: Private,
-    ) {
-        let _landing = Landing { inner: self.clone(), key, flight: flight.clone() };
-        let started = self.tick();
-        let requested = self.clock.wall();
-        let request = outgoing(&order);
-        let interim = order.interim.take();
-        let outcome = ask_origin(&*order.origin, &order.rules, request, interim).await;
-        let times = Times { requested, responded: self.clock.wall() };
+/// A fetch for all who are in the seats of a flight. Runs as a task of its own: the one who asked first may
+/// leave, the others stay.
+pub(crate) struct Fill {
+    order: Order,
+    to: Listed,
+}
+
+impl Fill {
+    /// What `order` says, for `flight`, which is listed under `key`.
+    pub(crate) fn new(inner: Arc<Inner>, order: Order, key: KeyHash, flight: SharedFlight) -> Self {
+        Fill { order, to: Listed { inner, key, flight } }
+    }
+
+    /// Fetches what was ordered, and tells those in the flight.
+    pub(crate) async fn run(mut self, private: Private) {
+        let inner = self.to.inner.clone();
+        let requested = inner.clock.wall();
+        let request = outgoing(&self.order);
+        let interim = self.order.interim.take();
+        let outcome = ask_origin(&*self.order.origin, &self.order.rules, request, interim).await;
+        let times = Times { requested, responded: inner.clock.wall() };
         match outcome {
-            Err(failure) => {
-                let answer = self.fall_back(&order, failure, times.responded);
-                flight.publish(Head::Shared(Arc::new(answer)));
-            }
-            Ok(response) => self.receive(order, response, times, started, &flight, private).await,
+            Err(failure) => self.share(inner.fall_back(&self.order, failure, times.responded)),
+            Ok(response) => self.receive(response, times, private).await,
         }
     }
 
+    fn share(&self, answer: Answer) {
+        self.to.flight.publish(Head::Shared(Arc::new(answer)));
+    }
+
+    async fn receive(mut self, response: Response, times: Times, private: Private) {
+        let Some((key, object)) = self.order.stored.clone() else {
+            return self.take_new(response, times, private).await;
+        };
+        let began = self.to.flight.began();
+        match self.to.inner.validated(&self.order, key, &object, &response, times, began) {
+            Validated::Use(answer) => self.to.flight.publish(Head::Shared(answer)),
+            Validated::Unknown if response.status == Status::NOT_MODIFIED => {
+                // It confirms something else than what is stored here: ask again without conditions.
+                self.to.inner.forget(key);
+                self.order.stored = None;
+                self.ask_again(private).await;
+            }
+            Validated::Unknown => self.take_new(response, times, private).await,
+        }
+    }
+
+    async fn ask_again(self, private: Private) {
+        let requested = self.to.inner.clock.wall();
+        let Order { origin, rules, .. } = &self.order;
+        match ask_origin(&**origin, rules, outgoing(&self.order), None).await {
+            Ok(response) => {
+                let times = Times { requested, responded: self.to.inner.clock.wall() };
+                self.take_new(response, times, private).await;
+            }
+            Err(failure) => self.share(Answer::Failed(failure)),
+        }
+    }
+
+    /// Shares a new response with all who wait, or hands it to the one who asked first.
+    async fn take_new(self, mut response: Response, times: Times, private: Private) {
+        let Fill { order, to } = &self;
+        let Listed { inner, key, flight } = to;
+        let rules = order.rules.for_response(response.status, &response.fields);
+        rules.strip_cookies(&mut response.fields);
+        let Received { judgement, labels } = inner.receive_response(order, &rules, &response, times);
+        let labels = labels.filter(|_| judgement.verdict == Ok(Storable::Whole));
+        if labels.is_none() && !is_shareable_error(&order.request, &response, &judgement) {
+            inner.note_pass(order, *key, response.status, times.responded);
+            // Whoever asked first may have left; then nobody wants the answer.
+            let _ = private.send(response);
+            return flight.publish(Head::Released);
+        }
+        let fields = semantics::storable_fields(&response.fields, &judgement.omit, times.responded);
+        let own_fields = (!judgement.omit.is_empty())
+            .then(|| semantics::storable_fields(&response.fields, &[], times.responded));
+        let vary = inner.with_known_languages(order.primary, judgement.vary);
+        let variant = inner.variant(order.primary, &vary, &order.request.fields);
+        let began = flight.began();
+        let new = NewResponse {
+            status: response.status,
+            fields,
+            own_fields,
+            length: response.body.length(),
+            freshness: judgement.freshness,
+            content_id: labels.as_ref().map(|_| began.to_bits()),
+            vary,
+            key: variant,
+            rules,
+        };
+        let mut keeper = labels.map(|labels| {
+            flight.label(&labels);
+            Keeper::new(inner.clone(), order.primary, &new, labels, began)
+        });
+        if keeper.is_none() {
+            to.keep_nothing();
+        }
+        if let Some(keeper) = keeper.take_if(|_| new.length == Some(0)) {
+            keeper.finish();
+        }
+        self.share(Answer::New(new));
+        // What was ordered is not needed any more.
+        let Fill { to, .. } = self;
+        let outcome = to.pump(response.body, keeper).await;
+        to.flight.land(outcome);
+    }
+}
+
+impl Inner {
     /// The stored response if it may stand in for a fetch that failed.
-    fn fall_back(&self, order: &Order, mut failure: FetchFailure, now: UnixMillis) -> Answer {
+    pub(crate) fn fall_back(&self, order: &Order, mut failure: FetchFailure, now: UnixMillis) -> Answer {
         self.metrics.origin_failed(failure.proxy_error);
         let Some((_, object)) = &order.stored else { return Answer::Failed(failure) };
         if let Some(stale) = on_error(&object.freshness, &order.facts, now, Failure::Unreachable) {
@@ -127,93 +257,12 @@ impl Inner {
         Answer::Failed(failure)
     }
 
-    async fn receive(
-        self: &Arc<Self>,
-        order: Order,
-        response: Response,
-        times: Times,
-        started: Hlc,
-        flight: &SharedFlight,
-        private: Private,
-    ) {
-        if let Some((key, object)) = &order.stored {
-            match self.validated(&order, *key, object, &response, times, started) {
-                Validated::Use(answer) => return flight.publish(Head::Shared(answer)),
-                Validated::Unknown if response.status == Status::NOT_MODIFIED => {
-                    // It confirms something else than what is stored here: ask again without conditions.
-                    self.forget(*key);
-                    let order = Order { stored: None, ..order };
-                    return Box::pin(self.ask_again(order, flight, private)).await;
-                }
-                Validated::Unknown => {}
-            }
-        }
-        self.take_new(order, response, times, started, flight, private).await;
-    }
-
-    async fn ask_again(self: &Arc<Self>, order: Order, flight: &SharedFlight, private: Private) {
-        let started = self.tick();
-        let requested = self.clock.wall();
-        match ask_origin(&*order.origin, &order.rules, outgoing(&order), None).await {
-            Ok(response) => {
-                let times = Times { requested, responded: self.clock.wall() };
-                self.take_new(order, response, times, started, flight, private).await;
-            }
-            Err(failure) => flight.publish(Head::Shared(Arc::new(Answer::Failed(failure)))),
-        }
-    }
-
-    /// Shares a new response with all who wait, or hands it to the one who asked first.
-    async fn take_new(
-        self: &Arc<Self>,
-        order: Order,
-        mut response: Response,
-        times: Times,
-        started: Hlc,
-        flight: &SharedFlight,
-        private: Private,
-    ) {
-        let rules = order.rules.for_response(response.status, &response.fields);
-        rules.strip_cookies(&mut response.fields);
-        let Received { judgement, labels } = self.receive_response(&order, &rules, &response, times);
-        let labels = labels.filter(|_| judgement.verdict == Ok(Storable::Whole));
-        if labels.is_none() && !is_shareable_error(&response, &judgement) {
-            self.note_pass(&order, times.responded);
-            // Whoever asked first may have left; then nobody wants the answer.
-            let _ = private.send(response);
-            return flight.publish(Head::Released);
-        }
-        let fields = semantics::storable_fields(&response.fields, &judgement.omit, times.responded);
-        let own_fields = (!judgement.omit.is_empty())
-            .then(|| semantics::storable_fields(&response.fields, &[], times.responded));
-        let vary = self.with_known_languages(order.primary, judgement.vary);
-        let key = self.variant(order.primary, &vary, &order.request.fields);
-        let new = NewResponse {
-            status: response.status,
-            fields,
-            own_fields,
-            length: response.body.length(),
-            freshness: judgement.freshness,
-            content_id: labels.as_ref().map(|_| started.to_bits()),
-            vary,
-            key,
-            rules,
-        };
-        let mut keeper = labels.map(|labels| Keeper::new(self.clone(), order.primary, &new, labels, started));
-        if let Some(keeper) = keeper.take_if(|_| new.length == Some(0)) {
-            keeper.finish();
-        }
-        flight.publish(Head::Shared(Arc::new(Answer::New(new))));
-        let outcome = pump(response.body, flight, keeper).await;
-        flight.land(outcome);
-    }
-
     /// What an answer to a validating request means for the stored response.
     fn validated(
         &self,
         order: &Order,
         key: KeyHash,
-        object: &Arc<Object>,
+        object: &Object,
         response: &Response,
         times: Times,
         started: Hlc,
@@ -247,16 +296,10 @@ impl Inner {
     }
 
     /// Puts a stored response's new fields and facts in its place.
-    pub(crate) fn freshen(
-        &self,
-        key: KeyHash,
-        object: &Object,
-        updated: &Updated,
-        started: Hlc,
-    ) -> Arc<Object> {
+    pub(crate) fn freshen(&self, key: KeyHash, object: &Object, updated: &Updated, started: Hlc) -> Object {
         let mut wire = Vec::with_capacity(updated.fields.wire_len());
         updated.fields.write_wire(&mut wire);
-        let fresh = Arc::new(object.freshened(wire.into(), updated.judgement.freshness, started));
+        let fresh = object.freshened(wire.into(), updated.judgement.freshness, started).store();
         if updated.judgement.is_storable() {
             self.put(key, Stored::Object(fresh.clone()));
         } else {
@@ -265,10 +308,13 @@ impl Inner {
         fresh
     }
 
-    /// Remembers that responses to this key are not shared.
-    fn note_pass(&self, order: &Order, now: UnixMillis) {
-        if order.rules.collapse && order.stored.is_none() && order.request.method == Method::Get {
-            self.put(order.primary, Stored::Pass(now.plus(PASS_TIME)));
+    /// Remembers that responses to this key are not shared. What is stored goes if it was replaced by one that
+    /// may not be stored, but stays when asking failed.
+    fn note_pass(&self, order: &Order, key: KeyHash, status: Status, now: UnixMillis) {
+        let replaces = order.stored.is_none() || status.is_success();
+        if order.rules.collapse && replaces && order.request.method == Method::Get {
+            self.forget(key);
+            self.keep_in_memory(key, Stored::Pass(now.plus(PASS_TIME)));
         }
     }
 }
@@ -311,8 +357,11 @@ enum Validated {
 }
 
 /// Whether an error that is not stored may yet answer all who wait, so that a failing origin is not asked by
-/// each of them.
-fn is_shareable_error(response: &Response, judgement: &Judgement) -> bool {
+/// each of them. One that may tell of the one who asked first is for nobody else.
+fn is_shareable_error(request: &Request, response: &Response, judgement: &Judgement) -> bool {
+    if request.fields.contains(name::COOKIE) || request.fields.contains(name::AUTHORIZATION) {
+        return false;
+    }
     let personal = matches!(
         judgement.verdict,
         Err(NotStored::Private
@@ -348,44 +397,4 @@ fn outgoing(order: &Order) -> Request {
         client: from.client,
         received: from.received,
     }
-}
-
-/// Moves content from the origin to those who read, and to where it is kept. It is stored before its last bytes
-/// are passed on: whoever has all of a response finds it in the cache.
-async fn pump(
-    mut body: Body,
-    flight: &SharedFlight,
-    mut keeper: Option<Keeper>,
-) -> Result<Option<Fields>, BodyError> {
-    let length = body.length();
-    let mut trailers = None;
-    loop {
-        let read_by_someone = flight.room().await;
-        if !read_by_someone && keeper.is_none() && length != Some(flight.received()) && flight.received() > 0
-        {
-            return Err(BodyError::Gone("nobody waits for it"));
-        }
-        match body.frame().await {
-            Some(Ok(Frame::Data(data))) => {
-                if let Some(kept) = &mut keeper {
-                    match kept.push(&data) {
-                        Ok(stored_up_to) => flight.forget_before(stored_up_to),
-                        Err(_) => keeper = None,
-                    }
-                }
-                let received = flight.received() + data.len() as u64;
-                if let Some(keeper) = keeper.take_if(|_| length == Some(received)) {
-                    keeper.finish();
-                }
-                flight.push(data);
-            }
-            Some(Ok(Frame::Trailers(fields))) => trailers = Some(fields),
-            Some(Err(error)) => return Err(error),
-            None => break,
-        }
-    }
-    if let Some(keeper) = keeper {
-        keeper.finish();
-    }
-    Ok(trailers)
 }

@@ -6,15 +6,20 @@
 //!    |--released: the answer may not be shared, each waits for its own
 //!    '--failed: nobody asks again, all get the same error
 //! ```
-//! The producer appends what the origin sends; each reader follows at its own pace. What all could need is
-//! kept; of an object larger than [`Flight::WINDOW`], what was stored as slices is dropped again.
+//! The producer appends what the origin sends. Whoever joins takes a [`Seat`], waits there for the head, and
+//! then reads at its own pace. What those in their seats could need is held, within two bounds: the producer
+//! waits when it is [`Flight::WINDOW`] ahead of the fastest reader, and what the fastest has passed is let go
+//! once it can be read back from where it is stored; if nothing is stored, once everyone has passed it or
+//! it lies [`Flight::BEHIND`] behind the fastest.
 
+use super::beginnings::Beginning;
 use bytes::Bytes;
-use selvedge_exchange::BodyError;
-use selvedge_types::Fields;
+use selvedge_cache::stamps::ScopeHash;
+use selvedge_exchange::{BodyError, BodyStream, Frame};
+use selvedge_types::{Fields, Hlc};
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 /// What became of the head of a shared fetch.
@@ -36,41 +41,54 @@ impl<H> Clone for Head<H> {
 
 /// A fetch under way; `H` is what is known once the head has come.
 pub(crate) struct Flight<H> {
+    beginning: Beginning,
+    labels: OnceLock<Box<[ScopeHash]>>,
     inner: Mutex<Inner<H>>,
 }
 
 struct Inner<H> {
     head: Option<Head<H>>,
     chunks: VecDeque<Bytes>,
-    /// Offset of the first chunk kept.
+    /// Offset of the first chunk held.
     base: u64,
     /// Offset behind the last chunk.
     end: u64,
+    kept: Kept,
     landed: Option<Result<Option<Fields>, BodyError>>,
-    readers: usize,
+    seats: Seats,
     furthest: u64,
-    waiting: Vec<Waker>,
     producer: Option<Waker>,
-    followers: u32,
+}
+
+/// Whether what was sent can be read back from elsewhere.
+#[derive(Clone, Copy)]
+enum Kept {
+    /// Up to that offset.
+    UpTo(u64),
+    /// Nothing is stored.
+    Not,
 }
 
 impl<H> Flight<H> {
     /// How many bytes the producer may be ahead of the fastest reader.
     pub(crate) const WINDOW: u64 = 2 << 20;
+    /// How many bytes behind the fastest reader are held of content that is not stored.
+    pub(crate) const BEHIND: u64 = 8 << 20;
 
-    pub(crate) fn new() -> Arc<Self> {
+    pub(crate) fn new(beginning: Beginning) -> Arc<Self> {
         Arc::new(Flight {
+            beginning,
+            labels: OnceLock::new(),
             inner: Mutex::new(Inner {
                 head: None,
                 chunks: VecDeque::new(),
                 base: 0,
                 end: 0,
+                kept: Kept::UpTo(0),
                 landed: None,
-                readers: 0,
+                seats: Seats::default(),
                 furthest: 0,
-                waiting: Vec::new(),
                 producer: None,
-                followers: 0,
             }),
         })
     }
@@ -80,33 +98,37 @@ impl<H> Flight<H> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The time before which the fetch had not begun: what was purged since does not get its content.
+    pub(crate) fn began(&self) -> Hlc {
+        self.beginning.at()
+    }
+
+    /// By what its response is purged, once its head has come.
+    pub(crate) fn labels(&self) -> &[ScopeHash] {
+        self.labels.get().map_or(&[], |labels| labels)
+    }
+
+    /// Says by what the response is purged. Only the first call counts.
+    pub(crate) fn label(&self, labels: &[ScopeHash]) {
+        let _ = self.labels.set(labels.into());
+    }
+
+    /// Joins: everything from the first byte on is within reach of the seat.
+    pub(crate) fn seat(self: &Arc<Self>) -> Seat<H> {
+        let slot = self.lock().seats.take();
+        Seat { flight: self.clone(), slot }
+    }
+
+    /// How many are in their seats.
+    pub(crate) fn seated(&self) -> usize {
+        self.lock().seats.taken
+    }
+
     /// Tells the head to all who wait. Only the first call counts.
     pub(crate) fn publish(&self, head: Head<H>) {
         let mut inner = self.lock();
         inner.head.get_or_insert(head);
-        inner.wake_readers();
-    }
-
-    /// Waits for the head. Cancel-safe.
-    pub(crate) async fn head(&self) -> Head<H> {
-        poll_fn(|cx| {
-            let mut inner = self.lock();
-            match &inner.head {
-                Some(head) => Poll::Ready(head.clone()),
-                None => {
-                    inner.wait(cx);
-                    Poll::Pending
-                }
-            }
-        })
-        .await
-    }
-
-    /// Counts one more that waits for the head; says how many there are.
-    pub(crate) fn follow(&self) -> u32 {
-        let mut inner = self.lock();
-        inner.followers = inner.followers.saturating_add(1);
-        inner.followers
+        inner.seats.wake();
     }
 
     /// Appends content.
@@ -114,139 +136,78 @@ impl<H> Flight<H> {
         let mut inner = self.lock();
         inner.end += chunk.len() as u64;
         inner.chunks.push_back(chunk);
-        inner.wake_readers();
+        inner.let_go();
+        inner.seats.wake();
+    }
+
+    /// What ends before `offset` can be read back from where it is stored.
+    pub(crate) fn kept_up_to(&self, offset: u64) {
+        let mut inner = self.lock();
+        inner.kept = Kept::UpTo(offset);
+        inner.let_go();
+    }
+
+    /// Nothing is stored, or no longer. Whoever takes a seat from now on may come too late.
+    pub(crate) fn keep_nothing(&self) {
+        self.lock().kept = Kept::Not;
     }
 
     /// Ends the content, with trailers or an error. Only the first call counts.
     pub(crate) fn land(&self, outcome: Result<Option<Fields>, BodyError>) {
         let mut inner = self.lock();
         inner.landed.get_or_insert(outcome);
-        inner.wake_readers();
+        inner.seats.wake();
     }
 
     /// Waits until the producer may append more, and says whether anyone still reads. Cancel-safe.
     pub(crate) async fn room(&self) -> bool {
         poll_fn(|cx| {
             let mut inner = self.lock();
-            if inner.readers == 0 || inner.end < inner.furthest + Self::WINDOW {
-                return Poll::Ready(inner.readers > 0);
+            if inner.seats.taken == 0 || inner.end < inner.furthest + Self::WINDOW {
+                return Poll::Ready(inner.seats.taken > 0);
             }
             inner.producer = Some(cx.waker().clone());
             Poll::Pending
         })
         .await
     }
-
-    /// Forgets chunks that end before `offset` and that the fastest reader has passed.
-    pub(crate) fn forget_before(&self, offset: u64) {
-        let mut inner = self.lock();
-        let limit = if inner.readers == 0 { offset } else { offset.min(inner.furthest) };
-        while let Some(first) = inner.chunks.front() {
-            let end = inner.base + first.len() as u64;
-            if end > limit {
-                break;
-            }
-            inner.base = end;
-            inner.chunks.pop_front();
-        }
-    }
-
-    /// How many bytes have come.
-    pub(crate) fn received(&self) -> u64 {
-        self.lock().end
-    }
-
-    /// A reader of the content from `offset` on. The producer stays within reach of it, also while it waits for
-    /// the head.
-    pub(crate) fn reader(self: &Arc<Self>, offset: u64) -> Reader<H> {
-        let mut inner = self.lock();
-        inner.readers += 1;
-        inner.furthest = inner.furthest.max(offset);
-        inner.wake_producer();
-        drop(inner);
-        Reader { flight: self.clone(), at: offset }
-    }
 }
 
 impl<H> Inner<H> {
-    fn wait(&mut self, cx: &Context<'_>) {
-        if !self.waiting.iter().any(|w| w.will_wake(cx.waker())) {
-            self.waiting.push(cx.waker().clone());
+    /// Lets chunks go that nobody needs to find here.
+    fn let_go(&mut self) {
+        let limit = match self.kept {
+            Kept::UpTo(offset) if self.seats.taken == 0 => offset,
+            Kept::UpTo(offset) => offset.min(self.furthest),
+            Kept::Not => {
+                let slowest = self.seats.slowest().unwrap_or(self.end);
+                slowest.max(self.furthest.saturating_sub(Flight::<H>::BEHIND))
+            }
+        };
+        while let Some(first) = self.chunks.front() {
+            let end = self.base + first.len() as u64;
+            if end > limit {
+                break;
+            }
+            self.base = end;
+            self.chunks.pop_front();
         }
     }
-    fn wake_readers(&mut self) {
-        self.waiting.drain(..).for_each(Waker::wake);
+
+    fn move_to(&mut self, slot: usize, offset: u64) {
+        self.seats.places[slot].at = offset;
+        if offset > self.furthest {
+            self.furthest = offset;
+            self.wake_producer();
+        }
     }
+
     fn wake_producer(&mut self) {
         if let Some(producer) = self.producer.take() {
             producer.wake();
         }
     }
-}
 
-/// Follows a flight's content.
-pub(crate) struct Reader<H> {
-    flight: Arc<Flight<H>>,
-    at: u64,
-}
-
-/// What a reader finds.
-#[derive(Debug)]
-pub(crate) enum Next {
-    /// Bytes at the reader's place, which moves on.
-    Data(Bytes),
-    /// The end, with trailers.
-    End(Option<Fields>),
-    /// The bytes at its place were dropped: they are to be had as slices, if at all.
-    Forgotten {
-        /// Where those begin that are still here.
-        until: u64,
-    },
-    /// The fetch failed.
-    Failed(BodyError),
-}
-
-impl<H> Reader<H> {
-    /// Where it stands.
-    pub(crate) fn offset(&self) -> u64 {
-        self.at
-    }
-
-    /// Moves to `offset`, for bytes had elsewhere.
-    pub(crate) fn skip_to(&mut self, offset: u64) {
-        self.at = offset;
-        let mut inner = self.flight.lock();
-        inner.furthest = inner.furthest.max(offset);
-        inner.wake_producer();
-    }
-
-    /// What comes next.
-    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
-        let mut inner = self.flight.lock();
-        if self.at < inner.base {
-            return Poll::Ready(Next::Forgotten { until: inner.base });
-        }
-        if self.at < inner.end {
-            let data = inner.data_at(self.at);
-            self.at += data.len() as u64;
-            if self.at > inner.furthest {
-                inner.furthest = self.at;
-                inner.wake_producer();
-            }
-            return Poll::Ready(Next::Data(data));
-        }
-        match &inner.landed {
-            Some(Ok(trailers)) => Poll::Ready(Next::End(trailers.clone())),
-            Some(Err(error)) => Poll::Ready(Next::Failed(error.clone())),
-            None => {
-                inner.wait(cx);
-                Poll::Pending
-            }
-        }
-    }
-}
-
-impl<H> Inner<H> {
     /// The bytes at `at`, which lies between `base` and `end`. A flight holds few chunks at a time (its
     /// window), and a reader mostly wants one of the last ones: the search goes backwards.
     fn data_at(&self, at: u64) -> Bytes {
@@ -262,20 +223,168 @@ impl<H> Inner<H> {
     }
 }
 
-impl<H> Drop for Reader<H> {
+/// The seats of a flight. A slot is used again once its seat is given up.
+#[derive(Default)]
+struct Seats {
+    places: Vec<Place>,
+    free: Vec<usize>,
+    taken: usize,
+}
+
+#[derive(Default)]
+struct Place {
+    at: u64,
+    taken: bool,
+    waker: Option<Waker>,
+}
+
+impl Seats {
+    fn take(&mut self) -> usize {
+        self.taken += 1;
+        let place = Place { at: 0, taken: true, waker: None };
+        match self.free.pop() {
+            Some(slot) => {
+                self.places[slot] = place;
+                slot
+            }
+            None => {
+                self.places.push(place);
+                self.places.len() - 1
+            }
+        }
+    }
+
+    fn give_up(&mut self, slot: usize) {
+        self.places[slot] = Place::default();
+        self.free.push(slot);
+        self.taken -= 1;
+    }
+
+    fn wait(&mut self, slot: usize, cx: &Context<'_>) {
+        match &mut self.places[slot].waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            empty => *empty = Some(cx.waker().clone()),
+        }
+    }
+
+    fn wake(&mut self) {
+        self.places.iter_mut().filter_map(|place| place.waker.take()).for_each(Waker::wake);
+    }
+
+    fn slowest(&self) -> Option<u64> {
+        self.places.iter().filter(|place| place.taken).map(|place| place.at).min()
+    }
+}
+
+/// A place in a flight: waits for its head, then reads its content from the first byte on.
+pub(crate) struct Seat<H> {
+    flight: Arc<Flight<H>>,
+    slot: usize,
+}
+
+/// What a reader finds.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// Bytes at the reader's place, which moves on.
+    Data(Bytes),
+    /// The end, with trailers.
+    End(Option<Fields>),
+    /// The bytes at its place were let go: they are to be had where they are stored, if at all.
+    Forgotten,
+    /// The fetch failed.
+    Failed(BodyError),
+}
+
+impl<H> Seat<H> {
+    /// Its flight.
+    pub(crate) fn flight(&self) -> &Arc<Flight<H>> {
+        &self.flight
+    }
+
+    /// Waits for the head. Cancel-safe.
+    pub(crate) async fn head(&self) -> Head<H> {
+        poll_fn(|cx| {
+            let mut inner = self.flight.lock();
+            match &inner.head {
+                Some(head) => Poll::Ready(head.clone()),
+                None => {
+                    inner.seats.wait(self.slot, cx);
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+
+    /// Where it stands.
+    pub(crate) fn offset(&self) -> u64 {
+        self.flight.lock().seats.places[self.slot].at
+    }
+
+    /// Moves to `offset`, for bytes had elsewhere.
+    pub(crate) fn skip_to(&mut self, offset: u64) {
+        self.flight.lock().move_to(self.slot, offset);
+    }
+
+    /// What comes next.
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        let mut inner = self.flight.lock();
+        let at = inner.seats.places[self.slot].at;
+        if at < inner.base {
+            return Poll::Ready(Next::Forgotten);
+        }
+        if at < inner.end {
+            let data = inner.data_at(at);
+            inner.move_to(self.slot, at + data.len() as u64);
+            return Poll::Ready(Next::Data(data));
+        }
+        match &inner.landed {
+            Some(Ok(trailers)) => Poll::Ready(Next::End(trailers.clone())),
+            Some(Err(error)) => Poll::Ready(Next::Failed(error.clone())),
+            None => {
+                inner.seats.wait(self.slot, cx);
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl<H> Drop for Seat<H> {
     fn drop(&mut self) {
         let mut inner = self.flight.lock();
-        inner.readers -= 1;
+        inner.seats.give_up(self.slot);
         inner.wake_producer();
+    }
+}
+
+/// A seat as content of a response: fails where bytes were let go.
+impl<H: Send + Sync> BodyStream for Seat<H> {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, BodyError>>> {
+        self.poll_next(cx).map(|next| match next {
+            Next::Data(data) => Some(Ok(Frame::Data(data))),
+            Next::End(None) => None,
+            // The front stops after trailers.
+            Next::End(Some(trailers)) => Some(Ok(Frame::Trailers(trailers))),
+            Next::Forgotten => Some(Err(BodyError::Gone("this reader fell too far behind"))),
+            Next::Failed(error) => Some(Err(error)),
+        })
+    }
+
+    fn length(&self) -> Option<u64> {
+        None
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::beginnings::Beginnings;
     use super::*;
-    use std::task::Waker;
 
-    fn next(reader: &mut Reader<()>) -> Poll<Next> {
+    fn flight() -> Arc<Flight<()>> {
+        Flight::new(Beginnings::default().begin(Hlc::ZERO))
+    }
+
+    fn next(reader: &mut Seat<()>) -> Poll<Next> {
         reader.poll_next(&mut Context::from_waker(Waker::noop()))
     }
 
@@ -289,14 +398,14 @@ mod tests {
 
     #[test]
     fn each_reader_gets_all_bytes_whenever_it_came() {
-        let flight: Arc<Flight<()>> = Flight::new();
-        let mut early = flight.reader(0);
+        let flight = flight();
+        let mut early = flight.seat();
         assert_eq!(text(next(&mut early)), "pending");
         flight.push(Bytes::from_static(b"one "));
         assert_eq!(text(next(&mut early)), "one ");
         flight.push(Bytes::from_static(b"two"));
         flight.land(Ok(None));
-        let mut late = flight.reader(0);
+        let mut late = flight.seat();
         for reader in [&mut early, &mut late] {
             let mut all = String::new();
             while let Poll::Ready(Next::Data(d)) = next(reader) {
@@ -308,33 +417,33 @@ mod tests {
 
     #[test]
     fn a_failure_reaches_every_reader() {
-        let flight: Arc<Flight<()>> = Flight::new();
+        let flight = flight();
         flight.push(Bytes::from_static(b"half"));
         flight.land(Err(BodyError::Incomplete));
-        let mut reader = flight.reader(0);
+        let mut reader = flight.seat();
         assert_eq!(text(next(&mut reader)), "half");
         assert_eq!(text(next(&mut reader)), "Failed(Incomplete)");
     }
 
     #[test]
     fn what_was_forgotten_is_reported_not_skipped() {
-        let flight: Arc<Flight<()>> = Flight::new();
-        let mut fast = flight.reader(0);
-        let mut slow = flight.reader(0);
+        let flight = flight();
+        let mut fast = flight.seat();
+        let mut slow = flight.seat();
         for _ in 0..4 {
             flight.push(Bytes::from_static(b"abcd"));
         }
         while let Poll::Ready(Next::Data(_)) = next(&mut fast) {}
-        flight.forget_before(8);
-        assert_eq!(text(next(&mut slow)), "Forgotten { until: 8 }");
+        flight.kept_up_to(8);
+        assert_eq!(text(next(&mut slow)), "Forgotten");
         slow.skip_to(10);
         assert_eq!(text(next(&mut slow)), "cd");
     }
 
     #[test]
     fn the_producer_waits_for_the_fastest_reader_and_goes_on_without_any() {
-        let flight: Arc<Flight<()>> = Flight::new();
-        let mut reader = flight.reader(0);
+        let flight = flight();
+        let mut reader = flight.seat();
         flight.push(Bytes::from(vec![0; Flight::<()>::WINDOW as usize]));
         let mut room = Box::pin(flight.room());
         let mut cx = Context::from_waker(Waker::noop());
@@ -344,5 +453,35 @@ mod tests {
         drop(reader);
         flight.push(Bytes::from(vec![0; 1 + Flight::<()>::WINDOW as usize]));
         assert_eq!(Box::pin(flight.room()).as_mut().poll(&mut cx), Poll::Ready(false));
+    }
+
+    #[test]
+    fn content_that_is_not_stored_is_held_for_the_slowest_within_a_bound() {
+        const CHUNK: u64 = 1 << 20;
+        let flight = flight();
+        let (mut fast, mut slow) = (flight.seat(), flight.seat());
+        flight.keep_nothing();
+        for _ in 0..40 {
+            flight.push(Bytes::from(vec![0; CHUNK as usize]));
+            assert!(next(&mut fast).is_ready());
+        }
+        let held: usize = flight.lock().chunks.iter().map(Bytes::len).sum();
+        assert!(held as u64 <= Flight::<()>::BEHIND + CHUNK, "{held} bytes");
+        assert_eq!(text(next(&mut slow)), "Forgotten");
+        drop(slow);
+        flight.push(Bytes::from_static(b"x"));
+        assert_eq!(flight.lock().chunks.len(), 1);
+    }
+
+    #[test]
+    fn a_seat_that_is_given_up_is_taken_again_from_the_first_byte() {
+        let flight = flight();
+        let mut first = flight.seat();
+        flight.push(Bytes::from_static(b"all"));
+        assert_eq!(text(next(&mut first)), "all");
+        drop(first);
+        assert_eq!(flight.seated(), 0);
+        assert_eq!(text(next(&mut flight.seat())), "all");
+        assert_eq!(flight.lock().seats.places.len(), 1);
     }
 }

@@ -1,7 +1,8 @@
-//! The fetches under way, by the key that they are for.
+//! The fetches under way that may be joined, by the key that they are for.
 
+use super::beginnings::Beginning;
 use super::fill::{Answer, SharedFlight};
-use super::flight::Flight;
+use super::flight::{Flight, Seat};
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 use selvedge_cache::semantics::KeyHash;
@@ -10,29 +11,48 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// The part a request has in a fetch.
 pub(crate) enum Joined {
     /// It begins it.
-    Lead(SharedFlight),
+    Lead(Seat<Answer>),
     /// It waits for one that is under way.
-    Follow(SharedFlight),
-    /// It goes to the origin by itself.
+    Follow(Seat<Answer>),
+    /// As many wait as may: it goes to the origin by itself.
     Alone,
 }
 
 /// All fetches that may be joined.
 #[derive(Default)]
 pub(crate) struct Flights {
-    by_key: Mutex<HashMap<KeyHash, Arc<Flight<Answer>>, foldhash::fast::FixedState>>,
+    by_key: Mutex<HashMap<KeyHash, SharedFlight, foldhash::fast::FixedState>>,
 }
 
 impl Flights {
-    fn lock(&self) -> MutexGuard<'_, HashMap<KeyHash, Arc<Flight<Answer>>, foldhash::fast::FixedState>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<KeyHash, SharedFlight, foldhash::fast::FixedState>> {
         self.by_key.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Joins the fetch for `key`, or begins one.
-    pub(crate) fn join(&self, key: KeyHash) -> Joined {
+    /// Joins the fetch for `key`, or begins one. One that `is_outdated` is left to those who are in it.
+    pub(crate) fn join(
+        &self,
+        key: KeyHash,
+        seats_max: u32,
+        begin: impl FnOnce() -> Beginning,
+        is_outdated: impl FnOnce(&Flight<Answer>) -> bool,
+    ) -> Joined {
         match self.lock().entry(key) {
-            Entry::Occupied(entry) => Joined::Follow(entry.get().clone()),
-            Entry::Vacant(entry) => Joined::Lead(entry.insert(Flight::new()).clone()),
+            Entry::Occupied(mut entry) if is_outdated(entry.get()) => {
+                entry.insert(Flight::new(begin()));
+                Joined::Lead(entry.get().seat())
+            }
+            Entry::Occupied(entry) if entry.get().seated() > seats_max as usize => Joined::Alone,
+            Entry::Occupied(entry) => Joined::Follow(entry.get().seat()),
+            Entry::Vacant(entry) => Joined::Lead(entry.insert(Flight::new(begin())).seat()),
+        }
+    }
+
+    /// Begins a fetch that nobody waits for yet; none if one for `key` is under way.
+    pub(crate) fn begin(&self, key: KeyHash, begin: impl FnOnce() -> Beginning) -> Option<SharedFlight> {
+        match self.lock().entry(key) {
+            Entry::Occupied(_) => None,
+            Entry::Vacant(entry) => Some(entry.insert(Flight::new(begin())).clone()),
         }
     }
 

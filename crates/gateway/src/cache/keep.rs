@@ -3,7 +3,7 @@
 use super::Inner;
 use super::fill::NewResponse;
 use super::memory::derived;
-use super::object::{Content, Layout, Object, Slice, Stored};
+use super::object::{Content, Draft, Layout, Slice, Stored};
 use bytes::Bytes;
 use selvedge_cache::semantics::{Freshness, KeyHash, Vary};
 use selvedge_cache::stamps::ScopeHash;
@@ -85,7 +85,7 @@ impl Keeper {
     /// The content is complete: stores it, unless a purge came since its fetch began.
     pub(crate) fn finish(mut self) {
         let content = if self.base == 0 {
-            Content::Whole(exact(std::mem::take(&mut self.current)))
+            Content::Whole(std::mem::take(&mut self.current).into_boxed_slice())
         } else {
             let layout = Layout {
                 id: self.started.to_bits(),
@@ -95,9 +95,9 @@ impl Keeper {
             if !self.current.is_empty() {
                 self.store_slice();
             }
-            Content::Sliced(layout)
+            Content::sliced(layout)
         };
-        let object = Object {
+        let draft = Draft {
             fields: self.fields,
             content,
             freshness: self.freshness,
@@ -109,7 +109,7 @@ impl Keeper {
         if let Vary::On(names) = self.vary {
             self.inner.put(self.primary, Stored::Varies(Arc::new(names)));
         }
-        self.inner.put(self.key, Stored::Object(Arc::new(object)));
+        self.inner.put(self.key, Stored::Object(draft.store()));
     }
 
     fn store_slice(&mut self) {

@@ -3,10 +3,10 @@
 use super::object::{Object, Stored};
 use selvedge_cache::semantics::{KeyHash, KeyHasher, VaryNames};
 use selvedge_cache::shard::Shard;
-use selvedge_cache::stamps::{PurgeKind, ScopeHash, ScopeHasher, Stamps};
+use selvedge_cache::stamps::{PurgeKind, Purged, ScopeHash, ScopeHasher, Stamps};
 use selvedge_types::{Fields, Hlc, UnixMillis};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 /// How many bytes a shard should have at least: smaller ones evict less well.
 const SHARD_BYTES_MIN: u64 = 16 << 20;
@@ -22,8 +22,8 @@ pub(crate) struct Memory {
 
 /// What a look-up finds.
 pub(crate) enum Lookup {
-    /// A response, under that key; marked if a soft purge covers it.
-    Object { object: Arc<Object>, key: KeyHash, purged: bool },
+    /// A response, under that key; and since when a soft purge covers it, if one does.
+    Object { object: Object, key: KeyHash, purged: Option<Hlc> },
     /// Nothing, for a request that would be stored under that key.
     Absent {
         key: KeyHash,
@@ -68,23 +68,20 @@ impl Memory {
                     key = self.variant_key(primary, &vary, fields);
                 }
                 Some((Stored::Pass(until), _)) => return Lookup::Pass(until),
-                _ => {
-                    shard.record_miss(key);
-                    return Lookup::Absent { key, varies };
-                }
+                _ => return Lookup::Absent { key, varies },
             }
         };
         if !self.stamps.must_check(object.fetched, checked) {
-            return Lookup::Object { object, key, purged: false };
+            return Lookup::Object { object, key, purged: None };
         }
         let generation = self.stamps.generation();
-        match self.stamps.covering(scopes().chain(object.labels.iter().copied()), object.fetched) {
+        match self.stamps.covering(scopes().chain(object.labels()), object.fetched) {
             None => {
                 shard.mark_checked(key, generation);
-                Lookup::Object { object, key, purged: false }
+                Lookup::Object { object, key, purged: None }
             }
-            Some(PurgeKind::Soft) => Lookup::Object { object, key, purged: true },
-            Some(PurgeKind::Hard) => {
+            Some(Purged::Soft(since)) => Lookup::Object { object, key, purged: Some(since) },
+            Some(Purged::Hard) => {
                 drop(shard.remove(key));
                 Lookup::Absent { key, varies }
             }
@@ -188,15 +185,16 @@ impl StampBook {
     }
 
     fn must_check(&self, fetched: Hlc, checked: u32) -> bool {
-        fetched.to_bits() <= self.newest.load(Ordering::Acquire) && checked != self.generation()
+        self.may_cover(fetched) && checked != self.generation()
+    }
+
+    /// Whether something whose fetch began at `fetched` may be covered at all.
+    pub(crate) fn may_cover(&self, fetched: Hlc) -> bool {
+        fetched.to_bits() <= self.newest.load(Ordering::Acquire)
     }
 
     /// The strictest purge that covers something in `scopes` whose fetch began at `fetched`.
-    pub(crate) fn covering(
-        &self,
-        scopes: impl Iterator<Item = ScopeHash>,
-        fetched: Hlc,
-    ) -> Option<PurgeKind> {
+    pub(crate) fn covering(&self, scopes: impl Iterator<Item = ScopeHash>, fetched: Hlc) -> Option<Purged> {
         self.stamps.read().unwrap_or_else(PoisonError::into_inner).covering(scopes, fetched)
     }
 

@@ -9,16 +9,17 @@
 //! ```
 
 mod ask;
+mod beginnings;
 mod disk;
 mod fill;
 mod flight;
 mod flights;
-mod following;
 mod keep;
 mod labels;
 mod memory;
 mod metrics;
 mod object;
+mod once;
 mod operate;
 pub mod origin;
 mod parts;
@@ -31,25 +32,27 @@ mod sliced;
 mod tests;
 
 use crate::upgrade;
-use fill::{Answer, Order};
-use flight::{Flight, Head, Reader};
+use beginnings::{Beginning, Beginnings};
+use fill::{Answer, Fill, Order};
+use flight::{Flight, Head, Seat};
 use flights::{Flights, Joined};
 use memory::{Lookup, Memory};
 use metrics::CacheMetrics;
-use object::{Content, Object, Stored};
+use object::Object;
+use once::Once;
 pub use operate::{CacheUsage, Inspected, InspectedObject};
 use origin::{FetchFailure, Origin};
-use parts::Refetch;
+use parts::{Missing, Refetch};
 pub use rules::{CacheRules, CompressRules, Refine};
 use selvedge_cache::semantics::{
-    CacheStatus, Forwarded, KeyHash, MethodClass, RequestFacts, Reuse, Span, Target, Vary, reuse,
+    CacheStatus, Forwarded, KeyHash, MethodClass, RequestFacts, Reuse, Span, Stale, Target, Vary, reuse,
 };
 use selvedge_exchange::{Body, Later, Reply, Request, Response, Source};
 use selvedge_observe::Registry;
 use selvedge_rt::{Clock, OnEnd, Tasks};
 use selvedge_store::segments::DiskTier;
 use selvedge_types::{Fields, Hlc, HlcClock, Method, Status, UnixMillis, name};
-use serve::{Asked, How, Served};
+use serve::{Asked, How, Recode, Served};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{mpsc, oneshot};
 
@@ -86,6 +89,11 @@ pub(crate) struct Inner {
     memory: Memory,
     disk: Option<DiskTier>,
     flights: Flights,
+    beginnings: Beginnings,
+    /// Stretches of stored responses that are being fetched.
+    stretches: Once<Result<bytes::Bytes, Missing>>,
+    /// Content that is being compressed.
+    codings: Once<Option<bytes::Bytes>>,
     clock: Clock,
     hlc: Arc<Mutex<HlcClock>>,
     tasks: Tasks,
@@ -113,6 +121,9 @@ impl Cache {
             disk,
             memory: Memory::new(options.ram_bytes, options.seed, options.secret),
             flights: Flights::default(),
+            beginnings: Beginnings::default(),
+            stretches: Once::default(),
+            codings: Once::default(),
             clock,
             hlc,
             tasks,
@@ -169,19 +180,22 @@ impl Inner {
         }
     }
 
-    /// Answers with a stored response, of which it is known under which key it is and whether a soft purge
-    /// covers it.
+    /// Answers with a stored response, of which it is known under which key it is and since when a soft purge
+    /// covers it, if one does.
     fn answer_stored(
         self: &Arc<Self>,
         mut ask: Ask,
         facts: RequestFacts,
         primary: KeyHash,
-        (key, object, purged): (KeyHash, Arc<Object>, bool),
+        (key, object, purged): (KeyHash, Object, Option<Hlc>),
         now: UnixMillis,
         tier: Source,
     ) -> Reply {
-        let freshness = if purged { object.freshness.made_stale(now) } else { object.freshness };
-        let (how, refresh) = match reuse(&freshness, &facts, now) {
+        let object = match purged {
+            Some(_) => object.with(object.freshness_since(purged, now)),
+            None => object,
+        };
+        let (how, refresh) = match reuse(&object.freshness, &facts, now) {
             Reuse::Fresh { age, ttl_left } => {
                 let ttl = i64::try_from(ttl_left.as_secs()).unwrap_or(i64::MAX);
                 (How { status: CacheStatus::hit(ttl), age: Some(age), source: tier }, false)
@@ -204,7 +218,7 @@ impl Inner {
             self.refresh(&ask, facts, primary, key, &object);
         }
         let mut refetch = None;
-        if let Content::Sliced(layout) = object.content {
+        if let Some(layout) = object.layout() {
             let from = Refetch::new(&ask, &object, key);
             if let Some(gap) = self.first_missing(key, layout, &ask.request.fields, &facts) {
                 return self.complete(ask, facts, primary, from, gap);
@@ -219,30 +233,21 @@ impl Inner {
             now,
             refetch,
         };
-        match self.serve(&object, key, &asked, how, true) {
+        match self.serve(&object, key, &asked, how, Recode::Ask) {
             Ok(Served::Ready(response)) => Reply::Now(response),
             Ok(Served::Compress { coding, key: coded, content }) => {
                 let inner = self.clone();
                 let (ttl, age, source) = (how.status.ttl, how.age, how.source);
                 Reply::later(async move {
-                    inner.keep_compressed(coding, coded, content).await;
+                    let coded = inner.compressed(coding, coded, content).await;
                     let how = How { status: CacheStatus::hit(ttl.unwrap_or(0)), age, source };
-                    match inner.serve(&object, key, &asked, how, false) {
-                        Ok(Served::Ready(response)) => response,
-                        _ => Response::text(
-                            Status::INTERNAL_SERVER_ERROR,
-                            "a stored response could not be read\n",
-                        ),
-                    }
+                    inner.served(&object, key, &asked, how, coded)
                 })
             }
             Err(_) => {
                 // What is stored was valid when it was: it cannot be trusted any more.
                 self.forget(key);
-                Reply::Now(Response::text(
-                    Status::INTERNAL_SERVER_ERROR,
-                    "a stored response could not be read\n",
-                ))
+                Reply::Now(unreadable())
             }
         }
     }
@@ -261,9 +266,16 @@ impl Inner {
         }
         let inner = self.clone();
         Reply::later(async move {
-            if inner.fetch_span(&from, gap).await.is_err() {
-                inner.forget(from.key);
-                return inner.answer_absent(ask, facts, primary, from.key, Forwarded::Partial).wait().await;
+            match inner.fetch_span(&from, gap).await {
+                Ok(_) => {}
+                Err(Missing::Changed) => {
+                    return inner
+                        .answer_absent(ask, facts, primary, from.key, Forwarded::Partial)
+                        .wait()
+                        .await;
+                }
+                // What is stored is as good as it was.
+                Err(Missing::Failed(failure)) => return failed(&failure, &ask.rules),
             }
             let now = inner.clock.wall();
             let asked = Asked {
@@ -278,11 +290,23 @@ impl Inner {
             status.forward_status = Some(Status::PARTIAL_CONTENT);
             status.stored = true;
             let how = How { status, age: Some(from.object.freshness.age(now)), source: Source::Miss };
-            match inner.serve(&from.object, from.key, &asked, how, false) {
-                Ok(Served::Ready(response)) => response,
-                _ => unreadable(),
-            }
+            inner.served(&from.object, from.key, &asked, how, None)
         })
+    }
+
+    /// An answer from a stored response as it is, or with its content as it was just compressed.
+    fn served(
+        self: &Arc<Self>,
+        object: &Object,
+        key: KeyHash,
+        asked: &Asked,
+        how: How<'_>,
+        coded: Option<bytes::Bytes>,
+    ) -> Response {
+        match self.serve(object, key, asked, how, Recode::Done(coded)) {
+            Ok(Served::Ready(response)) => response,
+            _ => unreadable(),
+        }
     }
 
     fn answer_absent(
@@ -312,9 +336,9 @@ impl Inner {
         facts: RequestFacts,
         primary: KeyHash,
         key: KeyHash,
-        object: &Arc<Object>,
+        object: &Object,
     ) {
-        let Joined::Lead(flight) = self.flights.join(key) else { return };
+        let Some(flight) = self.flights.begin(key, || self.begin()) else { return };
         let order = Order {
             request: copy_of(&ask.request),
             facts: RequestFacts { directives: Default::default(), ..facts },
@@ -325,7 +349,8 @@ impl Inner {
             interim: None,
         };
         let (private, _) = oneshot::channel();
-        self.tasks.spawn("cache refresh", OnEnd::Forget, self.clone().fill(order, key, flight, private));
+        let fill = Fill::new(self.clone(), order, key, flight);
+        self.tasks.spawn("cache refresh", OnEnd::Forget, fill.run(private));
     }
 
     fn fetch_reply(
@@ -334,7 +359,7 @@ impl Inner {
         facts: RequestFacts,
         primary: KeyHash,
         key: KeyHash,
-        stored: Option<(KeyHash, Arc<Object>)>,
+        stored: Option<(KeyHash, Object)>,
         why: Forwarded,
     ) -> Reply {
         let (sender, interim) = mpsc::channel(INTERIM_QUEUE);
@@ -354,13 +379,11 @@ impl Inner {
     /// Waits for a fetch of what `order` says, one's own or another's.
     async fn fetch(self: Arc<Self>, mut order: Order, mut key: KeyHash, why: Forwarded) -> Response {
         for _ in 0..ATTEMPTS {
-            let (flight, lead) = match self.join(&order, key) {
-                Joined::Lead(flight) => (flight, true),
-                Joined::Follow(flight) => (flight, false),
+            let (seat, lead) = match self.join(&order, key) {
+                Joined::Lead(seat) => (seat, true),
+                Joined::Follow(seat) => (seat, false),
                 Joined::Alone => break,
             };
-            // From now on the fetch stays within reach of who waits for it.
-            let reader = flight.reader(0);
             let (private, own) = oneshot::channel();
             if lead {
                 let theirs = Order {
@@ -371,17 +394,19 @@ impl Inner {
                     interim: order.interim.take(),
                     ..order
                 };
-                let work = self.clone().fill(theirs, key, flight.clone(), private);
-                self.tasks.spawn("cache fill", OnEnd::Forget, work);
+                let fill = Fill::new(self.clone(), theirs, key, seat.flight().clone());
+                self.tasks.spawn("cache fill", OnEnd::Forget, fill.run(private));
             }
-            match flight.head().await {
-                Head::Shared(answer) => match self.response_for(&answer, reader, &order, key, why, lead) {
+            match seat.head().await {
+                // Purged since the fetch began, maybe before this request came.
+                Head::Shared(_) if !lead && self.is_outdated(&order, seat.flight()) => order.stored = None,
+                Head::Shared(answer) => match self.response_for(&answer, seat, &order, key, why, lead) {
                     Ok(response) => return response,
                     Err(variant) => {
                         // It is another variant than this request gets.
                         order.stored = None;
                         key = variant;
-                        if let Some(response) = self.variant_in_memory(&order, key, why) {
+                        if let Some(response) = self.stored_meanwhile(&order, why) {
                             return response;
                         }
                     }
@@ -400,32 +425,42 @@ impl Inner {
 
     fn join(&self, order: &Order, key: KeyHash) -> Joined {
         if !order.rules.collapse {
-            return Joined::Lead(Flight::new());
+            return Joined::Lead(Flight::new(self.begin()).seat());
         }
-        match self.flights.join(key) {
-            Joined::Follow(flight) if flight.follow() > self.collapsed_waiters_max => {
-                self.metrics.waiters_limit_reached();
-                Joined::Alone
-            }
-            joined => joined,
+        let is_outdated = |flight: &Flight<Answer>| self.is_outdated(order, flight);
+        let joined = self.flights.join(key, self.collapsed_waiters_max, || self.begin(), is_outdated);
+        if matches!(joined, Joined::Alone) {
+            self.metrics.waiters_limit_reached();
         }
+        joined
+    }
+
+    /// Whether a purge covers what a flight brings for this request.
+    fn is_outdated(&self, order: &Order, flight: &Flight<Answer>) -> bool {
+        let stamps = &self.memory.stamps;
+        if !stamps.may_cover(flight.began()) {
+            return false;
+        }
+        let (_, uri) = self.primary_key(&order.rules, &order.request);
+        let scopes = stamps.hasher.of_uri(&order.rules.site, without_scheme(&uri), order.request.path());
+        stamps.covering(scopes.chain(flight.labels().iter().copied()), flight.began()).is_some()
     }
 
     /// The response that a flight's answer means for this request, or the key of the variant that it gets.
     fn response_for(
         self: &Arc<Self>,
         answer: &Answer,
-        reader: Reader<Answer>,
+        seat: Seat<Answer>,
         order: &Order,
         key: KeyHash,
         why: Forwarded,
         lead: bool,
     ) -> Result<Response, KeyHash> {
         let now = self.clock.wall();
-        let mut asked = asked_by(order, now);
+        let asked = asked_by(order, now);
         let mut status = CacheStatus::forwarded(why);
         status.collapsed = !lead;
-        let served = match answer {
+        Ok(match answer {
             Answer::Failed(failure) => return Ok(failed(failure, &order.rules)),
             Answer::New(new) => {
                 if !lead && new.content_id.is_some() {
@@ -438,44 +473,50 @@ impl Inner {
                 status.ttl = status.stored.then(|| new.freshness.ttl_left_ms(now) / 1000);
                 let age = new.freshness.age(now);
                 let source = if lead { Source::Miss } else { Source::Collapsed };
-                asked.refetch = Refetch::of_new(order, new);
                 // What the origin just made has no Age (RFC 9111 section 5.1), unless it said one.
                 let how = How { status, age: (age.as_secs() > 0 || !lead).then_some(age), source };
-                return Ok(self.serve_new(new, reader, &asked, how, lead).unwrap_or_else(|_| unreadable()));
+                return Ok(self.serve_new(new, seat, &asked, how, lead).unwrap_or_else(|_| unreadable()));
             }
             Answer::Revalidated(object) => {
                 status.forward_status = Some(Status::NOT_MODIFIED);
                 status.stored = true;
                 status.ttl = Some(object.freshness.ttl_left_ms(now) / 1000);
                 let how = How { status, age: Some(object.freshness.age(now)), source: Source::Revalidated };
-                self.serve(object, key, &asked, how, false)
+                self.served(object, key, &asked, how, None)
             }
             Answer::Stale { object, stale, status: origin } => {
                 status.forward_status = *origin;
-                status.ttl = Some(object.freshness.ttl_left_ms(now) / 1000);
-                let how = How { status, age: Some(stale.age), source: Source::Stale };
-                self.serve(object, key, &asked, how, false)
+                self.stale_answer(object, key, &asked, stale, status)
             }
-        };
-        Ok(match served {
-            Ok(Served::Ready(response)) => response,
-            _ => unreadable(),
         })
     }
 
+    fn stale_answer(
+        self: &Arc<Self>,
+        object: &Object,
+        key: KeyHash,
+        asked: &Asked,
+        stale: &Stale,
+        mut status: CacheStatus<'_>,
+    ) -> Response {
+        status.ttl = Some(object.freshness.ttl_left_ms(asked.now) / 1000);
+        let how = How { status, age: Some(stale.age), source: Source::Stale };
+        self.served(object, key, asked, how, None)
+    }
+
     /// The answer from memory to a request that waited for another variant.
-    fn variant_in_memory(self: &Arc<Self>, order: &Order, key: KeyHash, why: Forwarded) -> Option<Response> {
+    fn stored_meanwhile(self: &Arc<Self>, order: &Order, why: Forwarded) -> Option<Response> {
         let now = self.clock.wall();
-        let Some(Stored::Object(object)) = self.memory.get(key) else { return None };
+        let (primary, uri) = self.primary_key(&order.rules, &order.request);
+        let request = &order.request;
+        let found = self.look_up(&order.rules.site, primary, &uri, request.path(), &request.fields);
+        let Lookup::Object { object, key, purged: None } = found else { return None };
         let Reuse::Fresh { age, ttl_left } = reuse(&object.freshness, &order.facts, now) else { return None };
         let mut status = CacheStatus::forwarded(why);
         status.collapsed = true;
         status.ttl = i64::try_from(ttl_left.as_secs()).ok();
         let how = How { status, age: Some(age), source: Source::Collapsed };
-        match self.serve(&object, key, &asked_by(order, now), how, false) {
-            Ok(Served::Ready(response)) => Some(response),
-            _ => None,
-        }
+        Some(self.served(&object, key, &asked_by(order, now), how, None))
     }
 
     /// The key of a request, and the URI in it.
@@ -498,9 +539,14 @@ impl Inner {
     /// What a response varies on, with the languages that earlier responses to the key were in.
     fn with_known_languages(&self, primary: KeyHash, vary: Vary) -> Vary {
         match (vary, self.memory.peek(primary)) {
-            (Vary::On(names), Some(Stored::Varies(known))) => Vary::On(names.joined(&known)),
+            (Vary::On(names), Some(object::Stored::Varies(known))) => Vary::On(names.joined(&known)),
             (vary, _) => vary,
         }
+    }
+
+    /// Notes that a fetch begins.
+    pub(crate) fn begin(&self) -> Beginning {
+        self.beginnings.begin(self.tick())
     }
 
     /// A reading of the clock that orders fetches and purges.
@@ -510,7 +556,7 @@ impl Inner {
     }
 }
 
-fn asked_by(order: &Order, now: UnixMillis) -> Asked {
+pub(crate) fn asked_by(order: &Order, now: UnixMillis) -> Asked {
     Asked {
         method: order.request.method.clone(),
         fields: order.request.fields.clone(),

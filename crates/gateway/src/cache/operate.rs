@@ -1,10 +1,10 @@
 //! What operators ask of the cache: purging, inspecting, counting.
 
 use super::memory::Lookup;
-use super::object::{Content, Object};
+use super::object::Object;
 use super::{Ask, Cache, CacheRules, Inner, pass_reason, without_scheme};
 use selvedge_cache::semantics::{RequestFacts, Reuse, RevalidateWhy, reuse};
-use selvedge_cache::stamps::{PurgeKind, PurgeScope};
+use selvedge_cache::stamps::{PurgeKind, PurgeScope, Purged};
 use selvedge_exchange::Request;
 use selvedge_types::{Hlc, UnixMillis, name};
 use std::time::Duration;
@@ -77,9 +77,13 @@ impl Cache {
         stamps.purge(stamps.hasher.scope(scope), kind, at);
     }
 
-    /// When the fetch of the oldest response in memory began; none if there is none. Visits all of them.
+    /// When the fetch of the oldest response in memory, or of the oldest one on its way there, began; none if
+    /// there is none. Visits all of them.
     pub fn oldest(&self) -> Option<Hlc> {
-        self.0.memory.oldest()
+        // In this order: what lands meanwhile is seen in one of the two.
+        let coming = self.0.beginnings.oldest();
+        let stored = self.0.memory.oldest();
+        coming.into_iter().chain(stored).min()
     }
 
     /// Drops purges that nothing can be covered by, when the oldest object's fetch began at `oldest`.
@@ -130,7 +134,7 @@ impl Cache {
             }
             Lookup::Absent { key: variant, .. } => {
                 let object = self.0.object_on_disk(primary, variant, &ask.request.fields).await;
-                object.map(|object| (object, false, false))
+                object.map(|object| (object, None, false))
             }
         };
         let Some((object, purged, in_memory)) = found else {
@@ -139,10 +143,13 @@ impl Cache {
         };
         let now = self.0.clock.wall();
         let purge = self.0.purge_of(&ask, &key, &object);
-        let purged = purged || purge == Some(PurgeKind::Soft);
-        let freshness = if purged { object.freshness.made_stale(now) } else { object.freshness };
+        let since = purged.or(match purge {
+            Some(Purged::Soft(since)) => Some(since),
+            Some(Purged::Hard) | None => None,
+        });
+        let freshness = object.freshness_since(since, now);
         let (decision, reason) = match (purge, reuse(&freshness, &facts, now)) {
-            (Some(PurgeKind::Hard), _) => ("miss", "a purge covers what is stored".to_string()),
+            (Some(Purged::Hard), _) => ("miss", "a purge covers what is stored".to_string()),
             (_, Reuse::Fresh { .. }) => ("hit", "it is fresh".to_string()),
             (_, Reuse::Stale(stale)) => ("stale", format!("it is stale, and may be served: {:?}", stale.why)),
             (_, Reuse::Revalidate(why)) => ("revalidate", describe(why).to_string()),
@@ -150,16 +157,16 @@ impl Cache {
                 ("miss", "it is not fresh, and the request says only-if-cached".into())
             }
         };
-        let stored = Some(described(&object, &freshness, now, in_memory, purged));
+        let stored = Some(described(&object, &freshness, now, in_memory, since.is_some()));
         Inspected { key, decision, reason, stored }
     }
 }
 
 impl Inner {
-    fn purge_of(&self, ask: &Ask, uri: &str, object: &Object) -> Option<PurgeKind> {
+    fn purge_of(&self, ask: &Ask, uri: &str, object: &Object) -> Option<Purged> {
         let stamps = &self.memory.stamps;
         let scopes = stamps.hasher.of_uri(&ask.rules.site, without_scheme(uri), ask.request.path());
-        stamps.covering(scopes.chain(object.labels.iter().copied()), object.fetched)
+        stamps.covering(scopes.chain(object.labels()), object.fetched)
     }
 }
 
@@ -179,7 +186,7 @@ fn described(
         age: freshness.age(now),
         fresh_for_ms: freshness.ttl_left_ms(now),
         length: object.length(),
-        sliced: matches!(object.content, Content::Sliced(_)),
+        sliced: object.layout().is_some(),
         lifetime_rule: freshness.rule.describe(),
         vary: fields.joined(name::VARY).map(|v| text(&v)).unwrap_or_default(),
         etag: fields.get(name::ETAG).map(text),

@@ -1,15 +1,18 @@
 //! Responses of which only a part is stored: storing 206s, serving from them, fetching what is missing
 //! (RFC 9111 sections 3.3 and 3.4).
 
-use super::fill::{NewResponse, Order};
-use super::keep::slice_key;
-use super::object::{Content, Layout, Object, Slice, Stored};
-use super::origin::Origin;
+use super::fill::Order;
+use super::keep::{slice_key, spread};
+use super::memory::derived;
+use super::object::{Content, Draft, Layout, Object, Slice, Stored};
+use super::origin::{FetchFailure, Origin};
 use super::{Ask, Inner};
 use bytes::Bytes;
 use selvedge_cache::semantics::partial::ask_for_span;
 use selvedge_cache::semantics::stored::{Stored as StoredView, Update, may_combine, update_from_206};
-use selvedge_cache::semantics::{ContentRange, KeyHash, RangeRequest, RequestFacts, Selected, Span, Times};
+use selvedge_cache::semantics::{
+    ContentRange, KeyHash, ProxyError, RangeRequest, RequestFacts, Selected, Span, Times,
+};
 use selvedge_exchange::{Body, BodyError, Client, Frame, Request, Response};
 use selvedge_types::{Fields, Hlc, Method, Scheme, Status, UnixMillis, Version, name};
 use std::sync::Arc;
@@ -22,7 +25,7 @@ const LOOK_AHEAD_SLICES: u64 = 64;
 pub(crate) struct Refetch {
     request: Outline,
     pub(crate) origin: Arc<dyn Origin>,
-    pub(crate) object: Arc<Object>,
+    pub(crate) object: Object,
     pub(crate) key: KeyHash,
 }
 
@@ -66,7 +69,7 @@ impl Outline {
 }
 
 impl Refetch {
-    pub(crate) fn new(ask: &Ask, object: &Arc<Object>, key: KeyHash) -> Arc<Self> {
+    pub(crate) fn new(ask: &Ask, object: &Object, key: KeyHash) -> Arc<Self> {
         Arc::new(Refetch {
             request: Outline::of(&ask.request),
             origin: ask.origin.clone(),
@@ -74,32 +77,24 @@ impl Refetch {
             key,
         })
     }
+}
 
-    /// For a response that is still on its way, should some of it be forgotten before all have read it; none if it
-    /// is not kept in slices, or is of unknown length.
-    pub(crate) fn of_new(order: &Order, new: &NewResponse) -> Option<Arc<Self>> {
-        let (id, length) = (new.content_id?, new.length?);
-        let slice_bytes = new.rules.slice_bytes.max(1);
-        if length <= slice_bytes {
-            return None;
+/// Why a stretch of a stored response could not be had.
+#[derive(Clone, Debug)]
+pub(crate) enum Missing {
+    /// The origin has another representation now, or none that can be told to be the same. What was stored is
+    /// forgotten.
+    Changed,
+    /// The origin failed, which says nothing of what is stored.
+    Failed(FetchFailure),
+}
+
+impl From<Missing> for BodyError {
+    fn from(missing: Missing) -> Self {
+        match missing {
+            Missing::Changed => BodyError::Gone("the origin has another version of it now"),
+            Missing::Failed(_) => BodyError::Incomplete,
         }
-        let mut fields = Vec::with_capacity(new.fields.wire_len());
-        new.fields.write_wire(&mut fields);
-        let object = Object {
-            fields: fields.into(),
-            content: Content::Sliced(Layout { id, length, slice_bytes }),
-            freshness: new.freshness,
-            fetched: Hlc::from_bits(id),
-            content_id: id,
-            labels: Box::default(),
-            status: new.status,
-        };
-        Some(Arc::new(Refetch {
-            request: Outline::of(&order.request),
-            origin: order.origin.clone(),
-            object: Arc::new(object),
-            key: new.key,
-        }))
     }
 }
 
@@ -110,7 +105,7 @@ pub(crate) struct PartKeeper {
     layout: Layout,
     current: Vec<u8>,
     start: u64,
-    /// Where the part ends, as it says.
+    /// Where the part ends.
     end: u64,
 }
 
@@ -119,12 +114,15 @@ impl PartKeeper {
         PartKeeper { inner, key, layout, current: Vec::new(), start: span.start(), end: span.end() }
     }
 
-    pub(crate) fn push(&mut self, mut data: &[u8]) {
-        if self.start + (self.current.len() + data.len()) as u64 > self.end {
-            // More than the part was to have: nothing of what is left can be trusted.
-            self.current.clear();
-            self.end = self.start;
-            return;
+    /// Whether all of the part has come.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.start + self.current.len() as u64 == self.end
+    }
+
+    /// Takes content; an error if it goes beyond the part, of which what came before is kept.
+    pub(crate) fn push(&mut self, mut data: &[u8]) -> Result<(), BodyError> {
+        if (self.start + (self.current.len() + data.len()) as u64) > self.end {
+            return Err(BodyError::Malformed("more content than the Content-Range says"));
         }
         while !data.is_empty() {
             let at = self.start + self.current.len() as u64;
@@ -136,6 +134,7 @@ impl PartKeeper {
             }
             data = later;
         }
+        Ok(())
     }
 
     /// Keeps what was collected; any contiguous piece is of use.
@@ -167,7 +166,7 @@ impl Inner {
         self: &Arc<Self>,
         order: &Order,
         response: &Response,
-        mut object: Object,
+        mut draft: Draft,
         key: KeyHash,
         range: ContentRange,
         times: Times,
@@ -178,20 +177,20 @@ impl Inner {
         }
         let known = match self.memory.get(key) {
             Some(Stored::Object(known)) => {
-                self.combined(order, &known, response, length, times, object.fetched)
+                self.combined(order, &known, response, length, times, draft.fetched)
             }
             _ => None,
         };
         let layout = match known {
             Some((layout, updated)) => {
-                object = updated;
+                draft = updated;
                 layout
             }
-            None => Layout { id: object.content_id, length, slice_bytes: order.rules.slice_bytes.max(1) },
+            None => Layout { id: draft.content_id, length, slice_bytes: order.rules.slice_bytes.max(1) },
         };
-        object.content = Content::Sliced(layout);
-        object.status = Status::OK;
-        self.put(key, Stored::Object(Arc::new(object)));
+        draft.content = Content::sliced(layout);
+        draft.status = Status::OK;
+        self.put(key, Stored::Object(draft.store()));
         Some(PartKeeper::new(self.clone(), key, layout, range.span))
     }
 
@@ -204,8 +203,8 @@ impl Inner {
         length: u64,
         times: Times,
         started: Hlc,
-    ) -> Option<(Layout, Object)> {
-        let Content::Sliced(layout) = known.content else { return None };
+    ) -> Option<(Layout, Draft)> {
+        let layout = known.layout()?;
         let fields = known.fields().ok().filter(|_| layout.length == length)?;
         let view = StoredView {
             request: &order.facts,
@@ -263,40 +262,69 @@ impl Inner {
         None
     }
 
-    /// Fetches a stretch of a stored response, keeps it and returns it. An error means that the origin has
-    /// another representation now, or failed.
-    pub(crate) async fn fetch_span(self: &Arc<Self>, from: &Refetch, span: Span) -> Result<Bytes, BodyError> {
-        const CHANGED: BodyError = BodyError::Gone("the origin has another version of it now");
-        let Content::Sliced(layout) = from.object.content else { return Err(CHANGED) };
-        let stored = from.object.fields().map_err(|_| CHANGED)?;
+    /// Fetches a stretch of a stored response once for all who lack it, keeps it and returns it.
+    pub(crate) async fn fetch_span(self: &Arc<Self>, from: &Refetch, span: Span) -> Result<Bytes, Missing> {
+        let Some(layout) = from.object.layout() else { return Err(Missing::Changed) };
+        let salt = spread(layout.id ^ spread(span.start()) ^ spread(!span.end()));
+        let fetched = self.stretches.run(derived(from.key, salt), self.fetch_stretch(from, layout, span));
+        let outcome = fetched.await;
+        match &outcome {
+            Ok(_) => {}
+            Err(Missing::Changed) => self.forget(from.key),
+            Err(Missing::Failed(failure)) => self.metrics.origin_failed(failure.proxy_error),
+        }
+        outcome
+    }
+
+    async fn fetch_stretch(
+        self: &Arc<Self>,
+        from: &Refetch,
+        layout: Layout,
+        span: Span,
+    ) -> Result<Bytes, Missing> {
+        let stored = from.object.fields().map_err(|_| Missing::Changed)?;
         let mut request = from.request.to_get();
         let now = self.clock.wall();
         if !ask_for_span(&mut request.fields, &stored, span, Some(layout.length), now) {
-            return Err(BodyError::Gone("a part of it is gone and it has no strong validator"));
+            // Without a strong validator nothing tells that it is the same.
+            return Err(Missing::Changed);
         }
-        let response = from.origin.fetch(request, None).await;
-        let mut response = response.map_err(|_| BodyError::Incomplete)?;
+        let mut response = from.origin.fetch(request, None).await.map_err(Missing::Failed)?;
+        if response.status.is_server_error() {
+            return Err(Missing::Failed(broken(format!("the origin answered {}", response.status.code()))));
+        }
         let range = response.fields.get(name::CONTENT_RANGE).and_then(ContentRange::parse);
         let fits = response.status == Status::PARTIAL_CONTENT
-            && range.is_some_and(|r| r.span.start() == span.start() && r.length == Some(layout.length))
+            && range.is_some_and(|r| r.span == span && r.length == Some(layout.length))
             && may_combine(&stored, &response.fields, now);
         if !fits {
-            self.forget(from.key);
-            return Err(CHANGED);
+            return Err(Missing::Changed);
         }
-        let mut all = Vec::with_capacity(usize::try_from(span.len()).unwrap_or(0));
-        while let Some(frame) = response.body.frame().await {
-            if let Frame::Data(data) = frame? {
-                all.extend_from_slice(&data);
-            }
-            if all.len() as u64 > span.len() {
-                return Err(BodyError::Malformed("the origin sent more than it was asked for"));
-            }
-        }
+        let all =
+            whole(&mut response.body, span).await.map_err(|e| Missing::Failed(broken(e.to_string())))?;
         let mut keeper = PartKeeper::new(self.clone(), from.key, layout, span);
-        keeper.push(&all);
-        Ok(all.into())
+        // It has just the length of the span.
+        let _ = keeper.push(&all);
+        Ok(all)
     }
+}
+
+/// All of a part's content, which must be as long as the part.
+async fn whole(body: &mut Body, span: Span) -> Result<Bytes, BodyError> {
+    let mut all = Vec::with_capacity(usize::try_from(span.len()).unwrap_or(0));
+    while let Some(frame) = body.frame().await {
+        if let Frame::Data(data) = frame? {
+            all.extend_from_slice(&data);
+        }
+        if all.len() as u64 > span.len() {
+            return Err(BodyError::Malformed("the origin sent more than it was asked for"));
+        }
+    }
+    if all.len() as u64 == span.len() { Ok(all.into()) } else { Err(BodyError::Incomplete) }
+}
+
+fn broken(detail: String) -> FetchFailure {
+    FetchFailure { status: Status::BAD_GATEWAY, proxy_error: ProxyError::HttpResponseIncomplete, detail }
 }
 
 /// Fields of a stored representation, without what told of one part.

@@ -2,16 +2,18 @@
 //! those whose answers were not shareable the last time.
 
 use super::ask::ask_origin;
-use super::fill::{NewResponse, Order, Received};
+use super::beginnings::Beginning;
+use super::fill::{Answer, NewResponse, Order, Received};
 use super::keep::Keeper;
-use super::object::{Content, Object, Stored};
+use super::object::{Content, Draft, Object, Stored};
+use super::origin::FetchFailure;
 use super::parts::{PartKeeper, without_range};
-use super::serve::{How, Served, compress_passing};
+use super::serve::{How, Recode, Served, compress_passing};
 use super::{Ask, INTERIM_QUEUE, Inner, failed, unreadable};
-use bytes::Bytes;
 use selvedge_cache::semantics::stored::{Stored as StoredView, Update, update_from_head};
 use selvedge_cache::semantics::{
-    CacheStatus, Forwarded, KeyHash, MethodClass, RequestFacts, Storable, Times, Vary, storable_fields,
+    CacheStatus, ContentRange, Forwarded, KeyHash, MethodClass, ProxyError, RequestFacts, Storable, Times,
+    Vary, storable_fields,
 };
 use selvedge_exchange::{Body, BodyError, BodyStream, Frame, Later, Reply, Request, Response, Source};
 use selvedge_types::{FieldError, Fields, Hlc, Method, Status, name};
@@ -31,7 +33,7 @@ impl Inner {
         ask: Ask,
         facts: RequestFacts,
         why: Forwarded,
-        stored: Option<(KeyHash, Arc<Object>)>,
+        stored: Option<(KeyHash, Object)>,
     ) -> Reply {
         let (sender, interim) = mpsc::channel(INTERIM_QUEUE);
         let inner = self.clone();
@@ -41,12 +43,12 @@ impl Inner {
             let (primary, _) = inner.primary_key(&rules, &seen);
             let order =
                 Order { request: seen, facts, rules, origin, primary, stored: stored.clone(), interim: None };
-            let started = inner.tick();
+            let beginning = inner.begin();
             let requested = inner.clock.wall();
             match ask_origin(&*order.origin, &order.rules, request, Some(sender)).await {
                 Ok(response) => {
                     let times = Times { requested, responded: inner.clock.wall() };
-                    inner.take_passing(&order, response, times, started, why)
+                    inner.take_passing(&order, response, times, beginning.at(), why)
                 }
                 Err(failure) => {
                     inner.metrics.origin_failed(failure.proxy_error);
@@ -74,7 +76,8 @@ impl Inner {
         let mut status = CacheStatus::forwarded(why);
         if may_store {
             // It is younger than the invalidation that it caused itself.
-            status.stored = self.tee(order, &mut response, times, self.tick());
+            // Only a part could be misstated, and none is stored of a POST.
+            status.stored = self.tee(order, &mut response, times, self.begin()).unwrap_or(false);
         }
         if let (Some((key, object)), Method::Head) = (&order.stored, &request.method)
             && let Some(fresh) = self.update_by_head(order, *key, object, &response, times, started)
@@ -90,7 +93,7 @@ impl Inner {
         self: &Arc<Self>,
         order: &Order,
         key: KeyHash,
-        fresh: &Arc<Object>,
+        fresh: &Object,
         told: Status,
         times: Times,
         mut status: CacheStatus<'_>,
@@ -100,7 +103,7 @@ impl Inner {
         status.stored = true;
         status.ttl = Some(fresh.freshness.ttl_left_ms(now) / 1000);
         let how = How { status, age: Some(fresh.freshness.age(now)), source: Source::Revalidated };
-        match self.serve(fresh, key, &super::asked_by(order, now), how, false) {
+        match self.serve(fresh, key, &super::asked_by(order, now), how, Recode::Done(None)) {
             Ok(Served::Ready(response)) => response,
             _ => unreadable(),
         }
@@ -138,7 +141,7 @@ impl Inner {
 
     /// Fetches for one request alone, with its own conditions and range; keeps what may be kept as it passes.
     pub(crate) async fn fetch_alone(self: Arc<Self>, mut order: Order, why: Forwarded) -> Response {
-        let started = self.tick();
+        let beginning = self.begin();
         let requested = self.clock.wall();
         let request = super::copy_of(&order.request);
         let interim = order.interim.take();
@@ -146,22 +149,46 @@ impl Inner {
             Ok(mut response) => {
                 let times = Times { requested, responded: self.clock.wall() };
                 let mut status = CacheStatus::forwarded(why);
-                status.stored = self.tee(&order, &mut response, times, started);
+                match self.tee(&order, &mut response, times, beginning) {
+                    Ok(stored) => status.stored = stored,
+                    Err(failure) => {
+                        self.metrics.origin_failed(failure.proxy_error);
+                        return failed(&failure, &order.rules);
+                    }
+                }
                 finish(response, &order.request, &order.rules, status)
             }
-            Err(failure) => {
-                self.metrics.origin_failed(failure.proxy_error);
-                failed(&failure, &order.rules)
-            }
+            Err(failure) => self.without_origin(&order, failure, why),
         }
     }
 
-    /// Has the response's content kept as it passes, if it may be; says so.
-    fn tee(self: &Arc<Self>, order: &Order, response: &mut Response, times: Times, started: Hlc) -> bool {
+    /// What a request gets whose fetch failed.
+    fn without_origin(self: &Arc<Self>, order: &Order, failure: FetchFailure, why: Forwarded) -> Response {
+        let now = self.clock.wall();
+        match (self.fall_back(order, failure, now), &order.stored) {
+            (Answer::Stale { object, stale, .. }, Some((key, _))) => {
+                let status = CacheStatus::forwarded(why);
+                self.stale_answer(&object, *key, &super::asked_by(order, now), &stale, status)
+            }
+            (Answer::Failed(failure), _) => failed(&failure, &order.rules),
+            _ => unreadable(),
+        }
+    }
+
+    /// Has the response's content kept as it passes, if it may be; says so. An error if it is a part whose
+    /// length is not the one that it states.
+    fn tee(
+        self: &Arc<Self>,
+        order: &Order,
+        response: &mut Response,
+        times: Times,
+        beginning: Beginning,
+    ) -> Result<bool, FetchFailure> {
+        let started = beginning.at();
         let rules = order.rules.for_response(response.status, &response.fields);
         rules.strip_cookies(&mut response.fields);
         let Received { judgement, labels } = self.receive_response(order, &rules, response, times);
-        let (Ok(storable), Some(labels)) = (judgement.verdict, labels) else { return false };
+        let (Ok(storable), Some(labels)) = (judgement.verdict, labels) else { return Ok(false) };
         let fields = storable_fields(&response.fields, &judgement.omit, times.responded);
         let vary = self.with_known_languages(order.primary, judgement.vary);
         let key = self.variant(order.primary, &vary, &order.request.fields);
@@ -181,31 +208,35 @@ impl Inner {
                 Some(Tee::Whole(Box::new(Keeper::new(self.clone(), order.primary, &new, labels, started))))
             }
             Storable::Part(range) => {
-                let object = Object {
+                if response.body.length().is_some_and(|length| length != range.span.len()) {
+                    return Err(misstated(range));
+                }
+                let draft = Draft {
                     fields: without_range(fields),
-                    content: Content::Whole(Bytes::new()),
+                    content: Content::Whole(Box::default()),
                     freshness: judgement.freshness,
                     fetched: started,
                     content_id: started.to_bits(),
                     labels,
                     status: response.status,
                 };
-                let kept = self.keep_part(order, response, object, key, range, times);
+                let kept = self.keep_part(order, response, draft, key, range, times);
                 if let (Vary::On(names), true) = (vary, kept.is_some()) {
                     self.put(order.primary, Stored::Varies(Arc::new(names)));
                 }
                 kept.map(Tee::Part)
             }
         };
-        let Some(keeper) = keeper else { return false };
+        let Some(keeper) = keeper else { return Ok(false) };
         let body = std::mem::take(&mut response.body);
         let left = body.length();
-        let mut kept = Kept { body, keeper: Some(keeper), left };
+        let mut kept = Kept { body, keeper: Some(keeper), left, _beginning: beginning };
         if left == Some(0) {
-            kept.finish();
+            // No part is empty.
+            let _ = kept.finish();
         }
         response.body = Body::Stream(Box::new(kept));
-        true
+        Ok(true)
     }
 
     /// RFC 9111 section 4.3.5. The stored response, if it was brought up to date.
@@ -213,11 +244,11 @@ impl Inner {
         &self,
         order: &Order,
         key: KeyHash,
-        object: &Arc<Object>,
+        object: &Object,
         response: &Response,
         times: Times,
         started: Hlc,
-    ) -> Option<Arc<Object>> {
+    ) -> Option<Object> {
         let fields = object.fields().ok()?;
         let facts = RequestFacts { method: MethodClass::Get, ..order.facts };
         let view = StoredView {
@@ -234,12 +265,22 @@ impl Inner {
             Update::Mismatch => {
                 if response.status.is_success() {
                     let stale = object.freshness.made_stale(times.responded);
-                    let outdated = object.freshened(object.fields.clone(), stale, object.fetched);
-                    self.put(key, Stored::Object(Arc::new(outdated)));
+                    self.put(key, Stored::Object(object.with(stale)));
                 }
                 None
             }
         }
+    }
+}
+
+fn misstated(range: ContentRange) -> FetchFailure {
+    FetchFailure {
+        status: Status::BAD_GATEWAY,
+        proxy_error: ProxyError::HttpResponseIncomplete,
+        detail: format!(
+            "the origin's content is not the {} bytes that its Content-Range states",
+            range.span.len()
+        ),
     }
 }
 
@@ -254,40 +295,50 @@ struct Kept {
     keeper: Option<Tee>,
     /// How many bytes are to come, if that is known.
     left: Option<u64>,
+    _beginning: Beginning,
 }
 
 impl Kept {
-    fn finish(&mut self) {
-        if let Some(Tee::Whole(keeper)) = self.keeper.take() {
-            keeper.finish();
+    fn keep(&mut self, data: &[u8]) -> Result<(), BodyError> {
+        match &mut self.keeper {
+            Some(Tee::Whole(keeper)) => {
+                let too_large = keeper.push(data).is_err();
+                if too_large {
+                    self.keeper = None;
+                }
+            }
+            Some(Tee::Part(keeper)) => keeper.push(data)?,
+            None => {}
         }
+        self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
+        if self.left == Some(0) { self.finish() } else { Ok(()) }
+    }
+
+    fn finish(&mut self) -> Result<(), BodyError> {
+        match self.keeper.take() {
+            Some(Tee::Whole(keeper)) => keeper.finish(),
+            Some(Tee::Part(keeper)) if !keeper.is_complete() => return Err(BodyError::Incomplete),
+            Some(Tee::Part(_)) | None => {}
+        }
+        Ok(())
     }
 }
 
 impl BodyStream for Kept {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, BodyError>>> {
         let frame = ready!(self.body.poll_frame(cx));
-        match &frame {
-            Some(Ok(Frame::Data(data))) => {
-                let full = match &mut self.keeper {
-                    Some(Tee::Whole(keeper)) => keeper.push(data).is_err(),
-                    Some(Tee::Part(keeper)) => {
-                        keeper.push(data);
-                        false
-                    }
-                    None => false,
-                };
-                self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
-                if full {
-                    self.keeper = None;
-                } else if self.left == Some(0) {
-                    self.finish();
-                }
-            }
+        let kept = match &frame {
+            Some(Ok(Frame::Data(data))) => self.keep(data),
             Some(Ok(Frame::Trailers(_))) | None => self.finish(),
-            Some(Err(_)) => self.keeper = None,
-        }
-        Poll::Ready(frame)
+            Some(Err(error)) => Err(error.clone()),
+        };
+        Poll::Ready(match kept {
+            Ok(()) => frame,
+            Err(error) => {
+                self.keeper = None;
+                Some(Err(error))
+            }
+        })
     }
 
     fn length(&self) -> Option<u64> {

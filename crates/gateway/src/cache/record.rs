@@ -8,7 +8,7 @@
 //! ```
 //! An object's body is its content if it is whole, and empty if it lies in slices.
 
-use super::object::{Content, Layout, Object, Slice, Stored};
+use super::object::{Content, Draft, Layout, Object, Slice, Stored};
 use bytes::Bytes;
 use selvedge_cache::semantics::{Freshness, KeyHash, VaryNames};
 use selvedge_cache::stamps::ScopeHash;
@@ -32,11 +32,8 @@ pub(crate) fn disk_key(key: KeyHash) -> Key {
 pub(crate) fn encode(key: KeyHash, stored: &Stored, now: Hlc) -> Option<NewRecord> {
     let (kind, fetched, meta, body) = match stored {
         Stored::Object(object) => {
-            let (kind, body) = match &object.content {
-                Content::Whole(bytes) => (OBJECT, bytes.clone()),
-                Content::Sliced(_) => (SLICED_OBJECT, Bytes::new()),
-            };
-            (kind, object.fetched, encode_object(object), body)
+            let kind = if object.layout().is_some() { SLICED_OBJECT } else { OBJECT };
+            (kind, object.fetched, encode_object(object), object.body())
         }
         Stored::Slice(slice) => (SLICE, now, slice.start.to_le_bytes().to_vec(), slice.bytes.clone()),
         Stored::Varies(names) => (VARIES, now, names.to_bytes(), Bytes::new()),
@@ -50,12 +47,9 @@ pub(crate) fn encode(key: KeyHash, stored: &Stored, now: Hlc) -> Option<NewRecor
 pub(crate) fn decode(found: Found) -> Option<Stored> {
     let meta = &found.meta[..];
     Some(match found.head.note.checked_sub(FORMAT)? {
-        kind @ (OBJECT | SLICED_OBJECT) => Stored::Object(Arc::new(decode_object(
-            meta,
-            found.body,
-            found.head.fetched,
-            kind == SLICED_OBJECT,
-        )?)),
+        kind @ (OBJECT | SLICED_OBJECT) => {
+            Stored::Object(decode_object(meta, &found.body, found.head.fetched, kind == SLICED_OBJECT)?)
+        }
         SLICE => Stored::Slice(Arc::new(Slice {
             start: u64::from_le_bytes(meta.try_into().ok()?),
             bytes: found.body,
@@ -66,24 +60,22 @@ pub(crate) fn decode(found: Found) -> Option<Stored> {
 }
 
 fn encode_object(object: &Object) -> Vec<u8> {
-    let (slice_bytes, length) = match &object.content {
-        Content::Whole(bytes) => (0, bytes.len() as u64),
-        Content::Sliced(layout) => (layout.slice_bytes, layout.length),
-    };
-    let mut out = Vec::with_capacity(64 + object.labels.len() * 16 + object.fields.len());
+    let slice_bytes = object.layout().map_or(0, |layout| layout.slice_bytes);
+    let labels = object.labels();
+    let mut out = Vec::with_capacity(64 + labels.len() * 16 + object.wire().len());
     out.extend_from_slice(&object.freshness.to_bytes());
     out.extend_from_slice(&object.content_id.to_le_bytes());
     out.extend_from_slice(&object.status.code().to_le_bytes());
     out.extend_from_slice(&slice_bytes.to_le_bytes());
-    out.extend_from_slice(&length.to_le_bytes());
+    out.extend_from_slice(&object.length().to_le_bytes());
     // Tags and groups are far fewer: see the limits where they are read.
-    out.extend_from_slice(&u16::try_from(object.labels.len()).unwrap_or(u16::MAX).to_le_bytes());
-    object.labels.iter().for_each(|label| out.extend_from_slice(&label.0.to_le_bytes()));
-    out.extend_from_slice(&object.fields);
+    out.extend_from_slice(&u16::try_from(labels.len()).unwrap_or(u16::MAX).to_le_bytes());
+    labels.for_each(|label| out.extend_from_slice(&label.0.to_le_bytes()));
+    out.extend_from_slice(object.wire());
     out
 }
 
-fn decode_object(meta: &[u8], body: Bytes, fetched: Hlc, sliced: bool) -> Option<Object> {
+fn decode_object(meta: &[u8], body: &[u8], fetched: Hlc, sliced: bool) -> Option<Object> {
     let mut rest = meta;
     let freshness = Freshness::from_bytes(take::<{ Freshness::ENCODED_LEN }>(&mut rest)?)?;
     let content_id = u64::from_le_bytes(*take(&mut rest)?);
@@ -95,11 +87,12 @@ fn decode_object(meta: &[u8], body: Bytes, fetched: Hlc, sliced: bool) -> Option
     let labels = (0..count).map(label).collect::<Option<Box<[ScopeHash]>>>()?;
     Fields::from_wire(rest).ok()?;
     let content = if sliced {
-        (slice_bytes > 0).then_some(Content::Sliced(Layout { id: content_id, length, slice_bytes }))?
+        (slice_bytes > 0).then(|| Content::sliced(Layout { id: content_id, length, slice_bytes }))?
     } else {
-        (length == body.len() as u64).then_some(Content::Whole(body))?
+        (length == body.len() as u64).then(|| Content::Whole(body.into()))?
     };
-    Some(Object { fields: rest.into(), content, freshness, fetched, content_id, labels, status })
+    let fields = rest.into();
+    Some(Draft { fields, content, freshness, fetched, content_id, labels, status }.store())
 }
 
 fn take<'a, const N: usize>(rest: &mut &'a [u8]) -> Option<&'a [u8; N]> {
@@ -129,7 +122,7 @@ mod tests {
         let freshness = judge(received, &FreshnessPolicy::default()).freshness;
         let mut wire = Vec::new();
         fields.write_wire(&mut wire);
-        Object {
+        Draft {
             fields: wire.into(),
             content,
             freshness,
@@ -138,6 +131,7 @@ mod tests {
             labels: [ScopeHash(1), ScopeHash(u128::MAX)].into(),
             status: Status::OK,
         }
+        .store()
     }
 
     fn through(stored: &Stored) -> Option<Stored> {
@@ -153,17 +147,17 @@ mod tests {
     #[test]
     fn objects_come_back_as_they_were() {
         let layout = Layout { id: 5, length: 1 << 40, slice_bytes: 1 << 20 };
-        for content in [Content::Whole(Bytes::from_static(b"body")), Content::Sliced(layout)] {
+        for content in [Content::Whole(b"body"[..].into()), Content::sliced(layout)] {
             let before = object(content);
-            let Some(Stored::Object(after)) =
-                through(&Stored::Object(Arc::new(object(before.content.clone()))))
-            else {
+            let Some(Stored::Object(after)) = through(&Stored::Object(before.clone())) else {
                 panic!("not an object");
             };
-            assert_eq!(after.fields, before.fields);
+            assert_eq!(after.wire(), before.wire());
             assert_eq!(after.freshness, before.freshness);
             assert_eq!((after.fetched, after.content_id, after.status), (before.fetched, 5, Status::OK));
-            assert_eq!(after.labels, before.labels);
+            assert_eq!(after.labels().collect::<Vec<_>>(), before.labels().collect::<Vec<_>>());
+            assert_eq!(after.layout(), before.layout());
+            assert_eq!(after.body(), before.body());
             assert_eq!(after.length(), before.length());
         }
     }
@@ -172,7 +166,7 @@ mod tests {
     fn any_bytes_are_read_or_refused_and_never_panic() {
         let record = encode(
             KeyHash::from_bytes([9; 16]),
-            &Stored::Object(Arc::new(object(Content::Whole(Bytes::new())))),
+            &Stored::Object(object(Content::Whole(Box::default()))),
             Hlc::ZERO,
         );
         let record = record.unwrap();

@@ -2,11 +2,10 @@
 
 use super::Inner;
 use super::fill::{Answer, NewResponse};
-use super::flight::Reader;
-use super::following::Following;
-use super::keep::spread;
+use super::flight::{Next, Seat};
+use super::keep::{slice_key, spread};
 use super::memory::derived;
-use super::object::{Content, Layout, Object, Slice, Stored};
+use super::object::{Object, Slice, Stored};
 use super::parts::Refetch;
 use super::pass::hide_directions;
 use super::rules::{CacheRules, CompressRules};
@@ -58,15 +57,23 @@ pub(crate) enum Served {
     },
 }
 
+/// What is done when the answer's content has to be recoded.
+pub(crate) enum Recode {
+    /// Whoever asks is told to have it done.
+    Ask,
+    /// It was done, or cannot be: then the content is sent as it is stored.
+    Done(Option<Bytes>),
+}
+
 impl Inner {
     /// An answer from a stored response.
     pub(crate) fn serve(
         self: &Arc<Self>,
-        object: &Arc<Object>,
+        object: &Object,
         key: KeyHash,
         asked: &Asked,
         how: How<'_>,
-        may_compress: bool,
+        recode: Recode,
     ) -> Result<Served, FieldError> {
         let mut fields = object.fields()?;
         let coding = self.coding_for(object, &mut fields, asked)?;
@@ -74,40 +81,35 @@ impl Inner {
             && evaluate_at_cache(&asked.fields, object.status, &fields, object.freshness.born)
                 == Precondition::NotModified
         {
-            let mut response = Response::new(Status::NOT_MODIFIED);
-            response.fields = not_modified_fields(&fields);
-            if coding.is_some() {
-                weaken_etag(&mut response.fields)?;
-            }
-            return finished(response, asked, how).map(Served::Ready);
+            return finished(not_modified(&fields, coding)?, asked, how).map(Served::Ready);
         }
         if let Some(response) = self.serve_range(object, key, &fields, asked)? {
             return finished(response, asked, how).map(Served::Ready);
         }
         let mut response = Response::new(object.status);
         response.fields = fields;
-        response.body = match (&object.content, coding) {
-            (Content::Whole(bytes), None) => Body::from(bytes.clone()),
-            (Content::Whole(bytes), Some(coding)) => {
+        response.body = match (object.layout(), coding) {
+            (None, None) => Body::from(object.body()),
+            (None, Some(coding)) => {
                 let coded_key = coded_key(key, object.content_id, coding);
-                let coded = match self.memory.get(coded_key) {
-                    Some(Stored::Slice(coded)) => Some(coded.bytes.clone()),
-                    _ if may_compress => {
-                        return Ok(Served::Compress { coding, key: coded_key, content: bytes.clone() });
+                let coded = match (self.memory.get(coded_key), recode) {
+                    (Some(Stored::Slice(coded)), _) => Some(coded.bytes.clone()),
+                    (_, Recode::Done(coded)) => coded,
+                    (_, Recode::Ask) => {
+                        return Ok(Served::Compress { coding, key: coded_key, content: object.body() });
                     }
-                    _ => None,
                 };
                 match coded {
                     Some(coded) => {
                         mark_coded(&mut response.fields, coding)?;
                         Body::from(coded)
                     }
-                    None => Body::from(bytes.clone()),
+                    None => Body::from(object.body()),
                 }
             }
-            (Content::Sliced(layout), _) => match Span::new(0, layout.length) {
+            (Some(layout), _) => match Span::new(0, layout.length) {
                 Some(all) => {
-                    SlicedBody::new(self.clone(), key, *layout, all, asked.refetch.clone()).into_body()
+                    SlicedBody::new(self.clone(), key, layout, all, asked.refetch.clone()).into_body()
                 }
                 None => Body::Empty,
             },
@@ -129,21 +131,32 @@ impl Inner {
             return Ok(None);
         }
         add_vary_accept_encoding(fields)?;
-        if asked.facts.range || matches!(object.content, Content::Sliced(_)) {
+        if asked.facts.range || object.layout().is_some() {
             return Ok(None);
         }
         Ok(wanted_coding(&asked.rules.compress, &asked.fields))
     }
 
-    /// Compresses content off the data plane's threads and keeps it.
-    pub(crate) async fn keep_compressed(&self, coding: Coding, key: KeyHash, content: Bytes) {
-        let coded = self.tasks.blocking("compress", move || compress(coding, &content)).await;
-        match coded {
+    /// Stored content in a coding: as it is on disk, or compressed once for all who want it, off the data
+    /// plane's threads, and kept.
+    pub(crate) async fn compressed(&self, coding: Coding, key: KeyHash, content: Bytes) -> Option<Bytes> {
+        self.codings.run(key, self.compress(coding, key, content)).await
+    }
+
+    async fn compress(&self, coding: Coding, key: KeyHash, content: Bytes) -> Option<Bytes> {
+        if let Some(at) = self.on_disk(key)
+            && let Some(Stored::Slice(coded)) = self.read_disk(key, at).await
+        {
+            return Some(coded.bytes.clone());
+        }
+        match self.tasks.blocking("compress", move || compress(coding, &content)).await {
             Ok(Ok(bytes)) => {
-                self.put(key, Stored::Slice(Arc::new(Slice { start: 0, bytes })));
+                self.put(key, Stored::Slice(Arc::new(Slice { start: 0, bytes: bytes.clone() })));
+                Some(bytes)
             }
             Ok(Err(error)) | Err(error) => {
-                tracing::warn!(%error, coding = coding.as_str(), "content not compressed")
+                tracing::warn!(%error, coding = coding.as_str(), "content not compressed");
+                None
             }
         }
     }
@@ -151,7 +164,7 @@ impl Inner {
     /// The answer to a request for a range, if it is one that can be given.
     fn serve_range(
         self: &Arc<Self>,
-        object: &Arc<Object>,
+        object: &Object,
         key: KeyHash,
         fields: &Fields,
         asked: &Asked,
@@ -190,14 +203,15 @@ impl Inner {
     }
 
     fn body_of(self: &Arc<Self>, object: &Object, key: KeyHash, span: Span, asked: &Asked) -> Body {
-        match &object.content {
-            Content::Whole(bytes) => {
+        match object.layout() {
+            None => {
+                let bytes = object.body();
                 let end = usize::try_from(span.end()).unwrap_or(bytes.len()).min(bytes.len());
                 let start = usize::try_from(span.start()).unwrap_or(end).min(end);
                 Body::from(bytes.slice(start..end))
             }
-            Content::Sliced(layout) => {
-                SlicedBody::new(self.clone(), key, *layout, span, asked.refetch.clone()).into_body()
+            Some(layout) => {
+                SlicedBody::new(self.clone(), key, layout, span, asked.refetch.clone()).into_body()
             }
         }
     }
@@ -207,7 +221,7 @@ impl Inner {
     pub(crate) fn serve_new(
         self: &Arc<Self>,
         new: &NewResponse,
-        reader: Reader<Answer>,
+        seat: Seat<Answer>,
         asked: &Asked,
         how: How<'_>,
         lead: bool,
@@ -224,18 +238,17 @@ impl Inner {
             && evaluate_at_cache(&asked.fields, new.status, &fields, new.freshness.born)
                 == Precondition::NotModified
         {
-            let mut response = Response::new(Status::NOT_MODIFIED);
-            response.fields = not_modified_fields(&fields);
-            return finished(response, asked, how);
+            return finished(not_modified(&fields, coding)?, asked, how);
         }
         let mut response = Response::new(new.status);
         response.fields = fields;
-        let stored = new.content_id.map(|id| {
-            let length = new.length.unwrap_or(u64::MAX);
-            (self.clone(), new.key, Layout { id, length, slice_bytes: new.rules.slice_bytes.max(1) })
-        });
-        let body = Following::new(reader, new.length, stored, asked.refetch.clone());
-        response.body = Body::Stream(Box::new(body));
+        let reader = Following {
+            reader: seat,
+            slices: new.content_id.map(|id| (self.clone(), new.key, id)),
+            slice_bytes: new.rules.slice_bytes,
+            length: new.length,
+        };
+        response.body = Body::Stream(Box::new(reader));
         if let Some(coding) = coding {
             encode(&mut response, coding)?;
         }
@@ -269,6 +282,16 @@ fn encode(response: &mut Response, coding: Coding) -> Result<(), FieldError> {
         Err(_) => return Err(FieldError::TooLarge),
     }
     mark_coded(&mut response.fields, coding)
+}
+
+/// The answer to a condition that holds; the representation would have been sent in that coding.
+fn not_modified(fields: &Fields, coding: Option<Coding>) -> Result<Response, FieldError> {
+    let mut response = Response::new(Status::NOT_MODIFIED);
+    response.fields = not_modified_fields(fields);
+    if coding.is_some() {
+        weaken_etag(&mut response.fields)?;
+    }
+    Ok(response)
 }
 
 /// Adds what every answer from the cache carries, and takes off what clients are not to see.
@@ -337,6 +360,48 @@ fn weaken_etag(fields: &mut Fields) -> Result<(), FieldError> {
 /// The key of stored content in a coding made here.
 fn coded_key(key: KeyHash, content_id: u64, coding: Coding) -> KeyHash {
     derived(key, spread(content_id ^ spread(u64::MAX - coding as u64)))
+}
+
+/// Follows a flight, and reads what it forgot from the slices that were stored.
+struct Following {
+    reader: Seat<Answer>,
+    slices: Option<(Arc<Inner>, KeyHash, u64)>,
+    slice_bytes: u64,
+    length: Option<u64>,
+}
+
+impl Following {
+    /// What was stored at the reader's place.
+    fn stored_here(&mut self) -> Option<Bytes> {
+        let (inner, key, id) = self.slices.as_ref()?;
+        let at = self.reader.offset();
+        match inner.memory.get(slice_key(*key, *id, at / self.slice_bytes))? {
+            Stored::Slice(slice) => slice.read(at, u64::MAX),
+            _ => None,
+        }
+    }
+}
+
+impl BodyStream for Following {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, BodyError>>> {
+        Poll::Ready(match ready!(self.reader.poll_next(cx)) {
+            Next::Data(data) => Some(Ok(Frame::Data(data))),
+            Next::End(None) => None,
+            Next::End(Some(trailers)) => Some(Ok(Frame::Trailers(trailers))),
+            Next::Failed(error) => Some(Err(error)),
+            Next::Forgotten => match self.stored_here() {
+                Some(data) => {
+                    self.reader.skip_to(self.reader.offset() + data.len() as u64);
+                    Some(Ok(Frame::Data(data)))
+                }
+                None => Some(Err(BodyError::Gone("this reader fell too far behind"))),
+            },
+        })
+    }
+
+    fn length(&self) -> Option<u64> {
+        self.length
+    }
 }
 
 /// A multipart/byteranges body.

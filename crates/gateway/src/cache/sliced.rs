@@ -53,7 +53,7 @@ impl SlicedBody {
             let (Some(refetch), Some(span)) = (refetch, Span::new(from, end)) else {
                 return Err(BodyError::Gone("a part of it was dropped"));
             };
-            let data = inner.fetch_span(&refetch, span).await?;
+            let data = inner.fetch_span(&refetch, span).await.map_err(BodyError::from)?;
             let wanted = usize::try_from(wanted - from).unwrap_or(usize::MAX).min(data.len());
             if wanted == 0 { Err(BodyError::Incomplete) } else { Ok(data.slice(..wanted)) }
         })

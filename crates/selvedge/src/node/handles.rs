@@ -87,12 +87,22 @@ impl ApiState {
 fn translate(error: selvedge_state::Error) -> StateError {
     use selvedge_state::Error;
     match error {
-        Error::Rejected(Rejection::Conflict { expected, current }) => {
-            StateError::Conflict { expected: expected.0, current: current.0 }
-        }
-        Error::Rejected(rejection) => StateError::Invalid(rejection.to_string()),
+        Error::Rejected(rejection) => refused(&rejection),
         refused if refused.is_refusal() => StateError::Unavailable(chain(&refused)),
         unknown => StateError::Unknown(chain(&unknown)),
+    }
+}
+
+fn refused(rejection: &Rejection) -> StateError {
+    match rejection {
+        Rejection::Conflict { expected, current } => {
+            StateError::Conflict { expected: expected.0, current: current.0 }
+        }
+        Rejection::Exists(object) => StateError::Exists(object.to_string()),
+        Rejection::NotFound(object) => StateError::NotFound(object.to_string()),
+        Rejection::Settings => StateError::Forbidden(rejection.to_string()),
+        Rejection::Last(_) | Rejection::TooMany { .. } => StateError::Limit(rejection.to_string()),
+        Rejection::Host(_) => StateError::Invalid(rejection.to_string()),
     }
 }
 
@@ -109,15 +119,17 @@ impl StateHandle for ApiState {
         }
     }
 
-    fn apply(&self, manifest: Manifest, expected: Option<u64>) -> Answer<'_, Result<u64, StateError>> {
-        let command =
-            Command::ApplyManifest { manifest: Box::new(manifest), expected: expected.map(Revision) };
+    fn apply(
+        &self,
+        manifest: Manifest,
+        expected: Option<u64>,
+        may_set: bool,
+    ) -> Answer<'_, Result<u64, StateError>> {
+        let (manifest, expected) = (Box::new(manifest), expected.map(Revision));
+        let command = Command::ApplyManifest { manifest, expected, may_set };
         Box::pin(async move {
-            let before = self.declared().revision;
             let revision = self.change(command).await?;
-            if revision > before {
-                self.in_force(Revision(revision)).await;
-            }
+            self.in_force(Revision(self.declared().revision)).await;
             Ok(revision)
         })
     }
@@ -133,16 +145,10 @@ impl StateHandle for ApiState {
     }
 
     fn create_token(&self, token: Token) -> Answer<'_, Result<u64, StateError>> {
-        if self.tokens().iter().any(|known| known.name == token.name) {
-            return Box::pin(async move { Err(StateError::Exists(format!("token {:?}", token.name))) });
-        }
         Box::pin(self.change(Command::CreateToken(token)))
     }
 
     fn revoke_token(&self, name: String) -> Answer<'_, Result<u64, StateError>> {
-        if !self.tokens().iter().any(|known| known.name == name) {
-            return Box::pin(async move { Err(StateError::NotFound(format!("token {name:?}"))) });
-        }
         Box::pin(self.change(Command::RevokeToken { name }))
     }
 }
@@ -311,11 +317,10 @@ impl RequestLines for Follower {
     }
 }
 
-/// Whose request a line of the log tells of: `"site":"namespace/name"` in it; `default` without a site.
-fn namespace_of(line: &str) -> Namespace {
-    let site = line.split_once("\"site\":\"").and_then(|(_, rest)| rest.split_once('/'));
-    let name = site.map_or("default", |(namespace, _)| namespace);
-    Namespace::parse_text(name).unwrap_or_default()
+/// Whose request a line of the log tells of: `"site":"namespace/name"` in it, if a site answers to its host.
+fn namespace_of(line: &str) -> Option<Namespace> {
+    let (_, rest) = line.split_once("\"site\":\"")?;
+    Namespace::parse_text(rest.split_once('/')?.0).ok()
 }
 
 /// The node.
@@ -327,6 +332,8 @@ pub(super) struct ApiNode {
     pub(super) plane: Plane,
     pub(super) clock: Clock,
     pub(super) started: Duration,
+    pub(super) state: Option<State>,
+    /// Why there is no state, if there is none.
     pub(super) state_problem: Option<String>,
 }
 
@@ -347,9 +354,10 @@ impl NodeHandle for ApiNode {
     }
 
     fn checks(&self) -> Vec<wire::Check> {
-        let state = match &self.state_problem {
+        let problem = self.state_problem.clone().or_else(|| self.state.as_ref()?.problem());
+        let state = match problem {
             None => wire::Check { name: "state".into(), ok: true, detail: "takes changes".into() },
-            Some(problem) => wire::Check { name: "state".into(), ok: false, detail: problem.clone() },
+            Some(problem) => wire::Check { name: "state".into(), ok: false, detail: problem },
         };
         let gateway = wire::Check {
             name: "gateway".into(),
@@ -426,7 +434,8 @@ mod tests {
 
     #[test]
     fn a_log_line_belongs_to_its_sites_namespace() {
-        assert_eq!(namespace_of(r#"{"site":"shop/web","x":1}"#).to_string(), "shop");
-        assert_eq!(namespace_of(r#"{"x":1}"#).to_string(), "default");
+        let of = |line| namespace_of(line).map(|namespace| namespace.to_string());
+        assert_eq!(of(r#"{"site":"shop/web","x":1}"#).as_deref(), Some("shop"));
+        assert_eq!(of(r#"{"x":1}"#), None);
     }
 }

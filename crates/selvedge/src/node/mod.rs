@@ -265,6 +265,7 @@ impl Config {
                 plane: plane.clone(),
                 clock: clock.clone(),
                 started: clock.monotonic(),
+                state: state.clone(),
                 state_problem: state_problem.clone(),
             }),
             registry,

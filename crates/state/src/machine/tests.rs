@@ -4,7 +4,7 @@ use super::*;
 use selvedge_types::{Role, UnixMillis};
 
 fn machine() -> Machine {
-    Machine::new(&Options { stamps_max: 2, tokens_max: 2, ..Options::default() })
+    Machine { limits: Limits { stamps: 2, tokens: 2 }, ..Machine::new() }
 }
 
 fn manifest(namespace: &str, sites: &[(&str, &str)]) -> Command {
@@ -13,7 +13,7 @@ fn manifest(namespace: &str, sites: &[(&str, &str)]) -> Command {
         text.push_str(&format!("[site.{name}]\nhosts = [\"{host}\"]\norigin = \"https://o.example.com\"\n"));
     }
     let manifest = Box::new(Manifest::parse("test", &text).unwrap());
-    Command::ApplyManifest { manifest, expected: None }
+    Command::ApplyManifest { manifest, expected: None, may_set: true }
 }
 
 fn token(name: &str) -> Command {
@@ -56,7 +56,7 @@ fn a_change_that_comes_too_late_or_takes_another_s_host_is_rejected() {
     let mut machine = machine();
     machine.apply(&at(1, manifest("default", &[("a", "a.example.com")]))).unwrap();
     let Command::ApplyManifest { manifest: empty, .. } = manifest("default", &[]) else { unreachable!() };
-    let late = Command::ApplyManifest { manifest: empty, expected: Some(Revision(0)) };
+    let late = Command::ApplyManifest { manifest: empty, expected: Some(Revision(0)), may_set: true };
     let conflict = Rejection::Conflict { expected: Revision(0), current: Revision(1) };
     assert_eq!(machine.apply(&at(2, late)), Err(conflict));
     let taken = machine.apply(&at(3, manifest("team", &[("t", "a.example.com")])));
@@ -114,4 +114,43 @@ fn what_was_changed_can_be_read() {
     assert_eq!(listed, expected.map(|(n, r)| (n.to_string(), r)));
     let missing = ObjectName { kind: Kind::Site, name: "default/zz".into() };
     assert_eq!((machine.get(&missing), machine.version(&missing)), (None, None));
+}
+
+#[test]
+fn what_is_no_change_to_sites_or_settings_is_no_conflict_with_a_plan() {
+    let mut machine = machine();
+    machine.apply(&at(1, manifest("default", &[("a", "a.example.com")]))).unwrap();
+    machine.apply(&at(2, purge("news", PurgeKind::Hard))).unwrap();
+    machine.apply(&at(3, token("t"))).unwrap();
+    assert_eq!((machine.revision(), machine.declared()), (Revision(3), Revision(1)));
+    let Command::ApplyManifest { manifest: empty, .. } = manifest("default", &[]) else { unreachable!() };
+    let planned = Command::ApplyManifest { manifest: empty, expected: Some(Revision(1)), may_set: true };
+    assert_eq!(machine.apply(&at(4, planned)).unwrap().len(), 1);
+    assert_eq!(machine.declared(), Revision(4), "a site that goes is a change");
+}
+
+#[test]
+fn settings_are_changed_by_those_who_may_alone() {
+    let mut machine = machine();
+    let set = |name: &str, may_set| {
+        let manifest = Manifest::parse("test", &format!("[settings]\nname = \"{name}\"\n")).unwrap();
+        at(1, Command::ApplyManifest { manifest: Box::new(manifest), expected: None, may_set })
+    };
+    assert_eq!(machine.apply(&set("one", false)), Err(Rejection::Settings));
+    assert_eq!(machine.apply(&set("one", true)).unwrap().len(), 1);
+    assert_eq!(machine.apply(&set("one", false)), Ok(vec![]), "the same settings change nothing");
+}
+
+#[test]
+fn the_last_token_that_may_do_everything_stays() {
+    let mut machine = machine();
+    let root = |name: &str| {
+        let (role, created) = (Role::Admin, UnixMillis(5));
+        Command::CreateToken(Token { name: name.into(), role, namespace: None, hash: [1; 32], created })
+    };
+    let revoke = |name: &str| at(2, Command::RevokeToken { name: name.into() });
+    machine.apply(&at(1, root("a"))).unwrap();
+    machine.apply(&at(1, root("b"))).unwrap();
+    machine.apply(&revoke("a")).unwrap();
+    assert_eq!(machine.apply(&revoke("b")), Err(Rejection::Last(token_name("b"))));
 }

@@ -1,11 +1,9 @@
 //! Times as logs write them.
 
 use selvedge_types::UnixMillis;
+use selvedge_types::calendar::{Date, month_of};
 
 use super::decimal;
-
-const MONTHS: [&[u8; 3]; 12] =
-    [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
 
 /// `17/May/2015:10:05:03 +0000`.
 pub(super) fn common(text: &[u8]) -> Option<UnixMillis> {
@@ -13,7 +11,7 @@ pub(super) fn common(text: &[u8]) -> Option<UnixMillis> {
     if (date[2], date[6], rest.first()?) != (b'/', b'/', &b':') {
         return None;
     }
-    let month = MONTHS.iter().position(|name| **name == date[3..6])? as u64 + 1;
+    let month = u64::from(month_of(&date[3..6])?);
     let (clock, zone) = rest.get(1..)?.split_at_checked(8)?;
     let date = days(decimal(&date[7..])?, month, decimal(&date[..2])?)?;
     at(date, seconds(clock)?, 0, zone.trim_ascii_start())
@@ -72,14 +70,11 @@ fn seconds(clock: &[u8]) -> Option<u64> {
     (hours < 24 && minutes < 60 && seconds <= 60).then_some(hours * 3600 + minutes * 60 + seconds)
 }
 
-/// Days since 1970-01-01 of a date from then to 9999 (Hinnant, `days_from_civil`).
+/// Days since 1970-01-01 of a date from then to 9999.
 fn days(year: u64, month: u64, day: u64) -> Option<u64> {
-    let valid = (1970..=9999).contains(&year) && (1..=12).contains(&month) && (1..=31).contains(&day);
-    let (year, shifted) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let of_era = year % 400;
-    let of_year = (153 * shifted + 2) / 5 + day.checked_sub(1)?;
-    let days = (year / 400) * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year;
-    valid.then(|| days - 719_468)
+    let (month, day) = (u8::try_from(month).ok()?, u8::try_from(day).ok()?);
+    let year = i64::try_from(year).ok().filter(|year| (1970..=9999).contains(year))?;
+    u64::try_from(Date::new(year, month, day)?.days()).ok()
 }
 
 fn at(days: u64, seconds: u64, millis: u64, zone: &[u8]) -> Option<UnixMillis> {
