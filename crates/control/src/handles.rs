@@ -125,6 +125,12 @@ pub enum StateError {
     /// The state takes no changes at present; nothing was changed.
     #[error("the control state takes no changes: {0}")]
     Unavailable(String),
+    /// The purge is in force on this node, but not written down where a restart or another node would find it.
+    #[error(
+        "the purge is in force on this node, but is not durable: the control state takes no changes ({0}); purge \
+         again when it does"
+    )]
+    NotDurable(String),
     /// Whether the change was made is not known.
     #[error("whether the change was made is not known: {0}")]
     Unknown(String),
@@ -143,7 +149,8 @@ pub trait StateHandle: Send + Sync + 'static {
         expected: Option<u64>,
         may_set: bool,
     ) -> Answer<'_, Result<u64, StateError>>;
-    /// Writes a purge down; the caches follow.
+    /// Writes a purge down; the caches follow. If it cannot be written down, the caches of this node follow all
+    /// the same, and the answer is [`StateError::NotDurable`] or [`StateError::Unknown`].
     fn purge(&self, purge: Purge) -> Answer<'_, Result<u64, StateError>>;
     /// The tokens. Does not wait.
     fn tokens(&self) -> Vec<Token>;

@@ -97,6 +97,7 @@ impl From<StateError> for Problem {
             StateError::NotFound(_) => (StatusCode::NOT_FOUND, "not-found"),
             StateError::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid"),
             StateError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            StateError::NotDurable(_) => (StatusCode::SERVICE_UNAVAILABLE, "not-durable"),
             StateError::Unknown(_) => (StatusCode::GATEWAY_TIMEOUT, "unknown"),
         };
         Problem::new(status, kind, error.to_string())

@@ -1,10 +1,10 @@
 //! The data plane: listeners, sites and their policies, the cache's driver, connections to origins.
 pub mod access_log;
+mod busy;
 pub mod cache;
 pub mod compress;
 pub mod front;
 pub mod plane;
 pub mod site;
 pub mod traffic;
-mod upgrade;
 pub mod upstream;

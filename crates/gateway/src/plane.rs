@@ -3,19 +3,23 @@
 //! It follows snapshots: each is compiled aside and put in place at once; requests under way keep the one
 //! they began with.
 
-use crate::access_log::AccessLog;
+use crate::access_log::{AccessLog, Entry};
+use crate::busy::{Busy, Place};
 use crate::cache::origin::{FetchFailure, Origin};
 use crate::cache::{Ask, Cache};
-use crate::site::{About, Outcome, Passage, Router, RouterState, SecretSource, Way};
+use crate::site::{About, Outcome, Passage, Refusal, Router, RouterState, SecretSource, Way};
 use crate::traffic::{SiteTraffic, Traffic};
 use crate::upstream::{OriginGroup, Upstream};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use selvedge_exchange::{Handler, Interim, Later, Reply, Request, Response};
-use selvedge_rt::Clock;
+use selvedge_observe::LimitCounters;
+use selvedge_rt::{Clock, read_operator_file};
+use selvedge_types::resource::Limits;
 use selvedge_types::{Revision, Snapshot, Status};
 use std::collections::HashMap;
 use std::future::Future;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +35,8 @@ pub struct PlaneParts {
     pub log: AccessLog,
     /// The sites' counters.
     pub traffic: Traffic,
+    /// Counts requests that are refused because too many are being answered.
+    pub limits: LimitCounters,
     /// What outlives a change of the configuration.
     pub state: RouterState,
     /// The node's clock.
@@ -44,11 +50,22 @@ pub struct Plane(Arc<Shared>);
 struct Shared {
     parts: PlaneParts,
     active: ArcSwap<Active>,
+    busy: Busy,
+}
+
+/// What would become of a request that may pass.
+pub struct DryRun {
+    /// What the cache would be asked.
+    pub ask: Ask,
+    /// A redirect or a fixed response answers it, so that the cache is not asked.
+    pub is_answered_here: bool,
 }
 
 /// A snapshot in force.
 struct Active {
     revision: Revision,
+    /// How many requests may be answered at once.
+    requests_max: u32,
     router: Router,
     /// In the router's order; what is wrong with a group that cannot be used.
     origins: Vec<Result<Arc<OriginGroup>, String>>,
@@ -62,9 +79,15 @@ impl Plane {
     pub fn new(parts: PlaneParts) -> Self {
         let (router, _) = Router::compile(&Snapshot::default(), parts.state.clone(), &NoSecrets);
         let nobody = parts.traffic.site("");
-        let active =
-            Active { revision: Revision(0), router, origins: Vec::new(), traffic: HashMap::new(), nobody };
-        Plane(Arc::new(Shared { parts, active: ArcSwap::from_pointee(active) }))
+        let active = Active {
+            revision: Revision(0),
+            requests_max: Limits::default().requests,
+            router,
+            origins: Vec::new(),
+            traffic: HashMap::new(),
+            nobody,
+        };
+        Plane(Arc::new(Shared { parts, active: ArcSwap::from_pointee(active), busy: Busy::default() }))
     }
 
     /// Serves by `snapshot` from now on. Returns what does not work as declared, for the log. Reads files;
@@ -85,6 +108,7 @@ impl Plane {
         };
         let active = Active {
             revision: snapshot.revision,
+            requests_max: snapshot.settings.limits.requests,
             router,
             origins,
             traffic: snapshot.sites.keys().map(site).collect(),
@@ -115,61 +139,64 @@ impl Plane {
         &self.0.parts.log
     }
 
-    /// What the cache would be asked for a request; none if it would be answered without the cache.
-    pub fn dry_run(&self, request: Request) -> Option<Ask> {
+    /// What the cache would be asked for a request, whoever may make it; nothing is sent, refused or counted.
+    /// None if no site answers to it, or its path can be read in more than one way.
+    pub fn dry_run(&self, mut request: Request) -> Option<DryRun> {
         let active = self.0.active.load();
-        match active.router.route(request, self.0.parts.clock.monotonic()).outcome {
-            Outcome::Answer(_) => None,
-            Outcome::Forward(request, passage) => {
-                let traffic = active.nobody.clone();
-                Some(ask(request, &passage, active.origins.get(passage.origin), traffic))
-            }
-        }
+        let entrance = active.router.enter(&mut request);
+        let (request, passage) = active.router.find(request, entrance)?;
+        let group = active.origins.get(passage.origin);
+        let is_answered_here = group.is_none();
+        Some(DryRun { ask: ask(request, &passage, group, active.nobody.clone()), is_answered_here })
     }
 }
 
 impl Handler for Plane {
-    fn handle(&self, request: Request) -> Reply {
+    fn handle(&self, mut request: Request) -> Reply {
         let parts = &self.0.parts;
         let begun = parts.clock.monotonic();
-        let mut line = parts.log.begin(&request);
         let active = self.0.active.load();
-        let routed = active.router.route(request, begun);
+        let mut entrance = active.router.enter(&mut request);
+        let place = self.0.busy.admit(active.requests_max);
+        if place.is_none() {
+            parts.limits.reached("requests");
+            entrance.refuse(Refusal::Busy);
+        }
+        let mut line = parts.log.begin(&request, begun);
+        let routed = active.router.route(request, entrance, begun);
         if let Some(line) = &mut line {
             line.routed(&routed.about);
         }
         let traffic = active.traffic_of(&routed.about);
+        let answering = Answering { traffic: traffic.clone(), line, begun, place };
         let (request, passage) = match routed.outcome {
-            Outcome::Answer(response) => {
-                return Reply::Now(self.done(response, None, &traffic, line, begun));
-            }
+            Outcome::Answer(response) => return Reply::Now(self.done(response, None, answering)),
             Outcome::Forward(request, passage) => (request, passage),
         };
-        let ask = ask(request, &passage, active.origins.get(passage.origin), traffic.clone());
+        let ask = ask(request, &passage, active.origins.get(passage.origin), traffic);
         match parts.cache.handle(ask) {
-            Reply::Now(response) => Reply::Now(self.done(response, Some(&passage), &traffic, line, begun)),
+            Reply::Now(response) => Reply::Now(self.done(response, Some(&passage), answering)),
             Reply::Later(Later { response, interim }) => {
                 let plane = self.clone();
-                let response = Box::pin(async move {
-                    let response = response.await;
-                    plane.done(response, Some(&passage), &traffic, line, begun)
-                });
+                let response = Box::pin(async move { plane.done(response.await, Some(&passage), answering) });
                 Reply::Later(Later { response, interim })
             }
         }
     }
 }
 
+/// What is kept of a request until it is answered.
+struct Answering {
+    traffic: Arc<SiteTraffic>,
+    line: Option<Entry>,
+    begun: Duration,
+    place: Option<Place>,
+}
+
 impl Plane {
     /// The last touches to a response: the route's changes, the counters, the log.
-    fn done(
-        &self,
-        mut response: Response,
-        passage: Option<&Passage>,
-        traffic: &Arc<SiteTraffic>,
-        line: Option<crate::access_log::Entry>,
-        begun: Duration,
-    ) -> Response {
+    fn done(&self, mut response: Response, passage: Option<&Passage>, answering: Answering) -> Response {
+        let Answering { traffic, line, begun, place } = answering;
         if let Some(passage) = passage.filter(|p| p.changes_responses())
             && passage.finish(&mut response).is_err()
         {
@@ -177,7 +204,8 @@ impl Plane {
                 Response::text(Status::INTERNAL_SERVER_ERROR, "the response's header became too large\n");
         }
         let status = response.status.code();
-        response.finish = Some(traffic.answered(status, response.source, begun, &self.0.parts.clock));
+        let clock = &self.0.parts.clock;
+        response.finish = Some(traffic.answered(status, response.source, begun, clock, place));
         if let Some(line) = line {
             line.attach(&mut response);
         }
@@ -203,14 +231,17 @@ fn ask(
         Some(Err(problem)) => Err(problem.clone()),
         None => Err("the origin is not configured".into()),
     };
-    let origin = Arc::new(OriginOnTheWay { group, way: passage.way.clone(), traffic });
-    Ask { request, rules: passage.rules.clone(), origin, bypass: passage.bypass }
+    let sent = passage.sent.clone();
+    let origin = Arc::new(OriginOnTheWay { group, way: passage.way.clone(), sent: sent.clone(), traffic });
+    Ask { request, sent, rules: passage.rules.clone(), origin, bypass: passage.bypass }
 }
 
 /// An origin for one request, which is told of the way the request took.
 struct OriginOnTheWay {
     group: Result<Arc<OriginGroup>, String>,
     way: Way,
+    /// The path and query to ask for, where they are others than the client's.
+    sent: Option<Arc<str>>,
     traffic: Arc<SiteTraffic>,
 }
 
@@ -229,6 +260,9 @@ impl Origin for OriginOnTheWay {
             Ok(group) => group,
             Err(problem) => return fail(ProxyError::ProxyConfigurationError, problem.clone()),
         };
+        if let Some(sent) = &self.sent {
+            request.target = sent.as_ref().into();
+        }
         if self.way.describe(&mut request).is_err() {
             return fail(ProxyError::HttpRequestError, "the request's header became too large".into());
         }
@@ -241,10 +275,16 @@ impl Origin for OriginOnTheWay {
     }
 }
 
+/// The largest file of authorities that is read, in bytes: some four times a system's whole bundle.
+const AUTHORITIES_BYTES_MAX: u64 = 1 << 20;
+
 /// The authorities in the file that an origin names.
 fn authorities(path: Option<&str>) -> Result<Option<Bytes>, String> {
-    path.map(|path| std::fs::read(path).map(Bytes::from).map_err(|e| format!("cannot read {path}: {e}")))
-        .transpose()
+    let read = |path: &str| {
+        let read = read_operator_file(Path::new(path), AUTHORITIES_BYTES_MAX);
+        read.map(Bytes::from).map_err(|e| format!("cannot read {path}: {e}"))
+    };
+    path.map(read).transpose()
 }
 
 /// For a plane without sites.

@@ -1,5 +1,6 @@
 //! What passes through each site, counted.
 
+use crate::busy::Place;
 use selvedge_exchange::{Body, BodyError, BodyStream, Finish, Frame, Sent, Source};
 
 use selvedge_observe::{Counter, Family, Histogram, Registry, exponential_buckets};
@@ -125,18 +126,19 @@ impl Traffic {
 }
 
 impl SiteTraffic {
-    /// Counts an answer, and what is sent of it when that is known.
+    /// Counts an answer, and what is sent of it when that is known; until then it keeps `place`.
     pub(crate) fn answered(
         self: &Arc<Self>,
         status: u16,
         source: Source,
         begun: Duration,
         clock: &Clock,
+        place: Option<Place>,
     ) -> Box<dyn Finish> {
         let class = usize::from(status / 100).clamp(1, 6) - 1;
         self.by_class[class].inc();
         self.by_source[source as usize].inc();
-        Box::new(Pending { site: self.clone(), begun, clock: clock.clone() })
+        Box::new(Pending { site: self.clone(), begun, clock: clock.clone(), _place: place })
     }
 
     /// Counts a request to an origin that brought no usable response.
@@ -163,6 +165,8 @@ struct Pending {
     site: Arc<SiteTraffic>,
     begun: Duration,
     clock: Clock,
+    /// Taken until the response is sent.
+    _place: Option<Place>,
 }
 
 impl Finish for Pending {

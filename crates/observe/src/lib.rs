@@ -2,12 +2,14 @@
 //!
 //! A component registers its metrics once and keeps the handles: counting is one atomic addition.
 
+mod limits;
 pub mod machine;
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Metric;
 use std::sync::{Arc, Mutex};
 
+pub use limits::LimitCounters;
 pub use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelSetEncoder};
 pub use prometheus_client::metrics::counter::Counter;
 pub use prometheus_client::metrics::family::Family;
@@ -17,18 +19,30 @@ pub use prometheus_client::{collector, encoding};
 
 /// All metrics of a node. Clones share them.
 #[derive(Clone, Debug)]
-pub struct Registry(Arc<Mutex<prometheus_client::registry::Registry>>);
+pub struct Registry {
+    metrics: Arc<Mutex<prometheus_client::registry::Registry>>,
+    limits: LimitCounters,
+}
 
 impl Default for Registry {
     fn default() -> Self {
-        Registry(Arc::new(Mutex::new(prometheus_client::registry::Registry::with_prefix("selvedge"))))
+        let metrics = prometheus_client::registry::Registry::with_prefix("selvedge");
+        let registry = Registry { metrics: Arc::new(Mutex::new(metrics)), limits: LimitCounters::default() };
+        let help = "How often a limit of the settings was met, by its name";
+        registry.register("limit_reached", help, registry.limits.family());
+        registry
     }
 }
 
 impl Registry {
+    /// The counters of limits, which several components share.
+    pub fn limits(&self) -> LimitCounters {
+        self.limits.clone()
+    }
+
     /// Adds `metric` as `selvedge_NAME` and returns it. `help` is a sentence without its full stop.
     pub fn register<M: Metric + Clone>(&self, name: &str, help: &str, metric: M) -> M {
-        if let Ok(mut registry) = self.0.lock() {
+        if let Ok(mut registry) = self.metrics.lock() {
             registry.register(name, help, metric.clone());
         }
         metric
@@ -36,7 +50,7 @@ impl Registry {
 
     /// Adds a source that is asked at each scrape.
     pub fn register_collector(&self, source: Box<dyn collector::Collector>) {
-        if let Ok(mut registry) = self.0.lock() {
+        if let Ok(mut registry) = self.metrics.lock() {
             registry.register_collector(source);
         }
     }
@@ -44,7 +58,7 @@ impl Registry {
     /// The metrics' present values in the text format.
     pub fn encode(&self) -> String {
         let mut text = String::new();
-        if let Ok(registry) = self.0.lock() {
+        if let Ok(registry) = self.metrics.lock() {
             // Writing to a string fails only if a metric's own encoder does; what came before it stands.
             let _ = encode(&mut text, &registry);
         }
@@ -63,5 +77,7 @@ mod tests {
         hits.inc();
         let text = registry.encode();
         assert!(text.contains("selvedge_cache_hits_total 1\n"), "{text}");
+        registry.limits().reached("body");
+        assert!(registry.encode().contains("selvedge_limit_reached_total{limit=\"body\"} 1\n"));
     }
 }

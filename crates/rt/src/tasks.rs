@@ -1,8 +1,12 @@
 //! Named, owned, tracked background work.
 
+use pin_project_lite::pin_project;
 use std::future::Future;
 use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -21,10 +25,25 @@ pub enum OnEnd {
 pub struct Tasks {
     tracker: TaskTracker,
     stop: CancellationToken,
+    stopping: Arc<Stopping>,
     abandoned: CancellationToken,
     failed: Arc<Mutex<Option<&'static str>>>,
     inline: bool,
     delay: Option<BlockingDelay>,
+}
+
+/// Whether tasks were told to stop, themselves or with a parent's: what the token says, without its lock, which
+/// all tasks share.
+#[derive(Default)]
+struct Stopping {
+    told: AtomicBool,
+    parent: Option<Arc<Stopping>>,
+}
+
+impl Stopping {
+    fn is_told(&self) -> bool {
+        self.told.load(Ordering::Acquire) || self.parent.as_ref().is_some_and(|parent| parent.is_told())
+    }
 }
 
 /// How long the next piece of simulated blocking work takes.
@@ -50,6 +69,7 @@ impl Tasks {
         Tasks {
             tracker: TaskTracker::new(),
             stop: CancellationToken::new(),
+            stopping: Arc::default(),
             abandoned: CancellationToken::new(),
             failed: Arc::default(),
             inline,
@@ -59,7 +79,9 @@ impl Tasks {
 
     /// An owner whose tasks can be stopped without stopping this one's.
     pub fn child(&self) -> Self {
-        Tasks { tracker: TaskTracker::new(), stop: self.stop.child_token(), ..self.clone() }
+        let stopping =
+            Arc::new(Stopping { told: AtomicBool::new(false), parent: Some(self.stopping.clone()) });
+        Tasks { tracker: TaskTracker::new(), stop: self.stop.child_token(), stopping, ..self.clone() }
     }
 
     /// Runs `work` on this thread's runtime until it ends. It should watch [`Tasks::stopped`].
@@ -70,11 +92,7 @@ impl Tasks {
         F: Future<Output = ()> + Send + 'static,
     {
         let guard = EndGuard { name, on_end, tasks: self.clone() };
-        self.spawn_tracked(async move {
-            let guard = guard;
-            work.await;
-            drop(guard);
-        });
+        self.spawn_tracked(Guarded { work, guard });
     }
 
     fn spawn_tracked(&self, work: impl Future<Output = ()> + Send + 'static) {
@@ -143,13 +161,14 @@ impl Tasks {
         self.stop.cancelled().await;
     }
 
-    /// Whether the tasks were told to stop.
+    /// Whether the tasks were told to stop. Takes no lock.
     pub fn is_stopping(&self) -> bool {
-        self.stop.is_cancelled()
+        self.stopping.is_told()
     }
 
     /// Tells the tasks, and those of children, to stop.
     pub fn stop(&self) {
+        self.stopping.told.store(true, Ordering::Release);
         self.stop.cancel();
     }
 
@@ -168,6 +187,24 @@ impl Tasks {
     /// The essential task that ended too early, if one did.
     pub fn failed(&self) -> Option<&'static str> {
         self.failed.lock().map_or(Some("poisoned"), |f| *f)
+    }
+}
+
+pin_project! {
+    /// Work and what happens at its end, in that order. Not an async block: that keeps room for what it is
+    /// given and again for what it awaits, which counts where there is a task for each connection.
+    struct Guarded<F> {
+        #[pin]
+        work: F,
+        guard: EndGuard,
+    }
+}
+
+impl<F: Future<Output = ()>> Future for Guarded<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.project().work.poll(cx)
     }
 }
 
@@ -214,7 +251,17 @@ mod tests {
         let inner = child.clone();
         child.spawn("waits", OnEnd::Essential, async move { inner.stopped().await });
         assert!(child.shut_down(Duration::from_secs(5)).await);
-        assert!(!tasks.is_stopping());
+        assert!(child.is_stopping() && !tasks.is_stopping());
         assert_eq!(tasks.failed(), None);
+    }
+
+    #[tokio::test]
+    async fn a_parent_stops_its_children() {
+        let tasks = Tasks::real();
+        let grandchild = tasks.child().child();
+        assert!(!grandchild.is_stopping());
+        tasks.stop();
+        assert!(grandchild.is_stopping());
+        grandchild.stopped().await;
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod clock;
 pub mod disk;
+pub mod history;
 pub mod net;
 pub mod run;
 pub mod scenario;

@@ -91,7 +91,7 @@ async fn what_was_changed_is_seen_by_all_and_there_after_a_restart() {
     assert_eq!(watched, *seen.lock().unwrap());
     assert_eq!(snapshots.borrow_and_update().revision, Revision(1));
     close(tasks).await;
-    assert!(matches!(state.apply(purge("late")).await, Err(Error::Stopped)));
+    assert!(matches!(state.apply(purge("late")).await, Err(Error::Closed)));
 
     let (state, opened, tasks) = open(dir.path()).await;
     assert_eq!((opened.revision, opened.replayed, opened.torn), (Revision(3), 0, false));

@@ -1,13 +1,14 @@
 //! The cache's disk tier: objects appended to large files, the oldest file given up for the next.
 //!
 //! ```text
-//!   put -> queue -> [ newest file ] ... [ file ] [ oldest file ] -> reclaimed: hit objects are written anew
-//!                          ^
-//!   get -> index: key -> place, 16 bytes an object
+//!   put -> queue -> [ newest file ] ... [ file ] [ oldest file ] -> reclaimed: what is hot is written anew
+//!            ^             ^
+//!      hot enough?  get -> index: key -> place and heat, 20 bytes an object
 //! ```
 //! Nothing is synced and nothing is promised to be there: whatever is read is checked against its
 //! checksums and its full key, and what does not pass is a miss. An object that is removed from the index
-//! may come back after a restart; the caller compares its fetch's time with purges, as it does anyway.
+//! may come back after a restart; the caller compares its fetch's time with purges, as it does anyway. What it
+//! compares with and has nowhere else it may leave here, as stamps among the objects.
 
 mod file;
 mod index;
@@ -15,17 +16,20 @@ mod location;
 mod read;
 mod record;
 mod set;
+mod stamps;
 mod tier;
+mod worth;
 mod write;
 
 pub use file::scan;
-pub use index::{DiskIndex, HITS_MAX};
+pub use index::{DiskIndex, Indexed};
 pub use location::{Location, SEGMENT_BYTES_MAX};
 pub use read::Located;
-pub use record::{Found, Head, Key, META_BYTES_MAX, NewRecord};
+pub use record::{Found, Head, Key, Kind, META_BYTES_MAX, NewRecord};
 pub use set::{Opened, Segments};
+pub use stamps::DiskStamp;
 pub use tier::{DiskTier, Metrics};
-pub use write::{Candidate, Keep, keep_hit};
+pub use write::Tally;
 
 use std::io;
 use std::time::Duration;
@@ -35,7 +39,8 @@ use std::time::Duration;
 pub struct Options {
     /// Bytes of all files together, at most.
     pub bytes_max: u64,
-    /// Bytes of one file, at most [`SEGMENT_BYTES_MAX`], and at most a quarter of all.
+    /// Bytes of one file, at most [`SEGMENT_BYTES_MAX`], and at most a quarter of all; less where there would be
+    /// few files.
     pub segment_bytes: u32,
     /// Objects, at most: bounds the index's memory.
     pub entries_max: usize,
@@ -47,8 +52,9 @@ pub struct Options {
     pub queue_max: usize,
     /// Reads that wait for the device at once; more wait for these.
     pub reads_max: usize,
-    /// Percent of a file that objects rewritten from reclaimed ones may take.
-    pub rewrite_percent: u8,
+    /// Stamps, at most, and as many as half a file holds. One more, and all that was fetched before it is given
+    /// up instead.
+    pub stamps_max: usize,
     /// How long nothing is written after the first failure; doubled by each that follows.
     pub retry_after: Duration,
     /// How long nothing is written after a failure, at most.
@@ -63,9 +69,9 @@ impl Default for Options {
             entries_max: 50_000_000,
             reserve_bytes: 256 << 20,
             queue_bytes_max: 64 << 20,
-            queue_max: 4096,
+            queue_max: 16_384,
             reads_max: 128,
-            rewrite_percent: 50,
+            stamps_max: 65_536,
             retry_after: Duration::from_secs(1),
             retry_after_max: Duration::from_secs(60),
         }

@@ -2,13 +2,17 @@
 
 use crate::resource::{Resources, Settings, Site, SiteId};
 use minicbor::data::Type;
+use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// A position in the control store's total order. 0 is before every change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, Encode, Decode,
+)]
 #[serde(transparent)]
-pub struct Revision(pub u64);
+#[cbor(transparent)]
+pub struct Revision(#[n(0)] pub u64);
 
 impl std::fmt::Display for Revision {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -1,12 +1,16 @@
 //! Values of clocks: wall time in milliseconds, and the hybrid logical clock that orders events.
 
+use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// Wall-clock time, milliseconds since 1970-01-01T00:00:00Z.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize, Encode, Decode,
+)]
 #[serde(transparent)]
-pub struct UnixMillis(pub u64);
+#[cbor(transparent)]
+pub struct UnixMillis(#[n(0)] pub u64);
 
 impl UnixMillis {
     /// Whole seconds since the epoch.
@@ -31,8 +35,9 @@ impl UnixMillis {
 }
 
 /// A hybrid logical clock's reading (Kulkarni et al., 2014): 48 bits of milliseconds, 16 of a counter.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub struct Hlc(u64);
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Encode, Decode)]
+#[cbor(transparent)]
+pub struct Hlc(#[n(0)] u64);
 
 impl Hlc {
     /// Before every other reading.

@@ -107,7 +107,7 @@ fn section(title: &str, name: &str, out: &mut String) {
         out.push_str(
             "\nAnd every policy a site has: `cache`, `request_headers`, `response_headers`, `rewrite`, ",
         );
-        out.push_str("`access`, `auth`, `rate_limit`, `compress`.\n");
+        out.push_str("`access`, `auth`, `rate_limit`, `upgrade`, `compress`.\n");
     }
 }
 
@@ -144,6 +144,12 @@ fn kind(node: &Value) -> String {
         (None, Some(other)) => other.to_owned(),
         (None, None) => "value".into(),
     };
+    match (node["formatMinimum"].as_str(), node["formatMaximum"].as_str()) {
+        (Some(min), Some(max)) => return format!("{name} {min} to {max}"),
+        (Some(min), None) => return format!("{name} from {min}"),
+        (None, Some(max)) => return format!("{name} up to {max}"),
+        (None, None) => {}
+    }
     match (node["minimum"].as_f64(), node["maximum"].as_f64()) {
         (Some(min), Some(max)) => format!("{name} {min} to {max}"),
         (Some(min), None) if min > 0.0 => format!("{name} from {min}"),

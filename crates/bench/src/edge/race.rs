@@ -138,13 +138,15 @@ impl Race {
     }
 
     fn judge_rates(&mut self, case: &RateCase, table: &Table) {
-        let entry = |name: &str| table.entries.iter().find(|entry| entry.name == name).map(|e| e.median);
+        let entry = |name: &str| table.entries.iter().find(|entry| entry.name == name);
         for (peer, least) in case.targets {
             if let (Some(ours), Some(theirs)) = (entry("selvedge"), entry(peer)) {
                 let what = format!("{peer}'s CPU time for each request over ours");
-                self.report.figure(case.name, "selvedge", &what, theirs.cpu_us / ours.cpu_us);
-                let what = format!("rate over {peer}'s");
-                self.report.verdict(case.name, &what, ours.per_second / theirs.per_second, *least, true);
+                self.report.figure(case.name, "selvedge", &what, theirs.median.cpu_us / ours.median.cpu_us);
+                let is_sound = !ours.is_faulty() && !theirs.is_faulty();
+                let doubt = if is_sound { "" } else { " (no sound rounds: see the CPU times)" };
+                let ratio = ours.median.per_second / theirs.median.per_second;
+                self.report.verdict(case.name, &format!("rate over {peer}'s{doubt}"), ratio, *least, true);
             }
         }
     }

@@ -27,6 +27,9 @@ pub const KEEP_SHARE: u64 = 90;
 /// Marks have 8 bits of fraction, heats 16.
 const MARK_SHIFT: u32 = 8;
 
+/// How many heats of what is not on disk are remembered for each entry that is: the disk has many entries.
+const REMEMBERED_FOR_EACH: usize = 1;
+
 /// Counts above this are taken for it where they are added to the level of [`Rank::Aging`].
 const COUNT_MAX: f32 = 240.0;
 
@@ -62,7 +65,7 @@ impl DiskPolicy {
         let mut policy = DiskPolicy {
             clock: Clock::default(),
             rebased: 0,
-            history: History::new(entries_hint),
+            history: History::with(entries_hint, REMEMBERED_FOR_EACH),
             duel: Duel::new(Aim::Bytes, capacity_bytes),
             capacity: 0,
             entries: 0,

@@ -3,7 +3,7 @@
 use super::heat::{Coarse, Heat, Rebase};
 use super::ranked::Tag;
 
-/// How many heats are remembered for each entry of the cache.
+/// How many heats are remembered for each entry of the cache, unless told otherwise.
 const FOR_EACH_ENTRY: usize = 4;
 
 /// How many heats share a place: one must go if there is one more. Together they are a line of the processor's
@@ -46,6 +46,8 @@ impl Memory {
 #[derive(Debug)]
 pub(super) struct History {
     buckets: Vec<Bucket>,
+    /// Heats for each entry of the cache.
+    for_each: usize,
 }
 
 impl History {
@@ -54,7 +56,12 @@ impl History {
 
     /// A history for so many entries of the cache.
     pub(super) fn new(entries: usize) -> Self {
-        History { buckets: vec![Bucket::default(); buckets_for(entries)] }
+        History::with(entries, FOR_EACH_ENTRY)
+    }
+
+    /// A history of `for_each` heats for each of so many entries of the cache.
+    pub(super) fn with(entries: usize, for_each: usize) -> Self {
+        History { buckets: vec![Bucket::default(); buckets_for(entries, for_each)], for_each }
     }
 
     /// The heat of this tag, which is then forgotten.
@@ -72,7 +79,7 @@ impl History {
 
     /// Grows if the cache has more entries than this history is made for.
     pub(super) fn fit(&mut self, entries: usize) {
-        let (old, new) = (self.buckets.len(), buckets_for(entries));
+        let (old, new) = (self.buckets.len(), buckets_for(entries, self.for_each));
         if new <= old {
             return;
         }
@@ -113,8 +120,8 @@ impl History {
 }
 
 /// A power of two.
-fn buckets_for(entries: usize) -> usize {
-    let buckets = entries.saturating_mul(FOR_EACH_ENTRY).div_ceil(WAYS);
+fn buckets_for(entries: usize, for_each: usize) -> usize {
+    let buckets = entries.saturating_mul(for_each).div_ceil(WAYS);
     buckets.clamp(BUCKETS_MIN, BUCKETS_MAX).next_power_of_two()
 }
 
@@ -160,6 +167,6 @@ mod tests {
 
     #[test]
     fn its_size_has_a_limit() {
-        assert_eq!(buckets_for(usize::MAX), BUCKETS_MAX);
+        assert_eq!(buckets_for(usize::MAX, 1), BUCKETS_MAX);
     }
 }

@@ -1,5 +1,6 @@
 //! What the answer to an unsafe request makes invalid (RFC 9111 section 4.4, RFC 9875 section 3).
 
+use super::path::canonical_target;
 use super::request::MethodClass;
 use super::tags::group_invalidation;
 use super::target::{OwnedTarget, Target};
@@ -35,12 +36,20 @@ pub fn invalidation(
     let mut targets = vec![own];
     for field in [name::LOCATION, name::CONTENT_LOCATION] {
         let named = response.get(field).and_then(|reference| target.resolve(trim(reference)));
+        let named = named.and_then(canonical);
         // Another origin's content is not this one's to invalidate.
         targets.extend(
             named.filter(|uri| uri.as_target().is_same_origin(target) && !uri.as_target().is_same(target)),
         );
     }
     Some(Invalidation { targets, groups: group_invalidation(response) })
+}
+
+/// In the one form that stored responses are kept under.
+fn canonical(target: OwnedTarget) -> Option<OwnedTarget> {
+    let text = std::str::from_utf8(&target.path_and_query).ok()?;
+    let path_and_query = canonical_target(text).ok()?.into_owned().into_bytes();
+    Some(OwnedTarget { path_and_query, ..target })
 }
 
 #[cfg(test)]

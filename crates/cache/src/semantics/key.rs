@@ -1,10 +1,10 @@
 //! Primary cache keys (RFC 9111 section 2): the URI, and what the operator adds to or takes from it.
 //!
-//! A key is the URI with scheme, host in lowercase without default port, path as it came and the query as
-//! the policy leaves it; then one line for each selected header and cookie: `\nh:name=value`,
-//! `\nc:name=value`, without `=` if it is absent. No part can hold a line feed, so keys are unambiguous.
-//! Percent-encoding and dot segments are left alone: what an origin may answer differently is kept apart, or
-//! the answer to one spelling could be served for another. Purges cover all spellings ([`super::spelling`]).
+//! A key is the URI that the client asked for, with scheme, host in lowercase without default port, path (in the
+//! form of [`canonical_target`](super::path::canonical_target), if its caller saw to that) and the query as the
+//! policy leaves it; then one line for each selected header and cookie: `\nh:name=value`, `\nc:name=value`,
+//! without `=` if it is absent; then `\no:name` where another group of servers than the site's main one is asked,
+//! and `\nt:target` where it is asked for another target. No part can hold a line feed, so keys are unambiguous.
 
 use super::query::push_query;
 use super::target::Target;
@@ -19,12 +19,15 @@ pub struct KeyRule<'a> {
     pub policy: &'a CacheKey,
     /// The site's name, which stands for the host where hosts do not count.
     pub site: &'a str,
+    /// The group of servers that is asked; none for the site's main one.
+    pub origin: Option<&'a str>,
 }
 
 impl KeyRule<'_> {
-    /// Writes the key of a request into `out`, which is cleared first. Allocates nothing if `out` has
-    /// room and the policy is the default one.
-    pub fn write(&self, target: Target<'_>, request: &Fields, out: &mut Vec<u8>) {
+    /// Writes the key of a request into `out`, which is cleared first; `sent` is the path and query that the
+    /// origin is asked for where they are others than the client's. Allocates nothing if `out` has room and
+    /// the policy is the default one.
+    pub fn write(&self, target: Target<'_>, request: &Fields, sent: Option<&[u8]>, out: &mut Vec<u8>) {
         out.clear();
         self.write_uri(target, out);
         for header in &self.policy.headers {
@@ -34,6 +37,13 @@ impl KeyRule<'_> {
         for cookie in &self.policy.cookies {
             push_label(out, b'c', cookie);
             push_cookie(out, request, cookie);
+        }
+        if let Some(origin) = self.origin {
+            push_label(out, b'o', origin);
+        }
+        if let Some(sent) = sent {
+            out.extend_from_slice(b"\nt:");
+            out.extend_from_slice(without_same_query(sent, target.path_and_query));
         }
     }
 
@@ -60,6 +70,15 @@ impl KeyRule<'_> {
             push_query(&self.policy.query, query, out);
         }
     }
+}
+
+/// `sent`, without its query if that is the client's: what of it counts is in the URI already.
+fn without_same_query<'a>(sent: &'a [u8], asked: &[u8]) -> &'a [u8] {
+    fn parts(text: &[u8]) -> (&[u8], &[u8]) {
+        text.split_at(text.iter().position(|b| *b == b'?').unwrap_or(text.len()))
+    }
+    let (path, query) = parts(sent);
+    if query == parts(asked).1 { path } else { sent }
 }
 
 /// The URI in a key, without the lines that follow it.
@@ -112,7 +131,7 @@ mod tests {
     fn key(policy: &CacheKey, target: Target<'_>, wire: &str) -> String {
         let mut out = b"old".to_vec();
         let request = Fields::from_wire(wire.replace('|', "\r\n").as_bytes()).unwrap();
-        KeyRule { policy, site: "docs" }.write(target, &request, &mut out);
+        KeyRule { policy, site: "docs", origin: None }.write(target, &request, None, &mut out);
         String::from_utf8(out).unwrap()
     }
 
@@ -136,6 +155,28 @@ mod tests {
     fn scheme_and_host_may_not_count() {
         let policy = CacheKey { host: false, scheme: false, ..Default::default() };
         assert_eq!(key(&policy, target("a.example", "/x?y"), ""), "any://*docs/x?y");
+    }
+
+    #[test]
+    fn what_is_sent_elsewhere_or_as_another_target_is_kept_apart() {
+        let policy = CacheKey {
+            query: QueryKey { keep: Some(Vec::new()), ..Default::default() },
+            ..Default::default()
+        };
+        for (origin, sent, expected) in [
+            (None, None, ""),
+            (Some("b"), None, "\no:b"),
+            (None, Some("/v1/x?q"), "\nt:/v1/x"),
+            (None, Some("/v1/x?id=1"), "\nt:/v1/x?id=1"),
+            (Some("b"), Some("/"), "\no:b\nt:/"),
+        ] {
+            let mut out = Vec::new();
+            let rule = KeyRule { policy: &policy, site: "docs", origin };
+            let sent = sent.map(str::as_bytes);
+            rule.write(target("a.example", "/x?q"), &Fields::new(), sent, &mut out);
+            let key = String::from_utf8(out).unwrap();
+            assert_eq!(key.strip_prefix("https://a.example/x"), Some(expected));
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::wire::{CacheStats, InspectRequest, Inspection, PurgeRequest, Purged};
 use axum::extract::State;
 use axum::http::Uri;
 use axum::{Extension, Json};
-use selvedge_types::resource::{HostPattern, Namespace, Resources, SiteId, SiteName};
+use selvedge_types::resource::{Namespace, Resources, SiteId, SiteName, Text, owner_of_host};
 
 /// The longest URL or tag that is taken, in bytes.
 const NAME_BYTES_MAX: usize = 8 << 10;
@@ -43,7 +43,9 @@ pub(crate) async fn inspect(
     let (_, host) = check_url(&request.url)?;
     site_of(&handles.state.declared().resources, &host, &caller)?;
     let inspection = handles.cache.inspect(request).await.map_err(Problem::invalid)?;
-    Ok(Json(inspection))
+    // The gateway found the site by itself, perhaps by another revision: what counts is whose answer it is.
+    let is_seen = Namespace::parse_text(&inspection.namespace).is_ok_and(|owner| caller.sees(&owner));
+    if is_seen { Ok(Json(inspection)) } else { Err(nobody(&host)) }
 }
 
 /// Drop from the caches. Written down when this answers; a fetch begun before is not served as fresh after.
@@ -53,7 +55,7 @@ pub(crate) async fn inspect(
     (status = 401, description = "No valid token", body = Problem),
     (status = 403, description = "The token does not allow it", body = Problem),
     (status = 404, description = "There is no such site", body = Problem),
-    (status = 503, description = "The state takes no changes; nothing was purged", body = Problem)))]
+    (status = 503, description = "The state takes no changes: purged on this node, but not for good", body = Problem)))]
 pub(crate) async fn purge(
     State(handles): State<Handles>,
     Extension(caller): Extension<Caller>,
@@ -153,32 +155,31 @@ fn check_url(text: &str) -> Result<(String, String), Problem> {
     Ok((text.to_owned(), host.to_ascii_lowercase()))
 }
 
-/// The site that answers to `host`: by its exact name, else the longest wildcard, else `*`.
+/// The site that answers to `host`.
 fn site_of(resources: &Resources, host: &str, caller: &Caller) -> Result<SiteId, Problem> {
-    let rank = |pattern: &HostPattern| match pattern {
-        HostPattern::Exact(_) => (2, 0),
-        HostPattern::Below(domain) => (1, domain.len()),
-        HostPattern::Any => (0, 0),
-    };
-    let fits = resources.sites.iter().flat_map(|(id, site)| site.hosts.iter().map(move |h| (id, h)));
-    let best = fits.filter(|(_, h)| h.matches(host)).max_by_key(|(_, h)| rank(h)).map(|(id, _)| id.clone());
-    match best {
-        Some(id) if caller.sees(&id.namespace) => Ok(id),
-        _ => Err(Problem::not_found(format!("no site answers to {host:?}"))),
+    let hosts = resources.sites.iter().flat_map(|(id, site)| site.hosts.iter().map(move |h| (h, id)));
+    match owner_of_host(host, hosts) {
+        Some(id) if caller.sees(&id.namespace) => Ok(id.clone()),
+        _ => Err(nobody(host)),
     }
+}
+
+fn nobody(host: &str) -> Problem {
+    Problem::not_found(format!("no site answers to {host:?}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use selvedge_types::manifest::Manifest;
-    use selvedge_types::resource::Text;
     use selvedge_types::token::Role;
 
     fn resources() -> Resources {
         let text = "[site.docs]\nhosts = [\"docs.example.com\"]\norigin = \"http://127.0.0.1:1\"\n\
                     [site.rest]\nhosts = [\"*.example.com\"]\norigin = \"http://127.0.0.1:1\"\n";
-        Manifest::parse("m", text).unwrap().apply_to(&Resources::default()).unwrap()
+        let team = "namespace = \"team\"\n[site.all]\nhosts = [\"*.com\"]\norigin = \"http://127.0.0.1:1\"\n";
+        let apply = |text, now: &Resources| Manifest::parse("m", text).unwrap().apply_to(now).unwrap();
+        apply(team, &apply(text, &Resources::default()))
     }
 
     fn caller(namespace: Option<&str>) -> Caller {
@@ -218,6 +219,7 @@ mod tests {
             (PurgeRequest { tag: some("a b"), ..default() }, None, 400),
             (PurgeRequest { url: some("http://other.org/"), ..default() }, None, 404),
             (PurgeRequest { url: some("http://docs.example.com/"), ..default() }, Some("team"), 404),
+            (PurgeRequest { url: some("http://docs.example.com./"), ..default() }, Some("team"), 404),
             (PurgeRequest { all: true, site: some("none"), ..default() }, None, 404),
             (PurgeRequest { all: true, site: some("default/docs"), ..default() }, Some("team"), 403),
             (PurgeRequest { tag: some("x"), namespace: some("default"), ..default() }, Some("team"), 403),

@@ -111,16 +111,12 @@ impl AccessLog {
         self.0.is_on.store(options.to != LogTarget::Off, Ordering::Relaxed);
     }
 
-    /// Begins the line of `request`, as it came; none if nobody wants it.
-    pub fn begin(&self, request: &Request) -> Option<Entry> {
+    /// Begins the line of `request`, as it came, when the clock's monotonic time is `begun`; none if nobody
+    /// wants it.
+    pub fn begin(&self, request: &Request, begun: Duration) -> Option<Entry> {
         let inner = &self.0;
         let wanted = inner.is_on.load(Ordering::Relaxed) || inner.followers.load(Ordering::Relaxed) > 0;
-        wanted.then(|| Entry {
-            begun: inner.clock.monotonic(),
-            record: Record::of(request),
-            log: self.clone(),
-            then: None,
-        })
+        wanted.then(|| Entry { begun, record: Record::of(request), log: self.clone(), then: None })
     }
 
     /// Follows the log from now on, in JSON.

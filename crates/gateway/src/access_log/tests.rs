@@ -32,7 +32,7 @@ fn start(options: &Options, disk: Option<Disk>) -> (AccessLog, Tasks, Registry) 
 }
 
 fn answer(log: &AccessLog, status: u16) {
-    let Some(entry) = log.begin(&request()) else { return };
+    let Some(entry) = log.begin(&request(), Duration::ZERO) else { return };
     let mut response = Response::new(Status::new(status).unwrap());
     entry.attach(&mut response);
     response.finish.unwrap().finish(Sent { head_bytes: 1, body_bytes: 2, complete: true });
@@ -58,13 +58,13 @@ async fn lines_reach_the_file_and_the_rest_when_the_node_stops() {
 #[tokio::test(start_paused = true)]
 async fn followers_see_json_while_the_log_is_off() {
     let (log, _tasks, _) = start(&Options::default(), None);
-    assert!(log.begin(&request()).is_none(), "nobody wants it");
+    assert!(log.begin(&request(), Duration::ZERO).is_none(), "nobody wants it");
     let mut tail = log.follow();
     answer(&log, 304);
     let Some(TailItem::Line(line)) = tail.next().await else { panic!() };
     assert!(line.contains("\"status\":304") && !line.contains('\n'), "{line}");
     drop(tail);
-    assert!(log.begin(&request()).is_none());
+    assert!(log.begin(&request(), Duration::ZERO).is_none());
 }
 
 #[tokio::test(start_paused = true)]
@@ -88,7 +88,7 @@ async fn lines_that_cannot_be_written_are_counted_and_the_log_goes_on() {
     answer(&log, 200);
     tokio::time::sleep(BATCH * 3).await;
     log.configure(&Options { to: LogTarget::Off, ..options });
-    assert!(log.begin(&request()).is_none());
+    assert!(log.begin(&request(), Duration::ZERO).is_none());
     assert!(tasks.shut_down(Duration::from_secs(5)).await);
     assert!(registry.encode().contains("access_log_dropped_total 1"));
 }
@@ -105,7 +105,7 @@ async fn what_else_waits_for_the_response_is_told() {
     let told = Arc::new(AtomicBool::new(false));
     let mut response = Response::new(Status::OK);
     response.finish = Some(Box::new(Told(told.clone())));
-    log.begin(&request()).unwrap().attach(&mut response);
+    log.begin(&request(), Duration::ZERO).unwrap().attach(&mut response);
     response.finish.unwrap().finish(Sent { complete: true, ..Sent::default() });
     assert!(told.load(Ordering::Relaxed));
 }
@@ -124,7 +124,7 @@ async fn measure_a_line() {
         let begun = cpu_nanos();
         for _ in 0..LINES {
             let mut response = Response::new(Status::OK);
-            log.begin(&request).unwrap().attach(&mut response);
+            log.begin(&request, Duration::ZERO).unwrap().attach(&mut response);
             response.finish.unwrap().finish(Sent::default());
         }
         let formed = cpu_nanos();

@@ -2,30 +2,55 @@
 
 use super::memory::Lookup;
 use super::object::{Object, Stored};
-use super::record::{decode, disk_key, encode};
+use super::record::{decode, disk_key, disk_purge, disk_scope, encode};
 use super::{Ask, Inner, without_scheme};
 use selvedge_cache::semantics::{Forwarded, KeyHash, RequestFacts};
-use selvedge_cache::stamps::Purged;
+use selvedge_cache::stamps::{PurgeKind, Purged, ScopeHash};
 use selvedge_exchange::{Reply, Source};
 use selvedge_store::segments::Located;
-use selvedge_types::Fields;
+use selvedge_types::{Fields, Hlc};
 use std::sync::Arc;
 
 impl Inner {
     /// Keeps a value in memory, and on disk if there is one.
     pub(crate) fn put(&self, key: KeyHash, stored: Stored) {
-        if let Some(disk) = &self.disk
-            && let Some(record) = encode(key, &stored, self.tick())
-        {
-            disk.put(record);
-        }
+        self.offer(key, &stored, true);
         self.keep_in_memory(key, stored);
     }
 
-    /// Keeps a value that is on disk already, or need not be.
+    /// Keeps a value that is on disk already, or need not be. What has to go for it is offered to the disk once
+    /// more: it may have become worth it.
     pub(crate) fn keep_in_memory(&self, key: KeyHash, stored: Stored) {
         let evicted = self.memory.insert(key, stored);
-        self.metrics.evicted(evicted.iter().filter(|(k, _)| *k != key).count() as u64);
+        let others = evicted.iter().filter(|(k, _)| *k != key);
+        others.clone().for_each(|(key, stored)| self.offer(*key, stored, false));
+        self.metrics.evicted(others.count() as u64);
+    }
+
+    /// Hands a value to the disk; one that no request brought only if it is not there.
+    fn offer(&self, key: KeyHash, stored: &Stored, asked: bool) {
+        let Some(disk) = &self.disk else { return };
+        if !asked && disk.contains(disk_key(key)) {
+            return;
+        }
+        if let Some(record) = encode(key, stored, self.tick(), asked) {
+            disk.put(record);
+        }
+    }
+
+    /// Tells the disk's eviction policy of a hit in memory.
+    pub(crate) fn note_hit(&self, key: KeyHash, bytes: usize) {
+        if let Some(disk) = &self.disk {
+            disk.note_hit(disk_key(key), bytes);
+        }
+    }
+
+    /// Purges what `scope` covers and was fetched up to `at`, with a note on disk that outlives a restart.
+    pub(crate) fn purge_here(&self, scope: ScopeHash, kind: PurgeKind, at: Hlc) {
+        self.memory.stamps.purge(scope, kind, at);
+        if let Some(disk) = &self.disk {
+            disk.stamp(disk_scope(scope), at, disk_purge(kind));
+        }
     }
 
     /// Drops a value from both tiers.
@@ -36,9 +61,11 @@ impl Inner {
         }
     }
 
-    /// Whether something is stored under `key`, in either tier.
-    pub(crate) fn has(&self, key: KeyHash) -> bool {
-        self.memory.peek(key).is_some() || self.disk.as_ref().is_some_and(|disk| disk.contains(disk_key(key)))
+    /// Whether something may be stored under `key`, in either tier or on its way to the disk.
+    pub(crate) fn may_have(&self, key: KeyHash) -> bool {
+        // In this order: what is written meanwhile is in one of them.
+        self.memory.peek(key).is_some()
+            || self.disk.as_ref().is_some_and(|disk| disk.has_queued() || disk.contains(disk_key(key)))
     }
 
     /// Where a value is on disk.

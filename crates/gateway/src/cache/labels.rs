@@ -3,7 +3,6 @@
 use super::fill::Order;
 use super::rules::CacheRules;
 use super::{Inner, target_of, without_scheme};
-use selvedge_cache::semantics::spelling::usual_uri;
 use selvedge_cache::semantics::tags::{cache_groups, tags};
 use selvedge_cache::semantics::{RequestFacts, Target, invalidation};
 use selvedge_cache::stamps::{PurgeKind, PurgeScope, ScopeHash};
@@ -49,29 +48,21 @@ impl Inner {
         }
         let origin = origin_of(target_of(request));
         for group in &found.groups {
-            self.memory.stamps.purge(self.memory.stamps.hasher.of_group(&origin, group), PurgeKind::Hard, at);
+            self.purge_here(self.memory.stamps.hasher.of_group(&origin, group), PurgeKind::Hard, at);
         }
     }
 
     fn invalidate_uri(&self, rules: &CacheRules, target: Target<'_>, at: selvedge_types::Hlc) {
         let mut text = Vec::new();
-        let asked = String::from_utf8_lossy(target.path_and_query);
-        let usual = usual_uri(&asked);
-        let usual = Target { path_and_query: usual.as_bytes(), ..target };
-        let keyed_by_uri = rules.key.headers.is_empty() && rules.key.cookies.is_empty();
+        rules.key_rule().write(target, &Fields::new(), None, &mut text);
         // What is not stored and not on its way needs no stamp, so that such requests do not pile them up.
-        let mut is_known = |target| {
-            rules.key_rule().write(target, &Fields::new(), &mut text);
-            let key = self.memory.key(&text);
-            self.has(key) || self.flights.is_under_way(key)
-        };
-        if keyed_by_uri && !is_known(usual) && !is_known(target) {
+        let key = self.memory.key(&text);
+        if rules.keys_by_uri && !self.may_have(key) && !self.flights.is_under_way(key) {
             return;
         }
-        rules.key_rule().write(target, &Fields::new(), &mut text);
         let uri = String::from_utf8_lossy(selvedge_cache::semantics::key::uri_of_key(&text)).into_owned();
         let scope = PurgeScope::Url { site: rules.site.to_string(), uri: without_scheme(&uri).into() };
-        self.memory.stamps.purge(self.memory.stamps.hasher.scope(&scope), PurgeKind::Hard, at);
+        self.purge_here(self.memory.stamps.hasher.scope(&scope), PurgeKind::Hard, at);
     }
 }
 

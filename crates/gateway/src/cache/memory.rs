@@ -174,10 +174,7 @@ impl StampBook {
     }
 
     pub(crate) fn purge(&self, scope: ScopeHash, kind: PurgeKind, at: Hlc) {
-        let mut stamps = self.stamps.write().unwrap_or_else(PoisonError::into_inner);
-        stamps.purge(scope, kind, at);
-        self.newest.fetch_max(at.to_bits(), Ordering::Release);
-        self.generation.store(stamps.generation(), Ordering::Release);
+        self.change(|stamps| stamps.purge(scope, kind, at));
     }
 
     fn generation(&self) -> u32 {
@@ -203,6 +200,18 @@ impl StampBook {
     }
 
     pub(crate) fn expire(&self, oldest: Hlc) -> usize {
-        self.stamps.write().unwrap_or_else(PoisonError::into_inner).expire(oldest)
+        self.change(|stamps| stamps.expire(oldest))
+    }
+
+    pub(crate) fn raise_floor(&self, at: Hlc) {
+        self.change(|stamps| stamps.raise_floor(at));
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Stamps) -> T) -> T {
+        let mut stamps = self.stamps.write().unwrap_or_else(PoisonError::into_inner);
+        let changed = change(&mut stamps);
+        self.newest.store(stamps.newest().to_bits(), Ordering::Release);
+        self.generation.store(stamps.generation(), Ordering::Release);
+        changed
     }
 }

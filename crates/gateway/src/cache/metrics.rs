@@ -1,13 +1,13 @@
 //! What the cache counts.
 
 use selvedge_cache::semantics::ProxyError;
-use selvedge_observe::{Counter, Family, Registry};
+use selvedge_observe::{Counter, Family, LimitCounters, Registry};
 
 /// The cache's counters.
 pub(crate) struct CacheMetrics {
     evictions: Counter,
     failures: Family<[(&'static str, &'static str); 1], Counter>,
-    waiters_limit: Counter,
+    limits: LimitCounters,
 }
 
 impl CacheMetrics {
@@ -23,11 +23,7 @@ impl CacheMetrics {
                 "Fetches that brought no usable response, by error type of RFC 9209",
                 Family::default(),
             ),
-            waiters_limit: registry.register(
-                "cache_waiters_limit_reached",
-                "Requests that did not wait for another's fetch because too many did",
-                Counter::default(),
-            ),
+            limits: registry.limits(),
         }
     }
 
@@ -46,6 +42,6 @@ impl CacheMetrics {
     }
 
     pub(crate) fn waiters_limit_reached(&self) {
-        self.waiters_limit.inc();
+        self.limits.reached("collapsed_waiters");
     }
 }

@@ -31,7 +31,6 @@ mod sliced;
 #[cfg(test)]
 mod tests;
 
-use crate::upgrade;
 use beginnings::{Beginning, Beginnings};
 use fill::{Answer, Fill, Order};
 use flight::{Flight, Head, Seat};
@@ -43,6 +42,7 @@ use once::Once;
 pub use operate::{CacheUsage, Inspected, InspectedObject};
 use origin::{FetchFailure, Origin};
 use parts::{Missing, Refetch};
+use record::decode_stamp;
 pub use rules::{CacheRules, CompressRules, Refine};
 use selvedge_cache::semantics::{
     CacheStatus, Forwarded, KeyHash, MethodClass, RequestFacts, Reuse, Span, Stale, Target, Vary, reuse,
@@ -50,7 +50,7 @@ use selvedge_cache::semantics::{
 use selvedge_exchange::{Body, Later, Reply, Request, Response, Source};
 use selvedge_observe::Registry;
 use selvedge_rt::{Clock, OnEnd, Tasks};
-use selvedge_store::segments::DiskTier;
+use selvedge_store::segments::{DiskTier, Opened};
 use selvedge_types::{Fields, Hlc, HlcClock, Method, Status, UnixMillis, name};
 use serve::{Asked, How, Recode, Served};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -71,8 +71,11 @@ pub struct CacheOptions {
 
 /// A request for the cache, with everything that the site layer decided about it.
 pub struct Ask {
-    /// The request as it would go to the origin.
+    /// The request as it would go to the origin, but for the target, which is the client's: by it content is
+    /// kept and purged.
     pub request: Request,
+    /// The path and query that the origin will be asked for, where they are others; part of the key.
+    pub sent: Option<Arc<str>>,
     /// The rules of its route.
     pub rules: Arc<CacheRules>,
     /// Where the content comes from.
@@ -108,7 +111,7 @@ const ATTEMPTS: usize = 3;
 
 impl Cache {
     /// A cache with nothing in memory, over what `disk` has. `hlc` orders its fetches and purges, and is the
-    /// one that stamps purges. Its background work belongs to `tasks`.
+    /// one that stamps purges: it goes on from what the disk has. Its background work belongs to `tasks`.
     pub fn new(
         options: &CacheOptions,
         disk: Option<DiskTier>,
@@ -117,9 +120,13 @@ impl Cache {
         tasks: Tasks,
         registry: &Registry,
     ) -> Self {
+        let memory = Memory::new(options.ram_bytes, options.seed, options.secret);
+        if let Some(disk) = &disk {
+            recover(disk.opened(), &memory, &hlc);
+        }
         Cache(Arc::new(Inner {
             disk,
-            memory: Memory::new(options.ram_bytes, options.seed, options.secret),
+            memory,
             flights: Flights::default(),
             beginnings: Beginnings::default(),
             stretches: Once::default(),
@@ -147,9 +154,19 @@ impl Cache {
     }
 }
 
+/// Takes over what was purged before a restart and is known from the disk tier alone.
+fn recover(opened: &Opened, memory: &Memory, hlc: &Mutex<HlcClock>) {
+    for (scope, kind, at) in opened.stamps.iter().map(decode_stamp) {
+        memory.stamps.purge(scope, kind, at);
+    }
+    memory.stamps.raise_floor(opened.floor);
+    // One's own reading is never too far ahead.
+    let _ = hlc.lock().unwrap_or_else(PoisonError::into_inner).observe(opened.newest, opened.newest.millis());
+}
+
 /// Why a request has nothing to look for in the cache.
 fn pass_reason(ask: &Ask, facts: &RequestFacts) -> Option<Forwarded> {
-    if ask.bypass || !ask.rules.enabled || upgrade::offered(&ask.request.fields).is_some() {
+    if ask.bypass || !ask.rules.enabled || ask.request.fields.contains(name::UPGRADE) {
         return Some(Forwarded::Bypass);
     }
     if !facts.method.may_use_stored() {
@@ -161,9 +178,10 @@ fn pass_reason(ask: &Ask, facts: &RequestFacts) -> Option<Forwarded> {
 impl Inner {
     fn answer(self: &Arc<Self>, ask: Ask, facts: RequestFacts) -> Reply {
         let now = self.clock.wall();
-        let (primary, uri) = self.primary_key(&ask.rules, &ask.request);
+        let (primary, uri) = self.primary_key(&ask);
         match self.look_up(&ask.rules.site, primary, &uri, ask.request.path(), &ask.request.fields) {
             Lookup::Object { object, key, purged } => {
+                self.note_hit(key, object.stored_bytes());
                 self.answer_stored(ask, facts, primary, (key, object, purged), now, Source::Memory)
             }
             Lookup::Absent { key, varies } => {
@@ -441,7 +459,7 @@ impl Inner {
         if !stamps.may_cover(flight.began()) {
             return false;
         }
-        let (_, uri) = self.primary_key(&order.rules, &order.request);
+        let uri = uri_of(&order.rules, &order.request);
         let scopes = stamps.hasher.of_uri(&order.rules.site, without_scheme(&uri), order.request.path());
         stamps.covering(scopes.chain(flight.labels().iter().copied()), flight.began()).is_some()
     }
@@ -507,9 +525,9 @@ impl Inner {
     /// The answer from memory to a request that waited for another variant.
     fn stored_meanwhile(self: &Arc<Self>, order: &Order, why: Forwarded) -> Option<Response> {
         let now = self.clock.wall();
-        let (primary, uri) = self.primary_key(&order.rules, &order.request);
         let request = &order.request;
-        let found = self.look_up(&order.rules.site, primary, &uri, request.path(), &request.fields);
+        let uri = uri_of(&order.rules, request);
+        let found = self.look_up(&order.rules.site, order.primary, &uri, request.path(), &request.fields);
         let Lookup::Object { object, key, purged: None } = found else { return None };
         let Reuse::Fresh { age, ttl_left } = reuse(&object.freshness, &order.facts, now) else { return None };
         let mut status = CacheStatus::forwarded(why);
@@ -520,9 +538,11 @@ impl Inner {
     }
 
     /// The key of a request, and the URI in it.
-    pub(crate) fn primary_key(&self, rules: &CacheRules, request: &Request) -> (KeyHash, String) {
+    pub(crate) fn primary_key(&self, ask: &Ask) -> (KeyHash, String) {
+        let Ask { request, rules, sent, .. } = ask;
         let mut text = Vec::with_capacity(request.target.len() + request.authority.len() + 16);
-        rules.key_rule().write(target_of(request), &request.fields, &mut text);
+        let sent = sent.as_ref().map(|sent| sent.as_bytes());
+        rules.key_rule().write(target_of(request), &request.fields, sent, &mut text);
         let key = self.memory.key(&text);
         text.truncate(selvedge_cache::semantics::key::uri_of_key(&text).len());
         // Targets and authorities are ASCII.
@@ -573,6 +593,14 @@ pub(crate) fn target_of(request: &Request) -> Target<'_> {
         authority: request.authority.as_bytes(),
         path_and_query: request.target.as_bytes(),
     }
+}
+
+/// The URI in a request's key.
+fn uri_of(rules: &CacheRules, request: &Request) -> String {
+    let mut uri = Vec::with_capacity(request.target.len() + request.authority.len() + 16);
+    rules.key_rule().write_uri(target_of(request), &mut uri);
+    // Targets and authorities are ASCII.
+    String::from_utf8(uri).unwrap_or_default()
 }
 
 fn without_scheme(uri: &str) -> &str {

@@ -192,6 +192,11 @@ impl Object {
         }
     }
 
+    /// The bytes that are stored of it, slices aside.
+    pub(crate) fn stored_bytes(&self) -> usize {
+        self.wire().len() + self.bytes().len()
+    }
+
     /// The facts at `now` if a soft purge covers it since then, or none.
     pub(crate) fn freshness_since(&self, purged: Option<Hlc>, now: UnixMillis) -> Freshness {
         match purged {

@@ -2,10 +2,11 @@
 
 use super::memory::Lookup;
 use super::object::Object;
-use super::{Ask, Cache, CacheRules, Inner, pass_reason, without_scheme};
+use super::{Ask, Cache, CacheRules, Inner, pass_reason, uri_of, without_scheme};
 use selvedge_cache::semantics::{RequestFacts, Reuse, RevalidateWhy, reuse};
 use selvedge_cache::stamps::{PurgeKind, PurgeScope, Purged};
 use selvedge_exchange::Request;
+use selvedge_store::segments::{DiskTier, Error as DiskError};
 use selvedge_types::{Hlc, UnixMillis, name};
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ pub struct CacheUsage {
     pub disk_objects: u64,
     /// Bytes of the disk tier's files.
     pub disk_bytes: u64,
+    /// Whether objects are written to disk; not for a while after it failed.
+    pub disk_available: bool,
     /// Purges that are remembered.
     pub purges: u64,
     /// Fetches under way that others may join.
@@ -77,18 +80,54 @@ impl Cache {
         stamps.purge(stamps.hasher.scope(scope), kind, at);
     }
 
-    /// When the fetch of the oldest response in memory, or of the oldest one on its way there, began; none if
-    /// there is none. Visits all of them.
-    pub fn oldest(&self) -> Option<Hlc> {
-        // In this order: what lands meanwhile is seen in one of the two.
-        let coming = self.0.beginnings.oldest();
-        let stored = self.0.memory.oldest();
-        coming.into_iter().chain(stored).min()
+    /// Purges as [`Cache::purge`] does, for when nobody else remembers it: with a note on disk, if there is one
+    /// that takes it, so that it holds after a restart too.
+    pub fn purge_here(&self, scope: &PurgeScope, kind: PurgeKind) {
+        let inner = &self.0;
+        inner.purge_here(inner.memory.stamps.hasher.scope(scope), kind, inner.tick());
     }
 
-    /// Drops purges that nothing can be covered by, when the oldest object's fetch began at `oldest`.
-    pub fn expire_purges(&self, oldest: Hlc) -> usize {
-        self.0.memory.stamps.expire(oldest)
+    /// Makes all that was stored up to now count as purged, for when it is not known what was. After a restart
+    /// that knows it is there again, as far as it is on disk.
+    pub fn distrust(&self) {
+        self.0.memory.stamps.raise_floor(self.0.tick());
+    }
+
+    /// As [`Cache::distrust`], and for good: also after a restart.
+    pub async fn distrust_for_good(&self) -> Result<(), DiskError> {
+        let at = self.0.tick();
+        self.0.memory.stamps.raise_floor(at);
+        match &self.0.disk {
+            Some(disk) => disk.raise_floor(at).await,
+            None => Ok(()),
+        }
+    }
+
+    /// When the fetch of the oldest response in either tier, or of the oldest one on its way there, began; none
+    /// if there is none. Visits all that is in memory.
+    pub fn oldest(&self) -> Option<Hlc> {
+        // In this order: what lands meanwhile is seen in one of them.
+        let coming = self.0.beginnings.oldest();
+        let disk = self.0.disk.as_ref().and_then(DiskTier::oldest);
+        coming.into_iter().chain(disk).chain(self.0.memory.oldest()).min()
+    }
+
+    /// Drops purges with the last object that they could cover. If there were any, says when the fetch of the
+    /// oldest object began: purges before need not be remembered elsewhere either. Visits all that is in memory.
+    pub async fn expire_purges(&self) -> Result<Option<Hlc>, DiskError> {
+        let inner = &self.0;
+        if inner.memory.stamps.len() == 0 {
+            return Ok(None);
+        }
+        // What was missed since it was on its way is older than the floor, and not used.
+        let oldest = self.oldest().unwrap_or_else(|| inner.tick());
+        if inner.memory.stamps.expire(oldest) == 0 {
+            return Ok(None);
+        }
+        if let Some(disk) = &inner.disk {
+            disk.raise_floor(Hlc::from_bits(oldest.to_bits().saturating_sub(1))).await?;
+        }
+        Ok(Some(oldest))
     }
 
     /// How full it is.
@@ -102,6 +141,7 @@ impl Cache {
             evictions: inner.metrics.evictions(),
             disk_objects: inner.disk.as_ref().map_or(0, |d| d.objects() as u64),
             disk_bytes: inner.disk.as_ref().map_or(0, |d| d.bytes()),
+            disk_available: inner.disk.as_ref().is_some_and(DiskTier::is_available),
             purges: inner.memory.stamps.len() as u64,
             fetches: inner.flights.len() as u64,
         }
@@ -109,8 +149,7 @@ impl Cache {
 
     /// The URI of a request in its key, without the scheme: what a purge by URL names.
     pub fn uri_of(&self, rules: &CacheRules, request: &Request) -> String {
-        let (_, uri) = self.0.primary_key(rules, request);
-        without_scheme(&uri).to_string()
+        without_scheme(&uri_of(rules, request)).to_string()
     }
 
     /// What would become of a request, without making it. Counts as no use.
@@ -120,7 +159,7 @@ impl Cache {
             &ask.request.fields,
             ask.rules.freshness.client_directives,
         );
-        let (primary, key) = self.0.primary_key(&ask.rules, &ask.request);
+        let (primary, key) = self.0.primary_key(&ask);
         if let Some(why) = pass_reason(&ask, &facts) {
             let reason = format!("the request goes past the cache ({})", why.as_str());
             return Inspected { key, decision: "bypass", reason, stored: None };

@@ -38,9 +38,9 @@ impl Inner {
         let (sender, interim) = mpsc::channel(INTERIM_QUEUE);
         let inner = self.clone();
         let response = Box::pin(async move {
+            let (primary, uri) = inner.primary_key(&ask);
             let Ask { request, rules, origin, .. } = ask;
             let seen = super::copy_of(&request);
-            let (primary, _) = inner.primary_key(&rules, &seen);
             let order =
                 Order { request: seen, facts, rules, origin, primary, stored: stored.clone(), interim: None };
             let beginning = inner.begin();
@@ -48,7 +48,7 @@ impl Inner {
             match ask_origin(&*order.origin, &order.rules, request, Some(sender)).await {
                 Ok(response) => {
                     let times = Times { requested, responded: inner.clock.wall() };
-                    inner.take_passing(&order, response, times, beginning.at(), why)
+                    inner.take_passing(&order, &uri, response, times, (beginning.at(), why))
                 }
                 Err(failure) => {
                     inner.metrics.origin_failed(failure.proxy_error);
@@ -63,15 +63,15 @@ impl Inner {
     fn take_passing(
         self: &Arc<Self>,
         order: &Order,
+        uri: &str,
         mut response: Response,
         times: Times,
-        started: Hlc,
-        why: Forwarded,
+        (started, why): (Hlc, Forwarded),
     ) -> Response {
         let Order { request, facts, rules, .. } = order;
         let may_store = facts.method == MethodClass::Post
             && why == Forwarded::Method
-            && !self.was_purged(order, &response.fields, started);
+            && !self.was_purged(order, uri, &response.fields, started);
         self.invalidate(request, facts, rules, response.status, &response.fields);
         let mut status = CacheStatus::forwarded(why);
         if may_store {
@@ -110,12 +110,11 @@ impl Inner {
     }
 
     /// Whether a purge came, since a fetch began, that covers its response.
-    fn was_purged(&self, order: &Order, response: &Fields, started: Hlc) -> bool {
-        let (_, uri) = self.primary_key(&order.rules, &order.request);
+    fn was_purged(&self, order: &Order, uri: &str, response: &Fields, started: Hlc) -> bool {
         let stamps = &self.memory.stamps;
         let labels = self.labels(order, &order.rules, response).unwrap_or_default();
         let scopes =
-            stamps.hasher.of_uri(&order.rules.site, super::without_scheme(&uri), order.request.path());
+            stamps.hasher.of_uri(&order.rules.site, super::without_scheme(uri), order.request.path());
         stamps.covering(scopes.chain(labels.iter().copied()), started).is_some()
     }
 

@@ -11,8 +11,8 @@
 use super::object::{Content, Draft, Layout, Object, Slice, Stored};
 use bytes::Bytes;
 use selvedge_cache::semantics::{Freshness, KeyHash, VaryNames};
-use selvedge_cache::stamps::ScopeHash;
-use selvedge_store::segments::{Found, Head, Key, NewRecord};
+use selvedge_cache::stamps::{PurgeKind, ScopeHash};
+use selvedge_store::segments::{DiskStamp, Found, Head, Key, Kind, NewRecord};
 use selvedge_types::{Fields, Hlc, Status};
 use std::sync::Arc;
 
@@ -23,13 +23,33 @@ const SLICED_OBJECT: u64 = 2;
 const SLICE: u64 = 3;
 const VARIES: u64 = 4;
 
+/// The disk tier's name of a purge scope.
+pub(crate) fn disk_scope(scope: ScopeHash) -> Key {
+    Key(scope.0)
+}
+
+/// The disk tier's number of a kind of purge.
+pub(crate) fn disk_purge(kind: PurgeKind) -> u8 {
+    match kind {
+        PurgeKind::Hard => 0,
+        PurgeKind::Soft => 1,
+    }
+}
+
+/// A purge as the disk tier has it.
+pub(crate) fn decode_stamp(stamp: &DiskStamp) -> (ScopeHash, PurgeKind, Hlc) {
+    // What a later version may have written is taken for the strictest that there is.
+    let kind = if stamp.kind == disk_purge(PurgeKind::Soft) { PurgeKind::Soft } else { PurgeKind::Hard };
+    (ScopeHash(stamp.scope.0), kind, stamp.at)
+}
+
 /// The disk tier's name of a key.
 pub(crate) fn disk_key(key: KeyHash) -> Key {
     Key(u128::from_le_bytes(key.to_bytes()))
 }
 
-/// The record of a value; none for what is only kept in memory.
-pub(crate) fn encode(key: KeyHash, stored: &Stored, now: Hlc) -> Option<NewRecord> {
+/// The record of a value, that a request brought or that is only to be kept; none for what is only kept in memory.
+pub(crate) fn encode(key: KeyHash, stored: &Stored, now: Hlc, asked: bool) -> Option<NewRecord> {
     let (kind, fetched, meta, body) = match stored {
         Stored::Object(object) => {
             let kind = if object.layout().is_some() { SLICED_OBJECT } else { OBJECT };
@@ -39,8 +59,8 @@ pub(crate) fn encode(key: KeyHash, stored: &Stored, now: Hlc) -> Option<NewRecor
         Stored::Varies(names) => (VARIES, now, names.to_bytes(), Bytes::new()),
         Stored::Pass(_) => return None,
     };
-    let head = Head { key: disk_key(key), fetched, group: 0, note: FORMAT | kind };
-    Some(NewRecord { head, meta: meta.into(), body })
+    let head = Head { key: disk_key(key), fetched, kind: Kind::Object, note: FORMAT | kind };
+    Some(NewRecord { head, meta: meta.into(), body, asked })
 }
 
 /// Reads a record back; none if it is of another format or makes no sense.
@@ -135,7 +155,7 @@ mod tests {
     }
 
     fn through(stored: &Stored) -> Option<Stored> {
-        let record = encode(KeyHash::from_bytes([9; 16]), stored, Hlc::from_bits(3))?;
+        let record = encode(KeyHash::from_bytes([9; 16]), stored, Hlc::from_bits(3), true)?;
         decode(Found {
             head: record.head,
             meta: record.meta,
@@ -168,6 +188,7 @@ mod tests {
             KeyHash::from_bytes([9; 16]),
             &Stored::Object(object(Content::Whole(Box::default()))),
             Hlc::ZERO,
+            true,
         );
         let record = record.unwrap();
         for len in 0..record.meta.len() {

@@ -15,12 +15,17 @@ pub struct CacheRules {
     pub namespace: Arc<str>,
     /// The site with its namespace, which owns keys: `default/docs`.
     pub site: Arc<str>,
+    /// The group of servers that is asked, which is part of keys; none for the site's main one.
+    pub origin: Option<Arc<str>>,
     /// The name in Cache-Status.
     pub cache_name: Arc<str>,
     /// Whether anything is stored or served from store.
     pub enabled: bool,
     /// What requests are told apart by.
     pub key: CacheKey,
+    /// Whether, in all of the site, the key of what is stored for a URI follows from the URI: no fields count,
+    /// one group of servers is asked, and nothing is rewritten.
+    pub keys_by_uri: bool,
     /// How long responses are kept.
     pub freshness: FreshnessPolicy,
     /// Tags that stored responses get besides their own.
@@ -55,7 +60,7 @@ impl CacheRules {
 
     /// How keys are made.
     pub(crate) fn key_rule(&self) -> KeyRule<'_> {
-        KeyRule { policy: &self.key, site: &self.site }
+        KeyRule { policy: &self.key, site: &self.site, origin: self.origin.as_deref() }
     }
 
     /// Drops the cookies that are not to reach cache and clients.
@@ -70,6 +75,9 @@ impl CacheRules {
         response.retain(|text, value| !(text.eq_ignore_ascii_case(b"set-cookie") && dropped(value)));
     }
 }
+
+/// The longest media type: two names of 127 characters (RFC 6838 section 4.2).
+const MEDIA_TYPE_BYTES_MAX: usize = 255;
 
 /// Which responses are compressed, and how.
 #[derive(Clone, Debug)]
@@ -90,7 +98,10 @@ impl CompressRules {
         }
         let Some(content_type) = content_type else { return false };
         let media = content_type.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
-        let media = media.to_ascii_lowercase();
-        self.types.iter().any(|t| t.matches(&media))
+        let mut room = [0; MEDIA_TYPE_BYTES_MAX];
+        let Some(lower) = room.get_mut(..media.len()) else { return false };
+        lower.copy_from_slice(media);
+        lower.make_ascii_lowercase();
+        self.types.iter().any(|t| t.matches(lower))
     }
 }

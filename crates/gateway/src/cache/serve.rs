@@ -296,14 +296,14 @@ fn not_modified(fields: &Fields, coding: Option<Coding>) -> Result<Response, Fie
 
 /// Adds what every answer from the cache carries, and takes off what clients are not to see.
 fn finished(mut response: Response, asked: &Asked, how: How<'_>) -> Result<Response, FieldError> {
+    let mut text = Vec::with_capacity(64);
     if let Some(age) = how.age {
-        let mut text = Vec::with_capacity(10);
         push_decimal(&mut text, age.as_secs());
-        response.fields.set(name::AGE, text)?;
+        response.fields.set(name::AGE, &text)?;
+        text.clear();
     }
-    let mut status = Vec::with_capacity(48);
-    how.status.write(&asked.rules.cache_name, &mut status);
-    response.fields.add(name::CACHE_STATUS, status)?;
+    how.status.write(&asked.rules.cache_name, &mut text);
+    response.fields.add(name::CACHE_STATUS, &text)?;
     hide_directions(&mut response.fields, &asked.rules);
     response.source = how.source;
     Ok(response)

@@ -86,6 +86,7 @@ impl BodyStream for SlicedBody {
         if let Some(Stored::Slice(slice)) = self.inner.memory.get(key)
             && let Some(data) = slice.read(self.at, self.end)
         {
+            self.inner.note_hit(key, slice.bytes.len());
             return self.took(data);
         }
         self.reading = Some(self.read(key));

@@ -17,6 +17,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use tokio::sync::Notify;
 
+mod disk;
+
 const START: u64 = 1_800_000_000;
 
 #[derive(Default)]
@@ -114,9 +116,11 @@ fn rules() -> CacheRules {
         described: "test".into(),
         namespace: "default".into(),
         site: "default/test".into(),
+        origin: None,
         cache_name: "selvedge".into(),
         enabled: true,
         key: CacheKey::default(),
+        keys_by_uri: true,
         freshness: FreshnessPolicy::default(),
         tags: Vec::new(),
         expose_tags: false,
@@ -141,14 +145,23 @@ impl World {
     }
 
     fn with(steps: Vec<Step>, gated: bool) -> World {
+        Self::over(steps, gated, Tasks::simulated(), |_, _| None)
+    }
+
+    fn over(
+        steps: Vec<Step>,
+        gated: bool,
+        tasks: Tasks,
+        disk: impl FnOnce(&Tasks, Clock) -> Option<DiskTier>,
+    ) -> World {
         let wall = Arc::new(Wall(AtomicU64::new(START * 1000)));
-        let tasks = Tasks::simulated();
         let options =
             CacheOptions { ram_bytes: 4 << 20, secret: [1; 32], seed: 1, collapsed_waiters_max: 100 };
+        let clock = Clock::simulated(wall.clone());
         let cache = Cache::new(
             &options,
-            None,
-            Clock::simulated(wall.clone()),
+            disk(&tasks, clock.clone()),
+            clock,
             Arc::default(),
             tasks.clone(),
             &Registry::default(),
@@ -168,8 +181,13 @@ impl World {
     }
 
     fn ask(&self, method: &str, target: &str, head: &str) -> Reply {
+        self.cache.handle(self.asked_for(method, target, head))
+    }
+
+    fn asked_for(&self, method: &str, target: &str, head: &str) -> Ask {
         let addr = "127.0.0.1:1".parse().unwrap();
-        self.cache.handle(Ask {
+        Ask {
+            sent: None,
             request: Request {
                 method: Method::parse(method.as_bytes()).unwrap(),
                 scheme: Scheme::Http,
@@ -184,7 +202,7 @@ impl World {
             rules: Arc::new(self.rules.clone()),
             origin: self.origin.clone(),
             bypass: false,
-        })
+        }
     }
 
     /// Status, content, and Cache-Status of the answer to a request.
@@ -681,18 +699,6 @@ async fn a_failing_origin_is_hidden_by_default_as_far_as_the_response_allows() {
 }
 
 #[tokio::test]
-async fn spellings_of_a_url_are_stored_apart_and_invalidated_together() {
-    let fresh = || ok("Cache-Control: max-age=60|", "one");
-    let world = World::new(vec![fresh(), fresh(), ok("", "done"), fresh(), fresh()]);
-    world.get("/%74ag", "").await;
-    world.get("/tag", "").await;
-    world.ask("POST", "/x/../tag", "").wait().await;
-    world.get("/%74ag", "").await;
-    world.get("/tag", "").await;
-    assert_eq!(world.asked(), 5);
-}
-
-#[tokio::test]
 async fn a_part_that_nobody_asked_for_is_an_error_of_the_origin() {
     let part = || {
         let head = "Cache-Control: max-age=60|Content-Range: bytes 0-2/9|";
@@ -745,13 +751,4 @@ async fn responses_tell_that_they_came_through_here() {
         assert_eq!(via, if target == "/a" { &b"1.0 fred, 1.1 selvedge"[..] } else { b"1.1 selvedge" });
         world.settle().await;
     }
-}
-
-#[tokio::test]
-async fn an_offer_of_another_http_version_is_no_reason_to_go_past_the_cache() {
-    let world = World::new(vec![ok("Cache-Control: max-age=60|", "one"), ok("", "passed")]);
-    let h2c = "Connection: Upgrade, HTTP2-Settings|Upgrade: h2c|HTTP2-Settings: AA|";
-    world.get("/a", h2c).await;
-    assert_eq!(world.get("/a", h2c).await.2, "selvedge; hit; ttl=60");
-    assert_eq!(world.get("/a", "Connection: Upgrade|Upgrade: websocket|").await.2, "selvedge; fwd=bypass");
 }

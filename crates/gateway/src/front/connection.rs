@@ -46,6 +46,7 @@ pub(crate) struct Link {
     pub(crate) tasks: Tasks,
     pub(crate) timer: Timer,
     stopping: Pin<Box<dyn Future<Output = ()> + Send>>,
+    is_watching: bool,
     stopped_at: Option<Instant>,
     pub(crate) place: Place,
 }
@@ -63,6 +64,7 @@ impl Link {
             scheme: Scheme::Http,
             tasks,
             stopping: Box::pin(async move { watched.stopped().await }),
+            is_watching: false,
             stopped_at: None,
             place,
         }
@@ -70,8 +72,13 @@ impl Link {
 
     /// Since when the node is stopping, if it is; wakes the task when it begins to.
     pub(crate) fn poll_stopping(&mut self, cx: &mut Context<'_>) -> Option<Instant> {
-        if self.stopped_at.is_none() && self.stopping.as_mut().poll(cx).is_ready() {
-            self.stopped_at = Some(Instant::now());
+        // Polled once to be woken, and again only when there is something to see: each poll takes a lock that
+        // all connections share.
+        if self.stopped_at.is_none() && (!self.is_watching || self.tasks.is_stopping()) {
+            self.is_watching = true;
+            if self.stopping.as_mut().poll(cx).is_ready() {
+                self.stopped_at = Some(Instant::now());
+            }
         }
         self.stopped_at
     }

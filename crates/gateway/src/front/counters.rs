@@ -1,6 +1,7 @@
 //! What a front counts.
 
-use selvedge_observe::{Counter, EncodeLabelSet, EncodeLabelValue, Family, Gauge, Registry};
+use selvedge_observe::{Counter, EncodeLabelSet, EncodeLabelValue, Family, Gauge, LimitCounters, Registry};
+use selvedge_types::Status;
 
 /// Why a connection was refused, cut, or closed with an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
@@ -17,8 +18,12 @@ pub(crate) enum Cause {
     ProxyHeader,
     /// A head took too long.
     HeaderTimeout,
-    /// A head was refused.
+    /// A head was malformed.
     BadRequest,
+    /// A head was too large, or had too many fields.
+    HeadTooLarge,
+    /// A target was too long.
+    TargetTooLong,
     /// Content took too long.
     BodyTimeout,
     /// Content was malformed.
@@ -39,6 +44,39 @@ pub(crate) enum Cause {
     Drain,
 }
 
+impl Cause {
+    /// Why a head gets an answer with that status.
+    pub(crate) fn of_refused_head(status: Status) -> Self {
+        match status.code() {
+            414 => Cause::TargetTooLong,
+            431 => Cause::HeadTooLarge,
+            _ => Cause::BadRequest,
+        }
+    }
+
+    /// The limit of the settings that was met, by its name there.
+    const fn limit(self) -> Option<&'static str> {
+        Some(match self {
+            Cause::TotalConnections => "connections",
+            Cause::ClientConnections => "connections_per_client",
+            Cause::HandshakeTimeout => "tls_handshake_timeout",
+            Cause::HeaderTimeout => "header_timeout",
+            Cause::HeadTooLarge => "header_bytes",
+            Cause::TargetTooLong => "uri_bytes",
+            Cause::BodyTimeout => "body_timeout",
+            Cause::ContentTooLarge => "body",
+            Cause::WriteTimeout => "write_timeout",
+            Cause::ExchangeTimeout => "total_timeout",
+            Cause::TunnelTimeout => "tunnel_timeout",
+            Cause::Resets => "h2_resets",
+            Cause::Drain => "drain_timeout",
+            Cause::Tls | Cause::ProxyHeader | Cause::BadRequest | Cause::BadContent | Cause::Http2 => {
+                return None;
+            }
+        })
+    }
+}
+
 /// The label of a cause.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CauseLabel {
@@ -51,6 +89,7 @@ pub(crate) struct Counters {
     pub(crate) open: Gauge,
     pub(crate) accepted: Counter,
     cut: Family<CauseLabel, Counter>,
+    limits: LimitCounters,
 }
 
 impl Counters {
@@ -67,11 +106,15 @@ impl Counters {
                 "Client connections refused, cut or closed with an error, by cause",
                 Family::default(),
             ),
+            limits: registry.limits(),
         }
     }
 
     pub(crate) fn cut(&self, cause: Cause) {
         self.cut.get_or_create(&CauseLabel { cause }).inc();
+        if let Some(limit) = cause.limit() {
+            self.limits.reached(limit);
+        }
     }
 
     #[cfg(test)]

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use selvedge_exchange::{Body, Reply, Request, Response, Sent};
 use selvedge_http1::{BodyFraming, Persistence, Progress, RequestHead, ResponseWriter, parse_request};
 use selvedge_types::{Method, Status, Version, name};
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::ReadBuf;
@@ -74,8 +74,9 @@ enum Step {
 }
 
 /// Serves a connection to its end.
-pub(crate) async fn serve<S: Io>(io: S, link: Link, may_be_http2: bool) {
-    let mut connection = Http1 {
+pub(crate) fn serve<S: Io>(io: S, link: Link, may_be_http2: bool) -> impl Future<Output = ()> + Send {
+    // Boxed before the future takes it: a future keeps room for what it was given and for what it moved.
+    run(Box::new(Http1 {
         io,
         link,
         carry: Vec::new(),
@@ -83,25 +84,34 @@ pub(crate) async fn serve<S: Io>(io: S, link: Link, may_be_http2: bool) {
         may_be_http2,
         waiting: Waiting::First,
         waiting_since: None,
-    };
+    }))
+}
+
+async fn run<S: Io>(mut connection: Box<Http1<S>>) {
     loop {
         let end = match poll_fn(|cx| connection.poll_next(cx)).await {
             Next::Close => End::Close,
             Next::Linger => End::Linger,
             Next::Http2 => {
-                let io = Rewind::new(connection.carry, connection.io);
-                return Box::pin(http2::serve(io, connection.link)).await;
+                let Http1 { io, link, carry, .. } = *connection;
+                return Box::pin(http2::serve(Rewind::new(carry, io), link)).await;
             }
-            Next::Wait(exchange) => Box::pin(exchange.run(&mut connection)).await,
+            Next::Wait(exchange) => Box::pin(exchange.run(&mut *connection)).await,
         };
         match end {
             End::Keep => {}
             End::Cut => return,
-            End::Close => return Box::pin(close(connection.io, connection.link)).await,
-            End::Linger => return Box::pin(linger(connection.io, connection.link)).await,
+            End::Close => {
+                let Http1 { io, link, .. } = *connection;
+                return Box::pin(close(io, link)).await;
+            }
+            End::Linger => {
+                let Http1 { io, link, .. } = *connection;
+                return Box::pin(linger(io, link)).await;
+            }
             End::Tunnel(other) => {
-                let io = Rewind::new(connection.carry, connection.io);
-                return Box::pin(tunnel::run(io, other, connection.link)).await;
+                let Http1 { io, link, carry, .. } = *connection;
+                return Box::pin(tunnel::run(Rewind::new(carry, io), other, link)).await;
             }
         }
     }
@@ -222,7 +232,7 @@ impl<S: Io> Http1<S> {
             }
             Err(error) => {
                 tracing::debug!(client = %self.link.client.addr, %error, "request refused");
-                self.link.count(Cause::BadRequest);
+                self.link.count(Cause::of_refused_head(error.status()));
                 self.refuse(&mut scratch.output, Some(error.status()), &error.to_string());
                 Some(Step::Last(End::Linger))
             }

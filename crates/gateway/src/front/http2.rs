@@ -39,7 +39,7 @@ pub(crate) async fn serve<S: Io>(io: S, mut link: Link) {
     let gather = Gather::new(io);
     let builder = builder(&link);
     let limit = link.front.options.timeouts.handshake;
-    let handshake = within(limit, builder.handshake::<_, Bytes>(gather.clone())).await;
+    let handshake = Box::pin(within(limit, builder.handshake::<_, Bytes>(gather.clone()))).await;
     let mut connection = match handshake {
         Some(Ok(connection)) => connection,
         Some(Err(_)) => return link.count(Cause::Http2),
@@ -57,7 +57,7 @@ pub(crate) async fn serve<S: Io>(io: S, mut link: Link) {
     // The stream outlives `h2`'s connection, so that its end is not a reset that takes the last frames with it.
     drop(connection);
     if let Some(io) = gather.into_inner() {
-        linger(io, link).await;
+        Box::pin(linger(io, link)).await;
     }
 }
 

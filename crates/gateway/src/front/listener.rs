@@ -10,8 +10,10 @@ use super::tls::Tls;
 use selvedge_exchange::Client;
 use selvedge_rt::{Listener, OnEnd, Stream, Tasks};
 use selvedge_types::Scheme;
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
@@ -93,29 +95,41 @@ async fn begin(stream: Stream, mut link: Link, endpoint: Endpoint) {
             None => return,
         }
     }
-    match endpoint.tls {
-        None => http1::serve(io, link, true).await,
-        Some(tls) => Box::pin(begin_tls(io, link, tls)).await,
+    let Some(tls) = endpoint.tls else {
+        return http1::serve(io, link, true).await;
+    };
+    // What a handshake needs is given back when it is over: a connection is idle for most of its life.
+    let begun = Box::pin(begin_tls(io, link, tls)).await;
+    if let Some(serving) = begun {
+        serving.await;
     }
 }
 
-async fn begin_tls(io: Rewind<Stream>, mut link: Link, tls: Tls) {
+/// Shakes hands; what then serves the connection, if it succeeds.
+async fn begin_tls(io: Rewind<Stream>, mut link: Link, tls: Tls) -> Option<Serving> {
     let limit = link.front.options.timeouts.handshake;
     let io = match within(limit, tls.accept(io)).await {
         Some(Ok(io)) => io,
         Some(Err(error)) => {
             tracing::debug!(client = %link.client.addr, %error, "TLS handshake failed");
-            return link.count(Cause::Tls);
+            link.count(Cause::Tls);
+            return None;
         }
-        None => return link.count(Cause::HandshakeTimeout),
+        None => {
+            link.count(Cause::HandshakeTimeout);
+            return None;
+        }
     };
     link.scheme = Scheme::Https;
-    if Tls::speaks_http2(&io) {
-        Box::pin(http2::serve(io, link)).await;
+    Some(if Tls::speaks_http2(&io) {
+        Box::pin(http2::serve(io, link))
     } else {
-        Box::pin(http1::serve(io, link, false)).await;
-    }
+        Box::pin(http1::serve(io, link, false))
+    })
 }
+
+/// A connection being served.
+type Serving = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Reads the PROXY header and takes the client's address from it; None if the connection is not to be served.
 async fn read_proxy_header(mut io: Rewind<Stream>, link: &mut Link) -> Option<Rewind<Stream>> {

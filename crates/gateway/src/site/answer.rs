@@ -20,10 +20,14 @@ pub enum Refusal {
     Rate,
     /// The content is too large: 413.
     BodyTooLarge,
+    /// As many requests as may be are being answered: 503.
+    Busy,
     /// It came through here before: 508.
     Loop,
     /// The method is one for another kind of server: 405.
     Method,
+    /// Its path can be read in more than one way: 400.
+    Path,
     /// It expects what cannot be met: 417.
     Expectation,
     /// No origin is configured for it: 404.
@@ -41,8 +45,10 @@ impl Refusal {
             Refusal::Credentials => "credentials",
             Refusal::Rate => "rate",
             Refusal::BodyTooLarge => "body_too_large",
+            Refusal::Busy => "busy",
             Refusal::Loop => "loop",
             Refusal::Method => "method",
+            Refusal::Path => "path",
             Refusal::Expectation => "expectation",
             Refusal::NoOrigin => "no_origin",
             Refusal::HeaderTooLarge => "header_too_large",
@@ -56,8 +62,10 @@ impl Refusal {
             Refusal::Credentials => 401,
             Refusal::Rate => 429,
             Refusal::BodyTooLarge => 413,
+            Refusal::Busy => 503,
             Refusal::Loop => 508,
             Refusal::Method => 405,
+            Refusal::Path => 400,
             Refusal::Expectation => 417,
             Refusal::NoOrigin => 404,
             Refusal::HeaderTooLarge => 431,
@@ -71,8 +79,10 @@ impl Refusal {
             Refusal::Credentials => "Credentials are needed.",
             Refusal::Rate => "Too many requests. Try again later.",
             Refusal::BodyTooLarge => "The request's content is too large.",
+            Refusal::Busy => "Too many requests are being answered. Try again soon.",
             Refusal::Loop => "The request came through here before.",
             Refusal::Method => "This method is not possible here.",
+            Refusal::Path => "The path has a dot segment that servers read differently.",
             Refusal::Expectation => "The expectation cannot be met.",
             Refusal::NoOrigin => "Nothing answers here.",
             Refusal::HeaderTooLarge => "The request's header is too large.",
@@ -82,11 +92,15 @@ impl Refusal {
     const fn proxy_error(self) -> ProxyError {
         match self {
             Refusal::UnknownHost | Refusal::NoOrigin => ProxyError::DestinationNotFound,
-            Refusal::Address | Refusal::Credentials | Refusal::Rate => ProxyError::HttpRequestDenied,
-            Refusal::Loop => ProxyError::ProxyLoopDetected,
-            Refusal::BodyTooLarge | Refusal::Method | Refusal::Expectation | Refusal::HeaderTooLarge => {
-                ProxyError::HttpRequestError
+            Refusal::Address | Refusal::Credentials | Refusal::Rate | Refusal::Busy => {
+                ProxyError::HttpRequestDenied
             }
+            Refusal::Loop => ProxyError::ProxyLoopDetected,
+            Refusal::BodyTooLarge
+            | Refusal::Method
+            | Refusal::Path
+            | Refusal::Expectation
+            | Refusal::HeaderTooLarge => ProxyError::HttpRequestError,
         }
     }
 
@@ -166,7 +180,7 @@ mod tests {
     #[test]
     fn a_refusal_says_why() {
         let identity = Identity { name: "selvedge".into(), cluster: "c1".into() };
-        let id = super::super::request_id::RequestIds::new(1).draw();
+        let id = super::super::request_id::RequestIds::new(1, 2).draw();
         let response = Refusal::Loop.response(&identity, id);
         assert_eq!(response.status.code(), 508);
         assert_eq!(response.fields.get_str(name::PROXY_STATUS), Some("selvedge; error=proxy_loop_detected"));

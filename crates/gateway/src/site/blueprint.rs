@@ -1,7 +1,7 @@
 //! A site with its rules and secrets read, from which what holds for a request is made: the site's policies,
 //! the route's on top, then those of every rule that fits, in the order written.
 
-use super::cache_rules::{Layered, Refiner, ResponseRule, SiteNames};
+use super::cache_rules::{Layered, Refiner, ResponseRule, SiteNames, origin_of};
 use super::compile::LevelGate;
 use super::condition::{RequestCondition, ResponseCondition};
 use super::effective::{Action, BypassTest, Effective, Limit};
@@ -10,7 +10,7 @@ use super::render::Changes;
 use crate::cache::Refine;
 use selvedge_exchange::Request;
 use selvedge_types::resource::{
-    CachePolicy, Compression, Destination, OriginName, Policies, Rewrite, Route, Site,
+    CachePolicy, Compression, Destination, OriginName, Policies, Rewrite, Route, Site, UpgradeProtocol,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -92,13 +92,13 @@ impl Blueprint {
             changes.extend(&declared.policies.response_headers);
             Some((rule.response.clone()?, changes))
         });
-        self.flatten(&levels, self.action(route.map(|(_, r)| r)), on_response.collect(), rates)
+        self.flatten(&levels, route.map(|(_, r)| r), on_response.collect(), rates)
     }
 
     fn flatten(
         &self,
         levels: &[Level<'_>],
-        action: Action,
+        route: Option<&Route>,
         response_rules: Vec<(Arc<ResponseRule>, Changes)>,
         rates: &RateTable,
     ) -> Effective {
@@ -106,9 +106,12 @@ impl Blueprint {
             described: format!("site `{}`", self.names.site),
             cache: CachePolicy::default(),
             compress: Compression::default(),
+            origin: origin_of(route),
         };
+        let action = self.action(route);
         let (mut request_changes, mut response_changes) = (Changes::default(), Changes::default());
         let (mut access, mut gate, mut rewrite, mut limits) = (None, None, None, Vec::new());
+        let mut upgrade = None;
         for Level { name, policies, gate: level_gate } in levels {
             layered.apply(name, &policies.cache, &policies.compress);
             request_changes.extend(&policies.request_headers);
@@ -116,6 +119,7 @@ impl Blueprint {
             access = policies.access.clone().or(access);
             gate = (*level_gate).clone().or(gate);
             rewrite = policies.rewrite.clone().or(rewrite);
+            upgrade = policies.upgrade.clone().or(upgrade);
             limits.extend(policies.rate_limit.iter().enumerate().map(|(i, limit)| Limit {
                 by: limit.by.clone(),
                 pace: Pace::new(limit),
@@ -138,6 +142,7 @@ impl Blueprint {
             strip_cookies: layered.cache.strip_request_cookies,
             bypass: BypassTest::new(&layered.cache.bypass),
             rewrite,
+            upgrade: upgrade.unwrap_or_else(|| vec![UpgradeProtocol::websocket()]),
             request_changes,
             response_changes,
             response_rules: response_rules.into_iter().filter(|(_, changes)| !changes.is_empty()).collect(),

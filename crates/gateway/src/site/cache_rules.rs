@@ -3,7 +3,9 @@
 use super::condition::ResponseCondition;
 use crate::cache::{CacheRules, CompressRules, Refine};
 use selvedge_cache::semantics::FreshnessPolicy;
-use selvedge_types::resource::{CachePolicy, Coding, Compression, Glob, Text};
+use selvedge_types::resource::{
+    CachePolicy, Coding, Compression, Destination, Glob, OriginName, Route, Site, Text,
+};
 use selvedge_types::{Fields, Status};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,6 +19,24 @@ pub(super) struct SiteNames {
     pub(super) site: Arc<str>,
     /// The name in Cache-Status.
     pub(super) cache: Arc<str>,
+    /// Whether a URI alone says under which key it is stored.
+    pub(super) keys_by_uri: bool,
+}
+
+/// Whether all of a site's requests have keys that follow from their URIs.
+pub(super) fn keys_by_uri(site: &Site) -> bool {
+    let below = site.route.iter().map(|r| &r.policies).chain(site.rule.iter().map(|r| &r.policies));
+    let own = site.policies.cache.key.as_ref();
+    own.is_none_or(|key| key.headers.is_empty() && key.cookies.is_empty())
+        && site.policies.rewrite.is_none()
+        && below.into_iter().all(|policies| policies.cache.key.is_none() && policies.rewrite.is_none())
+        && site.route.iter().all(|route| origin_of(Some(route)).is_none())
+}
+
+/// The group of servers that a route goes to, if it is not the site's main one.
+pub(super) fn origin_of(route: Option<&Route>) -> Option<Arc<str>> {
+    let Some(Destination::Origin(name)) = route?.to.as_ref() else { return None };
+    (*name != OriginName::default()).then(|| name.as_str().into())
 }
 
 /// Policies of the cache and of compression, one level laid on the other.
@@ -25,6 +45,8 @@ pub(super) struct Layered {
     pub(super) described: String,
     pub(super) cache: CachePolicy,
     pub(super) compress: Compression,
+    /// The group of servers that is asked; none for the site's main one.
+    pub(super) origin: Option<Arc<str>>,
 }
 
 impl Layered {
@@ -42,9 +64,11 @@ impl Layered {
             described: self.described.clone(),
             namespace: names.namespace.clone(),
             site: names.site.clone(),
+            origin: self.origin.clone(),
             cache_name: names.cache.clone(),
             enabled: cache.enabled.unwrap_or(true),
             key: cache.key.clone().unwrap_or_default(),
+            keys_by_uri: names.keys_by_uri,
             freshness: FreshnessPolicy::of(cache),
             tags: cache.tags.clone(),
             expose_tags: cache.expose_tags.unwrap_or(false),

@@ -1,6 +1,7 @@
 //! What holds for the requests of one route, with the rules that fit them: everything that can be decided
 //! before a request comes, decided.
 
+use super::answer::Refusal;
 use super::auth::Gate;
 use super::cache_rules::ResponseRule;
 use super::cookies::{cookies, parameters, strip_cookies};
@@ -8,9 +9,10 @@ use super::path::Matcher;
 use super::rate::{Pace, RateTable, TooMany};
 use super::render::{Changes, Parts};
 use crate::cache::CacheRules;
+use selvedge_cache::semantics::canonical_target;
 use selvedge_exchange::{Request, Response};
-use selvedge_types::resource::{Access, Bypass, Glob, RateKey, Respond, Rewrite, Template};
-use selvedge_types::{FieldError, Fields};
+use selvedge_types::resource::{Access, Bypass, Glob, RateKey, Respond, Rewrite, Template, UpgradeProtocol};
+use selvedge_types::{FieldError, Fields, name};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +51,8 @@ pub(super) struct Effective {
     pub(super) strip_cookies: Vec<Glob>,
     pub(super) bypass: BypassTest,
     pub(super) rewrite: Option<Rewrite>,
+    /// What connections may be switched to.
+    pub(super) upgrade: Vec<UpgradeProtocol>,
     pub(super) request_changes: Changes,
     pub(super) response_changes: Changes,
     pub(super) response_rules: Vec<(Arc<ResponseRule>, Changes)>,
@@ -80,17 +84,40 @@ impl Effective {
         })
     }
 
-    /// Makes the changes to the request that come before the cache is asked.
-    pub(super) fn prepare(&self, request: &mut Request, parts: Option<&Parts>) -> Result<(), FieldError> {
+    /// Makes the changes to the request that come before the cache is asked. Gives the path and query that the
+    /// origin is asked for, if a rewrite makes them others than the client's, which the cache goes by.
+    pub(super) fn prepare(
+        &self,
+        request: &mut Request,
+        parts: Option<&Parts>,
+    ) -> Result<Option<Arc<str>>, Refusal> {
         if self.gate.as_ref().is_some_and(|gate| !gate.forward) {
-            request.fields.remove(selvedge_types::name::AUTHORIZATION);
+            request.fields.remove(name::AUTHORIZATION);
         }
-        strip_cookies(&mut request.fields, &self.strip_cookies)?;
-        self.request_changes.apply(&mut request.fields, parts)?;
-        if let Some(rewrite) = &self.rewrite {
-            request.target = rewritten(rewrite, &request.target, parts);
+        self.change_fields(&mut request.fields, parts).map_err(|_| Refusal::HeaderTooLarge)?;
+        let Some(rewrite) = &self.rewrite else { return Ok(None) };
+        let sent = rewritten(rewrite, &request.target, parts);
+        let sent = canonical_target(&sent).map_err(|_| Refusal::Path)?;
+        Ok((sent != request.target).then(|| sent.into()))
+    }
+
+    fn change_fields(&self, fields: &mut Fields, parts: Option<&Parts>) -> Result<(), FieldError> {
+        self.hold_upgrade(fields)?;
+        strip_cookies(fields, &self.strip_cookies)?;
+        self.request_changes.apply(fields, parts)
+    }
+
+    /// Leaves of Upgrade what may be switched to. So what still has the field goes past the cache, and what
+    /// asked for anything else is an ordinary request.
+    fn hold_upgrade(&self, fields: &mut Fields) -> Result<(), FieldError> {
+        if !fields.contains(name::UPGRADE) {
+            return Ok(());
         }
-        Ok(())
+        let may = |asked: &&[u8]| self.upgrade.iter().any(|protocol| protocol.is(asked));
+        let allowed: Vec<&[u8]> = fields.members(name::UPGRADE).filter(may).collect();
+        let allowed = allowed.join(&b", "[..]);
+        fields.remove(name::UPGRADE);
+        if allowed.is_empty() { Ok(()) } else { fields.add(name::UPGRADE, allowed) }
     }
 
     /// Makes the changes to the response on its way to the client.
@@ -159,11 +186,21 @@ fn rewritten(rewrite: &Rewrite, target: &str, parts: Option<&Parts>) -> String {
     query.map_or(path.clone(), |query| format!("{path}?{query}"))
 }
 
-/// `path` without `prefix`, if it ends where a segment does.
+/// `path` without `prefix`, if it ends where a segment does. Slashes before a segment are one, as they are where
+/// routes are chosen.
 fn stripped<'a>(path: &'a str, prefix: &str) -> &'a str {
-    match path.strip_prefix(prefix) {
-        Some(rest) if rest.is_empty() || rest.starts_with('/') || prefix.ends_with('/') => rest,
-        _ => path,
+    let mut rest = path;
+    for segment in prefix.split('/').filter(|segment| !segment.is_empty()) {
+        let Some(tail) = rest.trim_start_matches('/').strip_prefix(segment) else { return path };
+        if !(tail.is_empty() || tail.starts_with('/')) {
+            return path;
+        }
+        rest = tail;
+    }
+    match (prefix.ends_with('/'), rest.strip_prefix('/')) {
+        (true, None) => path,
+        (true, Some(rest)) => rest,
+        (false, _) => rest,
     }
 }
 
@@ -217,6 +254,11 @@ mod tests {
             (rewrite(Some("/img"), &[], None), "/img", "/"),
             (rewrite(Some("/img"), &[], None), "/imgs/a", "/imgs/a"),
             (rewrite(Some("/img/"), &[], None), "/img/a", "/a"),
+            (rewrite(Some("/img/"), &[], None), "/img", "/img"),
+            (rewrite(Some("/img"), &[], None), "//img/a", "/a"),
+            (rewrite(Some("/a/b"), &[], None), "/a//b/c", "/c"),
+            (rewrite(Some("/a/b"), &[], None), "/a/bc", "/a/bc"),
+            (rewrite(Some("/"), &[], Some("/v")), "/a", "/va"),
             (rewrite(None, &[], Some("/v2")), "/a", "/v2/a"),
             (rewrite(None, &[], Some("/v2/")), "/a", "/v2/a"),
             (rewrite(Some("/img"), &[], Some("/v2")), "/img/a", "/v2/a"),

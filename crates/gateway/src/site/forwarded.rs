@@ -7,7 +7,7 @@ use super::request_id::RequestId;
 use selvedge_cache::semantics::surrogate;
 use selvedge_exchange::Request;
 use selvedge_types::fields::trim;
-use selvedge_types::resource::Network;
+use selvedge_types::resource::{Network, ProxyField};
 use selvedge_types::{FieldError, Fields, Name, Scheme, name};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -37,9 +37,12 @@ impl Identity {
     }
 }
 
-/// The proxies that are believed.
+/// The proxies that are believed, and the field in which they write for whom they ask.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Trusted(pub(super) Vec<Network>);
+pub(super) struct Trusted {
+    pub(super) networks: Vec<Network>,
+    pub(super) field: ProxyField,
+}
 
 /// The client's end as far as it is known, through proxies that are believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,28 +60,28 @@ const HOPS_MAX: usize = 32;
 
 impl Trusted {
     fn has(&self, address: IpAddr) -> bool {
-        self.0.iter().any(|network| network.contains(address))
+        self.networks.iter().any(|network| network.contains(address))
     }
 
     /// Who sent `request`.
     pub(super) fn origination(&self, request: &Request) -> Origination {
         let peer = request.client.addr.ip().to_canonical();
         let direct = Origination { client: peer, scheme: request.scheme, by_trusted: false };
-        if self.0.is_empty() || !self.has(peer) {
+        if self.networks.is_empty() || !self.has(peer) {
             return direct;
         }
         let fields = &request.fields;
-        let forwarded = fields.contains(name::FORWARDED);
-        let (addresses, scheme) = if forwarded {
-            let proto = forwarded_parameter(fields, "proto").into_iter().next_back();
-            (forwarded_parameter(fields, "for"), proto.and_then(|p| scheme(&p)))
-        } else {
-            let proto = fields.members(name::X_FORWARDED_PROTO).last();
-            let hops = fields.members(name::X_FORWARDED_FOR).map(|m| String::from_utf8_lossy(m).into_owned());
-            (hops.collect(), proto.and_then(|p| std::str::from_utf8(p).ok()).and_then(scheme))
+        let scheme = match self.field {
+            ProxyField::Forwarded => {
+                forwarded_parameter(fields, "proto").into_iter().next_back().and_then(|p| scheme(&p))
+            }
+            ProxyField::XForwardedFor => {
+                let proto = fields.members(name::X_FORWARDED_PROTO).last();
+                proto.and_then(|p| std::str::from_utf8(p).ok()).and_then(scheme)
+            }
         };
         let mut client = peer;
-        for hop in addresses.iter().rev().take(HOPS_MAX) {
+        for hop in hops(fields, self.field).iter().rev().take(HOPS_MAX) {
             let Some(address) = address(hop) else { break };
             client = address;
             if !self.has(address) {
@@ -86,6 +89,31 @@ impl Trusted {
             }
         }
         Origination { client, scheme: scheme.unwrap_or(request.scheme), by_trusted: true }
+    }
+
+    /// Takes off what the sender may not say about the request's way: all of it if it is not trusted, else what
+    /// it does not write itself and therefore passed on from whoever asked it.
+    pub(super) fn drop_claims(&self, fields: &mut Fields, by_trusted: bool) {
+        let claims: &[Name] = match self.field {
+            _ if !by_trusted => &CLAIMS,
+            ProxyField::XForwardedFor => &[name::FORWARDED],
+            ProxyField::Forwarded => {
+                &[name::X_FORWARDED_FOR, name::X_FORWARDED_HOST, name::X_FORWARDED_PROTO, name::X_REAL_IP]
+            }
+        };
+        claims.iter().for_each(|claim| {
+            fields.remove(*claim);
+        });
+    }
+}
+
+/// Whom each proxy on the way was asked by, as `field` tells it, the first one first.
+fn hops(fields: &Fields, field: ProxyField) -> Vec<String> {
+    match field {
+        ProxyField::Forwarded => forwarded_parameter(fields, "for"),
+        ProxyField::XForwardedFor => {
+            fields.members(name::X_FORWARDED_FOR).map(|m| String::from_utf8_lossy(m).into_owned()).collect()
+        }
     }
 }
 
@@ -122,6 +150,8 @@ pub struct Way {
     pub(super) identity: Arc<Identity>,
     pub(super) origination: Origination,
     pub(super) id: RequestId,
+    /// The field that trusted proxies write.
+    pub(super) field: ProxyField,
 }
 
 /// What an untrusted client may not say about itself.
@@ -148,23 +178,15 @@ impl Way {
     pub fn describe(&self, request: &mut Request) -> Result<(), FieldError> {
         let Origination { client, scheme, by_trusted } = self.origination;
         let fields = &mut request.fields;
-        if !by_trusted {
-            CLAIMS.iter().filter(|n| fields.contains(**n)).copied().collect::<Vec<_>>().iter().for_each(
-                |n| {
-                    fields.remove(*n);
-                },
-            );
-        }
         let peer = request.client.addr.ip().to_canonical();
         fields.add(name::VIA, format!("{} {}", request.version.via(), self.identity.name))?;
         fields.add(name::CDN_LOOP, self.identity.loop_member())?;
         surrogate::announce(fields)?;
-        let node = match peer {
-            IpAddr::V4(v4) => v4.to_string(),
-            IpAddr::V6(v6) => format!("\"[{v6}]\""),
-        };
+        if by_trusted {
+            self.retell(fields)?;
+        }
         let host = request.authority.as_str();
-        let forwarded = format!("for={node};host=\"{host}\";proto={}", request.scheme.as_str());
+        let forwarded = format!("for={};host=\"{host}\";proto={}", node(peer), request.scheme.as_str());
         fields.add(name::FORWARDED, forwarded)?;
         let mut hops = fields.joined(name::X_FORWARDED_FOR).unwrap_or_default();
         if !hops.is_empty() {
@@ -183,5 +205,27 @@ impl Way {
             fields.add(name::X_REQUEST_ID, self.id.to_string())?;
         }
         Ok(())
+    }
+
+    /// Says in the other field what trusted proxies wrote in theirs, as far as it tells of addresses, so that an
+    /// origin learns the same from both.
+    fn retell(&self, fields: &mut Fields) -> Result<(), FieldError> {
+        let hops = hops(fields, self.field);
+        let known = hops.iter().filter_map(|hop| address(hop));
+        let (other, told): (Name, Vec<String>) = match self.field {
+            ProxyField::XForwardedFor => {
+                (name::FORWARDED, known.map(|hop| format!("for={}", node(hop))).collect())
+            }
+            ProxyField::Forwarded => (name::X_FORWARDED_FOR, known.map(|hop| hop.to_string()).collect()),
+        };
+        if told.is_empty() { Ok(()) } else { fields.set(other, told.join(", ")) }
+    }
+}
+
+/// An address as Forwarded names it (RFC 7239 section 6).
+fn node(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(v4) => v4.to_string(),
+        IpAddr::V6(v6) => format!("\"[{v6}]\""),
     }
 }

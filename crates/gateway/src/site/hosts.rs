@@ -43,6 +43,21 @@ mod tests {
     use super::*;
     use selvedge_types::resource::Text;
 
+    proptest::proptest! {
+        /// The API finds the owner of a URL by the declared patterns, requests by this table.
+        #[test]
+        fn the_table_finds_what_the_patterns_say(
+            patterns in proptest::collection::btree_set("(\\*\\.)?[ab](\\.[ab]){0,2}|\\*", 0..6),
+            host in "[ab](\\.[ab]){0,3}\\.?",
+        ) {
+            let patterns: Vec<_> = patterns.iter().map(|p| HostPattern::parse_text(p).unwrap()).collect();
+            let mut table = HostTable::default();
+            patterns.iter().zip(0..).for_each(|(pattern, site)| table.insert(pattern, site));
+            let owner = selvedge_types::resource::owner_of_host(&host, patterns.iter().zip(0..));
+            proptest::prop_assert_eq!(table.find(&host), owner);
+        }
+    }
+
     #[test]
     fn the_most_specific_host_wins() {
         let mut table = HostTable::default();

@@ -1,8 +1,8 @@
 //! Sites: from a request's host and path to its policies, and what they ask for.
 //!
 //! ```text
-//! Snapshot --compile--> Router --route(request)--> Answer(response)
-//!                                              \-> Forward(request, Passage) --> cache --> origin
+//! Snapshot --compile--> Router --enter(request), route(request)--> Answer(response)
+//!                                                             \-> Forward(request, Passage) --> cache --> origin
 //!                                                        Passage::way.describe(request) before it is sent
 //!                                                        Passage::finish(response) on the way back
 //! ```
@@ -20,6 +20,7 @@ mod compile;
 mod condition;
 mod cookies;
 mod effective;
+mod entrance;
 mod forwarded;
 mod hosts;
 mod path;
@@ -32,6 +33,7 @@ mod secrets;
 mod tests;
 
 pub use answer::Refusal;
+pub use entrance::Entrance;
 pub use forwarded::{Identity, Way};
 pub use rate::{RateTable, TooMany};
 pub use request_id::{RequestId, RequestIds};

@@ -4,9 +4,10 @@ use super::answer::{Refusal, fixed, options, redirect};
 use super::auth::Gate;
 use super::blueprint::{Blueprint, SiteRule};
 use super::body::limited;
-use super::cache_rules::SiteNames;
-use super::compile::{CompiledSite, LevelGate};
+use super::cache_rules::{SiteNames, keys_by_uri};
+use super::compile::{CompiledSite, LevelGate, Match};
 use super::effective::{Action, Effective};
+use super::entrance::Entrance;
 use super::forwarded::{Identity, Trusted, Way};
 use super::hosts::HostTable;
 use super::path::normal;
@@ -103,6 +104,8 @@ pub struct Passage {
     pub bypass: bool,
     /// The place of its origin in [`Router::origins`].
     pub origin: usize,
+    /// The path and query that the origin is asked for, where a rewrite makes them others than the client's.
+    pub sent: Option<Arc<str>>,
     /// What the origin is told of the way it took.
     pub way: Way,
     effective: Arc<Effective>,
@@ -139,7 +142,10 @@ impl Router {
             hosts: HostTable::default(),
             sites: Vec::with_capacity(snapshot.sites.len()),
             origins: Vec::new(),
-            trusted: Trusted(snapshot.settings.trusted_proxies.clone()),
+            trusted: Trusted {
+                networks: snapshot.settings.trusted_proxies.clone(),
+                field: snapshot.settings.trusted_proxy_field,
+            },
             identity: Arc::new(identity),
             state,
         };
@@ -155,16 +161,22 @@ impl Router {
         &self.origins
     }
 
-    /// Decides about `request`. `now` is monotonic.
-    pub fn route(&self, mut request: Request, now: Duration) -> Routed {
-        let origination = self.trusted.origination(&request);
+    /// Takes a request in: gives its path the form by which all that follows goes, and takes off what is of the
+    /// client's connection alone, and what the client may not say about itself.
+    pub fn enter(&self, request: &mut Request) -> Entrance {
+        Entrance::new(request, &self.trusted, self.state.ids.draw())
+    }
+
+    /// Decides about a `request` that was taken in. `now` is monotonic.
+    pub fn route(&self, mut request: Request, entrance: Entrance, now: Duration) -> Routed {
+        let Entrance { origination, id, refusal } = entrance;
         request.scheme = origination.scheme;
-        let way = Way { identity: self.identity.clone(), origination, id: self.state.ids.draw() };
-        let mut about = About { site: None, client: origination.client, id: way.id, refusal: None };
-        let outcome = match self.site_for(&mut request) {
+        let way = Way { identity: self.identity.clone(), origination, id, field: self.trusted.field };
+        let mut about = About { site: None, client: origination.client, id, refusal: None };
+        let outcome = match refusal.map_or_else(|| self.site_for(&mut request), Err) {
             Ok(Found::Site(site)) => {
                 about.site = Some(site.blueprint.names.site.clone());
-                self.enter(site, request, way, now)
+                self.serve(site, request, way, now)
             }
             Ok(Found::Here(response)) => Ok(Outcome::Answer(response)),
             Err(refusal) => Err(refusal.into()),
@@ -179,6 +191,23 @@ impl Router {
             }
         };
         Routed { about, outcome }
+    }
+
+    /// What the cache would be asked for a request that was taken in, whoever may make it: nothing is refused,
+    /// answered or counted. None if no site answers to it, or its path can be read in more than one way.
+    pub fn find(&self, mut request: Request, entrance: Entrance) -> Option<(Request, Passage)> {
+        let Entrance { origination, id, refusal } = entrance;
+        let site = self.sites.get(self.hosts.find(request.host())? as usize)?;
+        let way = Way { identity: self.identity.clone(), origination, id, field: self.trusted.field };
+        let Holding { effective, parts, bypass } = self.holding(site, &request, &way);
+        let sent = effective.prepare(&mut request, parts.as_deref()).ok()?;
+        let origin = match effective.action {
+            Action::Origin(place) => place as usize,
+            // Beyond every list: the gateway answers itself.
+            Action::Redirect { .. } | Action::Respond(..) | Action::Nothing => usize::MAX,
+        };
+        let passage = Passage { rules: effective.rules.clone(), bypass, origin, sent, way, effective, parts };
+        refusal.is_none().then_some((request, passage))
     }
 
     fn add(&mut self, id: &SiteId, site: &Site, secrets: &dyn SecretSource, problems: &mut Vec<String>) {
@@ -196,6 +225,7 @@ impl Router {
                 namespace: id.namespace.as_str().into(),
                 site: id.to_string().into(),
                 cache: self.identity.name.clone(),
+                keys_by_uri: keys_by_uri(site),
             },
             site_gate: gate(&site.policies),
             route_gates: site.route.iter().map(|route| gate(&route.policies)).collect(),
@@ -231,7 +261,7 @@ impl Router {
         self.sites.get(place as usize).map(Found::Site).ok_or(Refusal::UnknownHost)
     }
 
-    fn enter(
+    fn serve(
         &self,
         site: &CompiledSite,
         mut request: Request,
@@ -242,7 +272,8 @@ impl Router {
             let location = format!("https://{}{}", request.host(), request.target);
             return Ok(Outcome::Answer(redirect(308, &location)?));
         }
-        let Admitted { effective, parts, bypass } = self.admit(site, &request, &way, now)?;
+        let Holding { effective, parts, bypass } = self.holding(site, &request, &way);
+        self.admit(&effective, &request, way.client(), now)?;
         let parts_here = parts.as_deref();
         let origin = match (&effective.action, parts_here) {
             (Action::Origin(place), _) => *place as usize,
@@ -262,41 +293,45 @@ impl Router {
             let body = std::mem::take(&mut request.body);
             request.body = limited(body, limit.get()).map_err(|_| Refusal::BodyTooLarge)?;
         }
-        effective.prepare(&mut request, parts_here)?;
-        let passage = Passage { rules: effective.rules.clone(), bypass, origin, way, effective, parts };
+        let sent = effective.prepare(&mut request, parts_here)?;
+        let passage = Passage { rules: effective.rules.clone(), bypass, origin, sent, way, effective, parts };
         Ok(Outcome::Forward(request, passage))
     }
 
-    /// Finds what holds for the request and asks whether it may pass. Changes nothing.
+    /// What holds for the request.
+    fn holding(&self, site: &CompiledSite, request: &Request, way: &Way) -> Holding {
+        let path = normal(request.path());
+        let Match { effective, rest } = site.find(request, &path, &self.state.rates);
+        let names = &site.blueprint.names;
+        let parts = effective
+            .need_parts
+            .then(|| Arc::new(Parts::of(request, rest, way.client(), way.id, names.site.clone())));
+        let bypass = effective.bypass.fits(request, &path);
+        Holding { effective, parts, bypass }
+    }
+
+    /// Asks whether the request may pass, and counts it.
     fn admit(
         &self,
-        site: &CompiledSite,
+        effective: &Effective,
         request: &Request,
-        way: &Way,
+        client: IpAddr,
         now: Duration,
-    ) -> Result<Admitted, Refused> {
-        let (client, blueprint) = (way.origination.client, &site.blueprint);
-        let path = normal(request.path());
-        let found = site.find(request, &path, &self.state.rates);
-        let effective = found.effective;
+    ) -> Result<(), Refused> {
         if !effective.admits_address(client) {
             return Err(Refusal::Address.into());
         }
         let counted = effective.count(&self.state.rates, request, client, now);
         counted.map_err(|(status, wait)| refused_rate(status, wait))?;
-        if let Some(gate) = effective.gate.as_ref().filter(|gate| !gate.admits(&request.fields)) {
-            return Err(refused_credentials(gate));
+        match effective.gate.as_ref().filter(|gate| !gate.admits(&request.fields)) {
+            Some(gate) => Err(refused_credentials(gate)),
+            None => Ok(()),
         }
-        let parts = effective
-            .need_parts
-            .then(|| Arc::new(Parts::of(request, found.rest, client, way.id, blueprint.names.site.clone())));
-        let bypass = effective.bypass.fits(request, &path);
-        Ok(Admitted { effective, parts, bypass })
     }
 }
 
-/// A request that may pass.
-struct Admitted {
+/// What holds for a request.
+struct Holding {
     effective: Arc<Effective>,
     parts: Option<Arc<Parts>>,
     bypass: bool,

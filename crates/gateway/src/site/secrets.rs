@@ -1,8 +1,10 @@
 //! Secrets that a configuration refers to.
 
 use ring::digest;
+use selvedge_rt::read_operator_file;
 use selvedge_types::resource::SecretRef;
 use std::fmt;
+use std::path::Path;
 use subtle::ConstantTimeEq;
 
 /// Finds what references to secrets stand for. Asked when a configuration is read, never on a request's path.
@@ -11,7 +13,7 @@ pub trait SecretSource {
     fn read(&self, reference: &SecretRef) -> Result<Vec<u8>, String>;
 }
 
-/// The largest file that is read as a secret.
+/// The largest file that is read as a secret, in bytes; what is larger is an error.
 pub const SECRET_BYTES_MAX: u64 = 64 * 1024;
 
 /// Secrets in this process's environment and in files it can read.
@@ -24,16 +26,10 @@ impl SecretSource for SystemSecrets {
             SecretRef::Env(name) => std::env::var_os(&**name)
                 .map(std::os::unix::ffi::OsStringExt::into_vec)
                 .ok_or_else(|| format!("the environment variable {name} is not set")),
-            SecretRef::File(path) => read_file(path).map_err(|error| format!("{path}: {error}")),
+            SecretRef::File(path) => read_operator_file(Path::new(&**path), SECRET_BYTES_MAX)
+                .map_err(|error| format!("{path}: {error}")),
         }
     }
-}
-
-fn read_file(path: &str) -> std::io::Result<Vec<u8>> {
-    use std::io::Read;
-    let mut content = Vec::new();
-    std::fs::File::open(path)?.take(SECRET_BYTES_MAX).read_to_end(&mut content)?;
-    Ok(content)
 }
 
 /// The SHA-256 digest of a secret, which is all that is kept of it.
@@ -89,6 +85,17 @@ fn from_hex(hex: &[u8]) -> Option<SecretDigest> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_secret_that_is_too_long_is_refused_and_never_cut() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secret");
+        let reference = SecretRef::File(path.to_str().unwrap().into());
+        std::fs::write(&path, vec![b'a'; SECRET_BYTES_MAX as usize]).unwrap();
+        assert_eq!(SystemSecrets.read(&reference).map(|s| s.len()), Ok(SECRET_BYTES_MAX as usize));
+        std::fs::write(&path, vec![b'a'; SECRET_BYTES_MAX as usize + 1]).unwrap();
+        assert!(SystemSecrets.read(&reference).unwrap_err().contains("larger than"));
+    }
 
     #[test]
     fn a_secret_is_plain_or_a_digest() {

@@ -21,7 +21,7 @@ impl SecretSource for Secrets {
 fn state() -> RouterState {
     RouterState {
         cluster: "c1".into(),
-        ids: Arc::new(RequestIds::new(1)),
+        ids: Arc::new(RequestIds::new(1, 2)),
         rates: Arc::new(RateTable::new(1000, 1)),
     }
 }
@@ -60,15 +60,24 @@ fn request(line: &str, header: &str) -> Request {
     }
 }
 
+fn route(router: &Router, request: Request) -> Routed {
+    route_at(router, request, Duration::ZERO)
+}
+
+fn route_at(router: &Router, mut request: Request, now: Duration) -> Routed {
+    let entrance = router.enter(&mut request);
+    router.route(request, entrance, now)
+}
+
 fn answer(router: &Router, line: &str, header: &str) -> Response {
-    match router.route(request(line, header), Duration::ZERO).outcome {
+    match route(router, request(line, header)).outcome {
         Outcome::Answer(response) => response,
         Outcome::Forward(..) => panic!("{line} is passed on"),
     }
 }
 
 fn forward(router: &Router, line: &str, header: &str) -> (Request, Passage) {
-    match router.route(request(line, header), Duration::ZERO).outcome {
+    match route(router, request(line, header)).outcome {
         Outcome::Forward(request, passage) => (request, passage),
         Outcome::Answer(response) => panic!("{line} is answered: {response:?}"),
     }
@@ -92,7 +101,7 @@ fn the_host_finds_the_site() {
         ("http://other.example/", None),
         ("http:///", None),
     ] {
-        let routed = router.route(request(&format!("GET {url}"), ""), Duration::ZERO);
+        let routed = route(&router, request(&format!("GET {url}"), ""));
         assert_eq!(routed.about.site.as_deref(), expected, "{url}");
         if expected.is_none() {
             assert_eq!(routed.about.refusal, Some(Refusal::UnknownHost));
@@ -182,8 +191,60 @@ fn another_spelling_of_a_path_does_not_escape_its_route() {
     for path in ["/admin/x", "/%61dmin/x", "//admin/x", "/a/../admin/x", "/./admin/x", "/admin%2fx"] {
         assert_eq!(answer(&router, &format!("GET http://a{path}"), "").status.code(), 403, "{path}");
     }
-    let (request, _) = forward(&router, "GET http://a/x/%61", "");
-    assert_eq!(request.target, "/x/%61", "what is sent on is not changed");
+}
+
+#[test]
+fn what_is_judged_kept_and_sent_is_one_path() {
+    let router = site(
+        "[[site.a.route]]\npath = \"/admin/*\"\naccess = { allow = [\"10.0.0.0/8\"] }\n\
+         [[site.a.route]]\npath = \"/img/*\"\nrewrite = { strip_prefix = \"/img\" }",
+    );
+    for (path, target, sent) in [
+        ("/admin/../pub/1", "/pub/1", None),
+        ("/admin/%2e%2e/pub/2?q=%61", "/pub/2?q=%61", None),
+        ("/x/%61%2f", "/x/a%2F", None),
+        ("/%69mg/a", "/img/a", Some("/a")),
+        ("//img/a", "//img/a", Some("/a")),
+    ] {
+        let (request, passage) = forward(&router, &format!("GET http://a{path}"), "");
+        assert_eq!((request.target.as_str(), passage.sent.as_deref()), (target, sent), "{path}");
+    }
+    for path in ["/admin/..%2fpub/3", "/admin/%2e%2e%5Cpub", "/pub/..;/admin/x"] {
+        assert_eq!(answer(&router, &format!("GET http://a{path}"), "").status.code(), 400, "{path}");
+    }
+}
+
+#[test]
+fn what_a_client_lists_in_connection_is_gone_before_rules_and_changes() {
+    let router = site(
+        "request_headers = { set = { X-Internal = \"1\" } }\n\
+         [[site.a.rule]]\nwhen = { header = { X-Tenant = \"*\" } }\ncache = { enabled = false }",
+    );
+    let (request, passage) =
+        forward(&router, "GET http://a/", "X-Tenant: v|Connection: X-Tenant, X-Internal|X-Internal: no");
+    assert!(passage.rules.enabled, "the rule sees what the origin sees");
+    assert_eq!(wire(&request.fields), "X-Internal: 1|");
+}
+
+#[test]
+fn connections_are_switched_to_what_the_route_allows() {
+    let router = site(
+        "[[site.a.route]]\npath = \"/echo\"\nupgrade = [\"echo/1\", \"websocket\"]\n\
+         [[site.a.route]]\npath = \"/none\"\nupgrade = []",
+    );
+    for (path, header, left) in [
+        ("/", "Connection: Upgrade|Upgrade: websocket", Some("websocket")),
+        ("/", "Connection: Upgrade|Upgrade: h2c, WebSocket", Some("WebSocket")),
+        ("/", "Connection: Upgrade, HTTP2-Settings|Upgrade: h2c|HTTP2-Settings: x", None),
+        ("/", "Connection: Upgrade|Upgrade: echo/1", None),
+        ("/", "Upgrade: websocket", None),
+        ("/echo", "Connection: Upgrade|Upgrade: echo/1", Some("echo/1")),
+        ("/none", "Connection: Upgrade|Upgrade: websocket", None),
+    ] {
+        let (request, _) = forward(&router, &format!("GET http://a{path}"), header);
+        assert_eq!(request.fields.get_str(name::UPGRADE), left, "{path} {header}");
+        assert_eq!(request.fields.len(), usize::from(left.is_some()), "{path} {header}");
+    }
 }
 
 #[test]
@@ -198,7 +259,7 @@ fn addresses_are_let_in_or_not() {
     ] {
         let mut request = request("GET http://a/", "");
         request.client.addr = client.parse().unwrap();
-        assert_eq!(router.route(request, Duration::ZERO).about.refusal, expected, "{client}");
+        assert_eq!(route(&router, request).about.refusal, expected, "{client}");
     }
 }
 
@@ -235,7 +296,7 @@ fn rates_hold_for_each_key_and_all_levels() {
     let ask = |line: &str, header: &str, client: &str, ms: u64| {
         let mut request = request(line, header);
         request.client.addr = client.parse().unwrap();
-        match router.route(request, Duration::from_millis(ms)).outcome {
+        match route_at(&router, request, Duration::from_millis(ms)).outcome {
             Outcome::Forward(..) => (200, None),
             Outcome::Answer(r) => (r.status.code(), r.fields.get_str(name::RETRY_AFTER).map(str::to_owned)),
         }
@@ -293,10 +354,13 @@ fn requests_are_changed_before_the_cache_is_asked() {
          rewrite = { strip_prefix = \"/v1\" }\n\
          [[site.a.route]]\npath = \"/item/*\"\nrewrite = { to = \"/item.php?id={rest}\" }",
     );
-    let (request, _) = forward(&router, "GET http://a/v1/x?q", "Cookie: _ga=1; b=2|x-debug: 1|X-Site: no");
-    assert_eq!(request.target, "/x?q");
+    let (request, passage) =
+        forward(&router, "GET http://a/v1/x?q", "Cookie: _ga=1; b=2|x-debug: 1|X-Site: no");
+    assert_eq!((request.target.as_str(), passage.sent.as_deref()), ("/v1/x?q", Some("/x?q")));
     assert_eq!(wire(&request.fields), "cookie: b=2|X-Site: default/a|X-T: 1|X-T: /v1/x|");
-    assert_eq!(forward(&router, "GET http://a/item/7", "").0.target, "/item.php?id=7");
+    let (_, passage) = forward(&router, "GET http://a/item/7", "");
+    assert_eq!(passage.sent.as_deref(), Some("/item.php?id=7"));
+    assert_eq!(forward(&router, "GET http://a/x", "").1.sent, None);
 }
 
 #[test]
@@ -320,10 +384,10 @@ fn content_is_held_to_the_sites_limit() {
     let router = site("max_body = \"4B\"");
     let mut large = request("POST http://a/", "");
     large.body = Body::from("12345");
-    assert_eq!(router.route(large, Duration::ZERO).about.refusal, Some(Refusal::BodyTooLarge));
+    assert_eq!(route(&router, large).about.refusal, Some(Refusal::BodyTooLarge));
     let mut small = request("POST http://a/", "");
     small.body = Body::from("1234");
-    assert_eq!(router.route(small, Duration::ZERO).about.refusal, None);
+    assert_eq!(route(&router, small).about.refusal, None);
 }
 
 #[test]
@@ -340,9 +404,7 @@ fn some_requests_end_here() {
     }
     let mut all = request("OPTIONS http://a/", "");
     all.target = "*".into();
-    assert!(
-        matches!(router.route(all, Duration::ZERO).outcome, Outcome::Answer(r) if r.status.code() == 204)
-    );
+    assert!(matches!(route(&router, all).outcome, Outcome::Answer(r) if r.status.code() == 204));
     let (counted, _) = forward(&router, "OPTIONS http://a/", "Max-Forwards: 3");
     assert_eq!(wire(&counted.fields), "max-forwards: 2|");
     forward(&router, "GET http://a/", "Expect: 100-Continue");
@@ -392,10 +454,11 @@ fn proxies_that_are_trusted_are_believed() {
         ),
         ("X-Forwarded-For: 198.51.100.7:443", "198.51.100.7", Scheme::Http),
         ("X-Forwarded-For: evil, 10.0.0.1", "10.0.0.1", Scheme::Http),
-        ("Forwarded: for=\"[2001:db8::1]:99\";proto=https;host=x", "2001:db8::1", Scheme::Https),
-        ("Forwarded: for=_hidden|X-Forwarded-For: 1.1.1.1", "192.0.2.1", Scheme::Http),
+        ("Forwarded: for=10.1.2.3;proto=https", "192.0.2.1", Scheme::Http),
+        ("Forwarded: for=10.1.2.3|X-Forwarded-For: 198.51.100.7", "198.51.100.7", Scheme::Http),
+        ("X-Forwarded-For: 198.51.100.7|Connection: X-Forwarded-For", "198.51.100.7", Scheme::Http),
     ] {
-        let routed = router.route(request("GET http://a/", header), Duration::ZERO);
+        let routed = route(&router, request("GET http://a/", header));
         assert_eq!(routed.about.client, client.parse::<std::net::IpAddr>().unwrap(), "{header}");
         let Outcome::Forward(request, _) = routed.outcome else { panic!() };
         assert_eq!(request.scheme, scheme, "{header}");
@@ -406,6 +469,48 @@ fn proxies_that_are_trusted_are_believed() {
     assert_eq!(request.fields.get_str(name::X_FORWARDED_FOR), Some("198.51.100.7, 192.0.2.1"));
     assert_eq!(request.fields.get_str(name::X_REAL_IP), Some("198.51.100.7"));
     assert_eq!(request.fields.get_str(name::X_REQUEST_ID), Some("mine"));
+}
+
+#[test]
+fn what_a_trusted_proxy_does_not_write_is_the_clients_and_dropped() {
+    let of = |field: &str| {
+        router(&format!(
+            "[settings]\ntrusted_proxies = [\"192.0.2.0/24\"]\ntrusted_proxy_field = \"{field}\"\n\
+             [site.a]\nhosts = \"*\"\norigin = \"http://o\"\naccess = {{ allow = [\"198.51.100.0/24\"] }}"
+        ))
+    };
+    let told = |router: &Router, header: &str| {
+        let (mut request, passage) = forward(router, "GET http://a/", header);
+        passage.way.describe(&mut request).unwrap();
+        let all = |name| String::from_utf8(request.fields.joined(name).unwrap()).unwrap();
+        [name::FORWARDED, name::X_FORWARDED_FOR, name::X_FORWARDED_PROTO, name::X_REAL_IP].map(all)
+    };
+    let (by_x, by_forwarded) = (of("x-forwarded-for"), of("forwarded"));
+    let header = "Forwarded: for=198.51.100.9|X-Forwarded-For: 203.0.113.1";
+    assert_eq!(answer(&by_x, "GET http://a/", header).status.code(), 403);
+    let header = "Forwarded: for=10.9.9.9;proto=https|X-Forwarded-For: 198.51.100.7";
+    assert_eq!(
+        told(&by_x, header),
+        [
+            "for=198.51.100.7, for=192.0.2.1;host=\"a\";proto=http",
+            "198.51.100.7, 192.0.2.1",
+            "http",
+            "198.51.100.7"
+        ]
+    );
+    let header = "X-Forwarded-For: 198.51.100.9|Forwarded: for=\"[2001:db8::1]:99\"";
+    assert_eq!(answer(&by_forwarded, "GET http://a/", header).status.code(), 403);
+    let header = "X-Forwarded-For: 1.1.1.1|X-Forwarded-Proto: http|Forwarded: for=198.51.100.7;proto=https";
+    assert_eq!(
+        told(&by_forwarded, header),
+        [
+            "for=198.51.100.7;proto=https, for=192.0.2.1;host=\"a\";proto=https",
+            "198.51.100.7, 192.0.2.1",
+            "https",
+            "198.51.100.7"
+        ]
+    );
+    assert_eq!(answer(&by_forwarded, "GET http://a/", "Forwarded: for=_hidden").status.code(), 403);
 }
 
 /// Run by hand: `cargo test --release -p selvedge-gateway site -- --ignored --nocapture`.
@@ -430,7 +535,7 @@ fn measure_routing() {
             let requests: Vec<_> = (0..BATCH).map(|_| request(line, header)).collect();
             let begun = cpu_nanos();
             for request in requests {
-                let routed = router.route(request, Duration::from_secs(u64::from(batch)));
+                let routed = route_at(router, request, Duration::from_secs(u64::from(batch)));
                 assert!(matches!(routed.outcome, Outcome::Forward(..)));
                 std::hint::black_box(routed);
             }

@@ -21,8 +21,6 @@ use tokio::time::{Instant, timeout_at};
 /// How a request is sent.
 #[derive(Debug, Default)]
 pub struct FetchOptions {
-    /// Pass the request's Upgrade on. A 101 answer then has a tunnel.
-    pub upgrade: bool,
     /// Where interim responses other than 100 go. What does not fit at once is dropped.
     pub interim: Option<mpsc::Sender<Interim>>,
 }
@@ -38,7 +36,7 @@ pub(super) async fn fetch(
     let found = timeout_at(due, group.endpoints()).await;
     let late = || FetchError::new(ProxyError::DnsTimeout, Stage::Unsent, "looking names up took too long");
     let result = match found.unwrap_or_else(|_| Err(late())) {
-        Ok(endpoints) => Fetch::new(group, request, options, due)?.run(&endpoints).await,
+        Ok(_) => Fetch::new(group, request, options, due)?.run().await,
         Err(error) => Err(error),
     };
     result.inspect_err(|error| group.counters().count_error(error.kind))
@@ -62,8 +60,7 @@ impl<'a> Fetch<'a> {
         options: FetchOptions,
         due: Instant,
     ) -> Result<Self, FetchError> {
-        let mut wishes = strip_request(&mut request.fields);
-        wishes.upgrade = wishes.upgrade.filter(|_| options.upgrade);
+        let wishes = strip_request(&mut request.fields);
         if let Some(upgrade) = &wishes.upgrade {
             request.fields.set(name::UPGRADE, upgrade).map_err(bad_field)?;
         }
@@ -77,11 +74,11 @@ impl<'a> Fetch<'a> {
         Ok(Fetch { group, request, wishes, expects_continue, interim, due, tried, had_free: false })
     }
 
-    async fn run(&mut self, endpoints: &super::group::Endpoints) -> Result<Response, FetchError> {
+    async fn run(&mut self) -> Result<Response, FetchError> {
         let mut upload = Upload::new(std::mem::take(&mut self.request.body));
         let mut fresh = false;
         loop {
-            let Some(endpoint) = self.group.pick(endpoints, &self.tried) else {
+            let Some(endpoint) = self.group.pick(&self.tried) else {
                 let detail = "there is no origin";
                 return Err(FetchError::new(ProxyError::DestinationUnavailable, Stage::Unsent, detail));
             };

@@ -6,7 +6,7 @@ use super::endpoint::Endpoint;
 use super::error::{FetchError, Stage};
 use super::health::HealthState;
 use super::lock;
-use super::members::{Member, Resolution, merge, resolve};
+use super::members::{Member, Resolution, addresses, merge, resolve};
 use super::metrics::Counters;
 use super::outgoing::Times;
 use super::pool::PoolLimits;
@@ -21,13 +21,9 @@ use selvedge_types::resource::{Health, OriginTable};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::time::timeout;
 
 /// The endpoints of a group.
 pub(super) type Endpoints = Arc<Vec<Arc<Endpoint>>>;
-
-/// Names that could not be looked up are not looked up again for this long.
-const LOOKUP_PAUSE: Duration = Duration::from_secs(1);
 
 pub(super) struct Group {
     pub(super) name: String,
@@ -112,22 +108,24 @@ impl Group {
         &self.counters
     }
 
-    /// The endpoints. Waits for the first look-up; later ones go on in the background while the endpoints
-    /// found before are used.
+    /// The endpoints. Waits for the first look-up if no target is an address; else, and later, look-ups go on
+    /// in the background while the endpoints that are known are used.
     pub(super) async fn endpoints(self: &Arc<Self>) -> Result<Endpoints, FetchError> {
-        if self.is_lookup_due() {
-            if self.endpoints.load().is_empty() {
-                let _first = self.first_lookup.lock().await;
-                if self.is_lookup_due() {
-                    self.look_up().await;
-                }
-            } else if !self.is_looking_up.swap(true, Relaxed) {
-                let group = self.clone();
-                self.seams.tasks.spawn("origin look-up", OnEnd::Forget, async move {
-                    let _done = LookingUp(&group);
-                    group.look_up().await;
-                });
+        if self.is_lookup_due() && self.endpoints.load().is_empty() {
+            let _first = self.first_lookup.lock().await;
+            if self.is_lookup_due() && self.endpoints.load().is_empty() {
+                self.take_resolution(addresses(&self.origin));
             }
+            if self.is_lookup_due() && self.endpoints.load().is_empty() {
+                self.look_up().await;
+            }
+        }
+        if self.is_lookup_due() && !self.is_looking_up.swap(true, Relaxed) {
+            let group = self.clone();
+            self.seams.tasks.spawn("origin look-up", OnEnd::Forget, async move {
+                let _done = LookingUp(&group);
+                group.look_up().await;
+            });
         }
         let endpoints = self.endpoints.load_full();
         if !endpoints.is_empty() {
@@ -148,14 +146,8 @@ impl Group {
     }
 
     async fn look_up(&self) {
-        let found = timeout(self.times.connect, resolve(&self.origin, &*self.seams.resolver)).await;
-        let resolution = found.unwrap_or_else(|_| {
-            let late =
-                || FetchError::new(ProxyError::DnsTimeout, Stage::Unsent, "looking names up took too long");
-            let targets = self.origin.targets.0.iter().map(|_| Err(late())).collect();
-            Resolution { targets, ttl: Some(LOOKUP_PAUSE) }
-        });
-        self.take_resolution(resolution);
+        let found = resolve(&self.origin, &*self.seams.resolver, self.times.connect).await;
+        self.take_resolution(found);
     }
 
     fn take_resolution(&self, resolution: Resolution) {
@@ -173,20 +165,23 @@ impl Group {
         members.dedup_by_key(|m| m.endpoint.id);
         let seats: Vec<_> = members.iter().map(|m| m.seat()).collect();
         let endpoints = members.iter().map(|m| m.endpoint.clone()).collect();
-        lock(&self.core).balancer.set_seats(&seats);
+        // Under one lock, so that whoever chooses finds what was chosen.
+        let mut core = lock(&self.core);
+        core.balancer.set_seats(&seats);
         self.endpoints.store(Arc::new(endpoints));
+        drop(core);
         let due = resolution.ttl.map_or(u64::MAX, |ttl| (self.now() + ttl).as_millis() as u64);
         self.lookup_due_ms.store(due, Relaxed);
     }
 
-    /// Chooses an endpoint for a request; one outside `tried` if such a one can serve.
-    pub(super) fn pick(&self, endpoints: &Endpoints, tried: &[EndpointId]) -> Option<Arc<Endpoint>> {
+    /// Chooses an endpoint for a request among those known now; one outside `tried` if such a one can serve.
+    pub(super) fn pick(&self, tried: &[EndpointId]) -> Option<Arc<Endpoint>> {
         let mut core = lock(&self.core);
         if tried.is_empty() {
             core.budget.deposit();
         }
         let id = core.balancer.pick(self.now(), tried)?;
-        endpoints.iter().find(|e| e.id == id).or_else(|| endpoints.first()).cloned()
+        self.endpoints.load().iter().find(|e| e.id == id).cloned()
     }
 
     /// Whether an endpoint outside `tried` can serve.

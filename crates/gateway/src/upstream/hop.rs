@@ -1,6 +1,5 @@
 //! Fields that belong to one connection and are not passed on (RFC 9110 section 7.6.1).
 
-use crate::upgrade;
 use selvedge_types::{Fields, Name, name};
 
 /// Always of the connection, whether Connection lists them or not.
@@ -13,27 +12,14 @@ const OF_THE_CONNECTION: [Name; 6] = [
     name::UPGRADE,
 ];
 
-/// Fields for all recipients. A client that lists one in Connection is trying to hide from the origin what
-/// the gateway says about it.
-const FOR_ALL: [Name; 12] = [
-    name::AUTHORIZATION,
-    name::CACHE_CONTROL,
-    name::CDN_LOOP,
-    name::CONTENT_LENGTH,
-    name::COOKIE,
-    name::FORWARDED,
-    name::HOST,
-    name::VIA,
-    name::X_FORWARDED_FOR,
-    name::X_FORWARDED_HOST,
-    name::X_FORWARDED_PROTO,
-    name::X_REAL_IP,
-];
+/// Fields for all recipients: an origin that lists one in Connection does not take it back (RFC 9110
+/// section 7.6.1).
+const FOR_ALL: [Name; 3] = [name::CACHE_CONTROL, name::CONTENT_LENGTH, name::VIA];
 
 /// What a request wanted of the connection.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Wishes {
-    /// The protocols of Upgrade that may be passed on, if Connection listed it.
+    /// The protocols of Upgrade.
     pub(super) upgrade: Option<Vec<u8>>,
     /// Whether trailers are welcome (RFC 9110 section 10.1.4).
     pub(super) trailers: bool,
@@ -41,22 +27,24 @@ pub(super) struct Wishes {
     pub(super) codings: Option<String>,
 }
 
-/// Removes the connection's fields from a request, Host, and Content-Length, which is written anew.
+/// Removes the connection's fields from a request, Host, and Content-Length, which is written anew. What the
+/// client's Connection listed went when the request was taken in, before anything was decided about it; that
+/// Upgrade is still there means that it is wanted and allowed.
 pub(super) fn strip_request(fields: &mut Fields) -> Wishes {
-    let mut wishes = Wishes { upgrade: upgrade::offered(fields), ..Wishes::default() };
-    wishes.trailers = fields.contains(name::TE) && fields.has_member(name::TE, "trailers");
-    wishes.codings = fields.get_str(name::TRANSFER_ENCODING).map(str::to_owned);
-    strip(fields, |known| matches!(known, name::HOST | name::CONTENT_LENGTH));
+    let wishes = Wishes {
+        upgrade: fields.joined(name::UPGRADE).filter(|protocols| !protocols.is_empty()),
+        trailers: fields.contains(name::TE) && fields.has_member(name::TE, "trailers"),
+        codings: fields.get_str(name::TRANSFER_ENCODING).map(str::to_owned),
+    };
+    OF_THE_CONNECTION.into_iter().chain([name::HOST, name::CONTENT_LENGTH]).for_each(|known| {
+        fields.remove(known);
+    });
     wishes
 }
 
-/// Removes the connection's fields from a response or an interim one.
+/// Removes the connection's fields from a response or an interim one, with those that it lists.
 pub(super) fn strip_response(fields: &mut Fields) {
-    strip(fields, |_| false);
-}
-
-fn strip(fields: &mut Fields, also: impl Fn(Name) -> bool) {
-    let is_dropped = |known: Name| OF_THE_CONNECTION.contains(&known) || also(known);
+    let is_dropped = |known: Name| OF_THE_CONNECTION.contains(&known);
     if !fields.iter_known().any(|(known, ..)| known.is_some_and(is_dropped)) {
         return;
     }
@@ -73,31 +61,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_of_the_connection_and_those_it_lists_are_dropped() {
+    fn fields_of_the_connection_and_those_a_response_lists_are_dropped() {
+        let left = |strip: &dyn Fn(&mut Fields), before: &str| {
+            let mut fields = Fields::from_wire(before.as_bytes()).unwrap();
+            strip(&mut fields);
+            let mut out = Vec::new();
+            fields.write_wire(&mut out);
+            String::from_utf8(out).unwrap()
+        };
+        let request = |fields: &mut Fields| drop(strip_request(fields));
         for (before, after) in [
             ("a: 1\r\n", "a: 1\r\n"),
             ("host: x\r\ncontent-length: 3\r\na: 1\r\n", "a: 1\r\n"),
             ("Keep-Alive: 5\r\nProxy-Connection: x\r\nTE: gzip\r\na: 1\r\n", "a: 1\r\n"),
-            ("Connection: close, X-Secret\r\nx-secret: 1\r\na: 1\r\n", "a: 1\r\n"),
-            ("Connection: X-Forwarded-For\r\nX-Forwarded-For: 1.2.3.4\r\n", "X-Forwarded-For: 1.2.3.4\r\n"),
+            ("Connection: X-Internal\r\nX-Internal: 1\r\n", "X-Internal: 1\r\n"),
         ] {
-            let mut fields = Fields::from_wire(before.as_bytes()).unwrap();
-            strip_request(&mut fields);
-            let mut out = Vec::new();
-            fields.write_wire(&mut out);
-            assert_eq!(String::from_utf8(out).unwrap(), after);
+            assert_eq!(left(&request, before), after);
+        }
+        for (before, after) in [
+            ("Connection: close, X-Secret\r\nx-secret: 1\r\na: 1\r\n", "a: 1\r\n"),
+            ("Connection: cache-control\r\nCache-Control: private\r\n", "Cache-Control: private\r\n"),
+        ] {
+            assert_eq!(left(&strip_response, before), after);
         }
     }
 
     #[test]
     fn wishes_are_read_before_they_go() {
-        let wire = b"Connection: Upgrade, TE\r\nUpgrade: websocket\r\nTE: trailers\r\n";
+        let wire = b"Upgrade: websocket\r\nTE: trailers\r\n";
         let mut fields = Fields::from_wire(wire).unwrap();
         let wishes = strip_request(&mut fields);
         assert_eq!(wishes, Wishes { upgrade: Some(b"websocket".to_vec()), trailers: true, codings: None });
         assert!(fields.is_empty());
-        let mut unlisted = Fields::from_wire(b"Upgrade: h2c\r\n").unwrap();
-        assert_eq!(strip_request(&mut unlisted), Wishes::default());
     }
 
     #[test]

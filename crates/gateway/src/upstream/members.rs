@@ -8,10 +8,13 @@ use super::resolve::{Found, Resolve, ResolveError};
 use rustls::pki_types::ServerName;
 use selvedge_cache::semantics::ProxyError;
 use selvedge_types::Scheme;
-use selvedge_types::resource::{OriginHost, OriginTable, TargetUrl};
+use selvedge_types::resource::{OriginHost, OriginTable, Target, TargetUrl};
+use std::future::{Future, poll_fn};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
+use tokio::time::timeout;
 
 /// A TTL is taken as at least this, and at most that.
 const TTL_MIN: Duration = Duration::from_secs(1);
@@ -49,22 +52,50 @@ pub(super) struct Resolution {
     pub(super) ttl: Option<Duration>,
 }
 
-/// Finds out where the targets of `origin` are.
-pub(super) async fn resolve(origin: &OriginTable, resolver: &dyn Resolve) -> Resolution {
-    let mut resolution = Resolution { targets: Vec::new(), ttl: None };
-    for target in &origin.targets.0 {
-        let located = locate(origin, &target.url, u32::from(target.weight), resolver).await;
-        let ttl = match &located {
-            Ok((_, ttl)) => *ttl,
-            Err(_) => Some(TTL_MIN),
-        };
-        resolution.ttl = match (resolution.ttl, ttl.map(|ttl| ttl.clamp(TTL_MIN, TTL_MAX))) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
-        resolution.targets.push(located.map(|(located, _)| located));
+/// The targets of `origin` that are addresses, which need no look-up; of the others nothing is known yet, and they
+/// are to be looked up at once.
+pub(super) fn addresses(origin: &OriginTable) -> Resolution {
+    let targets: Vec<_> = origin.targets.0.iter().map(|target| at_address(origin, target)).collect();
+    let ttl = targets.iter().any(Option::is_none).then_some(Duration::ZERO);
+    Resolution { targets: targets.into_iter().map(|located| Ok(located.unwrap_or_default())).collect(), ttl }
+}
+
+/// Finds out where the targets of `origin` are, all at once, each within `limit`.
+pub(super) async fn resolve(origin: &OriginTable, resolver: &dyn Resolve, limit: Duration) -> Resolution {
+    let look_up = |target: &Target| {
+        let (url, weight) = (target.url.clone(), u32::from(target.weight));
+        async move {
+            let found = timeout(limit, locate(origin, &url, weight, resolver)).await;
+            found.unwrap_or_else(|_| Err(failed(&url.host, ResolveError::Timeout)))
+        }
+    };
+    let found = all(origin.targets.0.iter().map(look_up)).await;
+    let ttl = |located: &Result<(_, Option<Duration>), FetchError>| match located {
+        Ok((_, ttl)) => *ttl,
+        Err(_) => Some(TTL_MIN),
+    };
+    let ttl = found.iter().filter_map(ttl).map(|ttl| ttl.clamp(TTL_MIN, TTL_MAX)).min();
+    Resolution {
+        targets: found.into_iter().map(|located| located.map(|(located, _)| located)).collect(),
+        ttl,
     }
-    resolution
+}
+
+/// Waits for all, and gives what they came to in their order.
+async fn all<T>(futures: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    let mut waiting: Vec<_> = futures.map(|future| (Box::pin(future), None)).collect();
+    poll_fn(|cx| {
+        let mut is_over = true;
+        for (future, result) in waiting.iter_mut().filter(|(_, result)| result.is_none()) {
+            match future.as_mut().poll(cx) {
+                Poll::Ready(value) => *result = Some(value),
+                Poll::Pending => is_over = false,
+            }
+        }
+        if is_over { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    waiting.into_iter().filter_map(|(_, result)| result).collect()
 }
 
 /// The members that `found` makes; those that were there before stay the same endpoints. A target that
@@ -126,13 +157,21 @@ async fn locate(
     }
 }
 
+/// Where a target is whose URL holds an address.
+fn at_address(origin: &OriginTable, target: &Target) -> Option<Vec<Located>> {
+    let Target { url, weight } = target;
+    let ip = bare(&url.host).parse::<IpAddr>().ok().filter(|_| !url.srv)?;
+    let located = |place| Located { place, weight: u32::from(*weight), priority: 0 };
+    Some(places(origin, url, url.port_or_default(), &[ip]).map(located).collect())
+}
+
 async fn places_of(
     origin: &OriginTable,
     url: &TargetUrl,
     port: u16,
     resolver: &dyn Resolve,
 ) -> Result<(Vec<Place>, Option<Duration>), FetchError> {
-    let host = url.host.trim_start_matches('[').trim_end_matches(']');
+    let host = bare(&url.host);
     let (ips, ttl) = match host.parse::<IpAddr>() {
         Ok(ip) => (vec![ip], None),
         Err(_) => {
@@ -140,13 +179,25 @@ async fn places_of(
             (items, Some(ttl))
         }
     };
-    let place = |addrs| Place {
-        scheme: url.scheme,
-        authority: authority_of(url).into(),
-        server_name: server_name(origin, host),
+    Ok((places(origin, url, port, &ips).collect(), ttl))
+}
+
+/// The endpoints of a host at these addresses.
+fn places(origin: &OriginTable, url: &TargetUrl, port: u16, ips: &[IpAddr]) -> impl Iterator<Item = Place> {
+    let (authority, server_name) = (authority_of(url), server_name(origin, bare(&url.host)));
+    let scheme = url.scheme;
+    let addrs = pair(ips, port).into_iter().take(ENDPOINTS_PER_TARGET_MAX);
+    addrs.map(move |addrs| Place {
+        scheme,
+        authority: authority.as_str().into(),
+        server_name: server_name.clone(),
         addrs,
-    };
-    Ok((pair(&ips, port).into_iter().take(ENDPOINTS_PER_TARGET_MAX).map(place).collect(), ttl))
+    })
+}
+
+/// A host without the brackets of an IPv6 address.
+fn bare(host: &str) -> &str {
+    host.trim_start_matches('[').trim_end_matches(']')
 }
 
 /// Host and port as in a Host field: the port only if it is not the scheme's own.

@@ -14,8 +14,7 @@ impl Origin for OriginGroup {
         request: Request,
         interim: Option<mpsc::Sender<Interim>>,
     ) -> Pin<Box<dyn Future<Output = Result<Response, FetchFailure>> + Send + '_>> {
-        // What may not be upgraded has lost its Upgrade on the way here.
-        let options = FetchOptions { upgrade: true, interim };
+        let options = FetchOptions { interim };
         Box::pin(async move { self.fetch(request, options).await.map_err(FetchFailure::from) })
     }
 }

@@ -118,7 +118,7 @@ impl Upstream {
 impl OriginGroup {
     /// Fetches from one of the servers, chosen by weight, load and latency, and tries again where that is
     /// safe. The request's own connection fields are removed, Host is set as the group says; all other
-    /// fields are sent as they are.
+    /// fields are sent as they are. Upgrade is passed on: a 101 answer then has a tunnel.
     ///
     /// The response has no connection fields, and Content-Length only where it has no content. Its frames
     /// may share a larger buffer: copy what is kept. An error while reading it means that it is not

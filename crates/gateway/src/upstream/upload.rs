@@ -58,8 +58,9 @@ impl Upload {
         }
     }
 
-    /// Gives the rest up.
+    /// Gives the rest up: what was not sent of a stream cannot be sent again either.
     pub(super) fn abandon(&mut self) {
+        self.touched |= !self.done;
         self.body = Body::Empty;
         self.done = true;
     }
@@ -104,5 +105,25 @@ mod tests {
             upload = upload.rewind();
         }
         assert!(Upload::new(Body::Empty).is_done());
+    }
+
+    #[test]
+    fn a_stream_that_was_given_up_is_not_sent_again_as_if_it_were_empty() {
+        struct Never;
+        impl selvedge_exchange::BodyStream for Never {
+            fn poll_frame(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Frame, BodyError>>> {
+                Poll::Pending
+            }
+            fn length(&self) -> Option<u64> {
+                Some(5)
+            }
+        }
+        let mut upload = Upload::new(Body::Stream(Box::new(Never)));
+        assert!(upload.is_repeatable());
+        upload.abandon();
+        assert!(upload.is_done() && !upload.is_repeatable());
+        let mut whole = Upload::new(Body::from("abc"));
+        whole.abandon();
+        assert!(whole.is_repeatable() && !whole.rewind().is_done());
     }
 }

@@ -187,7 +187,7 @@ async fn interim_responses_are_passed_on() {
     let early = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n";
     let origin = TestOrigin::always(early).await;
     let (interim, mut interims) = mpsc::channel::<Interim>(4);
-    let options = FetchOptions { interim: Some(interim), ..FetchOptions::default() };
+    let options = FetchOptions { interim: Some(interim) };
     let response =
         group(&[&origin.url()]).fetch(request(Method::Get, "/", Body::Empty), options).await.unwrap();
     assert_eq!(response.status.code(), 204);
@@ -216,8 +216,8 @@ async fn an_upgrade_hands_the_connection_over() {
     })
     .await;
     let mut request = request(Method::Get, "/", Body::Empty);
-    request.fields = Fields::from_wire(b"Connection: Upgrade\r\nUpgrade: echo\r\n").unwrap();
-    let options = FetchOptions { upgrade: true, ..FetchOptions::default() };
+    request.fields = Fields::from_wire(b"Upgrade: echo\r\n").unwrap();
+    let options = FetchOptions::default();
     let response = group(&[&origin.url()]).fetch(request, options).await.unwrap();
     assert_eq!(response.status.code(), 101);
     assert_eq!(response.fields.get(name::UPGRADE), Some(&b"echo"[..]));

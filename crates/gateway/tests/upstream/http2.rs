@@ -122,7 +122,7 @@ async fn interim_responses_are_passed_on() {
     })
     .await;
     let (interim, mut interims) = mpsc::channel::<Interim>(4);
-    let options = FetchOptions { interim: Some(interim), ..FetchOptions::default() };
+    let options = FetchOptions { interim: Some(interim) };
     let group = group_of(&h2_table(&origin));
     let response = group.fetch(request(Method::Get, "/", Body::Empty), options).await.unwrap();
     assert_eq!(response.status.code(), 204);

@@ -3,6 +3,7 @@
 use crate::support::*;
 use selvedge_cache::semantics::ProxyError;
 use selvedge_gateway::upstream::*;
+use selvedge_types::resource::Period;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
@@ -100,6 +101,43 @@ async fn a_name_that_cannot_be_found_is_an_error_of_its_kind() {
         }
         assert_eq!(script.lookups.lock().unwrap().len(), 1, "asked again at once");
     }
+}
+
+/// Answers no look-up of `dead.test`, ever.
+struct Dead;
+impl Resolve for Dead {
+    fn addresses<'a>(&'a self, host: &'a str) -> Lookup<'a, IpAddr> {
+        match host {
+            "dead.test" => Box::pin(std::future::pending()),
+            _ => Box::pin(async { Ok(Found { items: ips(&["127.0.0.1"]), ttl: Duration::from_secs(60) }) }),
+        }
+    }
+    fn services<'a>(&'a self, _: &'a str) -> Lookup<'a, Service> {
+        Box::pin(std::future::pending())
+    }
+}
+
+#[tokio::test]
+async fn a_target_that_is_an_address_waits_for_no_look_up() {
+    let origin = TestOrigin::always(OK).await;
+    let (upstream, _) = upstream_with(Arc::new(Dead));
+    let mut table = table(&["http://dead.test", &origin.url()]);
+    table.connect_timeout = Period::from_secs(3600);
+    let group = upstream.group("mixed", &table, None).unwrap();
+    get(&group).await.unwrap();
+    assert_eq!(group.status().len(), 1);
+}
+
+#[tokio::test]
+async fn a_name_that_is_not_answered_for_takes_no_other_target_with_it() {
+    let origin = TestOrigin::always(OK).await;
+    let (upstream, _) = upstream_with(Arc::new(Dead));
+    let named = format!("http://here.test:{}", origin.addr.port());
+    let mut table = table(&["http://dead.test", "srv+http://_web._tcp.test", &named]);
+    table.connect_timeout = Period::from_millis(20);
+    let group = upstream.group("mixed", &table, None).unwrap();
+    get(&group).await.unwrap();
+    assert_eq!(group.status().len(), 1);
 }
 
 #[tokio::test]

@@ -119,7 +119,7 @@ pub fn request(method: Method, target: &str, body: Body) -> Request {
         authority: "site.example".into(),
         target: target.into(),
         version: Version::Http11,
-        fields: Fields::from_wire(b"Accept: */*\r\nConnection: x-hop\r\nX-Hop: 1\r\n").unwrap(),
+        fields: Fields::from_wire(b"Accept: */*\r\nConnection: close\r\nKeep-Alive: 1\r\n").unwrap(),
         body,
         client: Client { addr, local: addr },
         received: UnixMillis(0),

@@ -10,7 +10,7 @@ use selvedge_control::{StateError, wire};
 use selvedge_exchange::{Body, Client, Request, Source};
 use selvedge_gateway::access_log::{Tail, TailItem};
 use selvedge_gateway::cache::{Inspected, InspectedObject};
-use selvedge_gateway::plane::Plane;
+use selvedge_gateway::plane::{DryRun, Plane};
 use selvedge_rt::Clock;
 use selvedge_state::{Command, Rejection, State};
 use selvedge_types::manifest::Manifest;
@@ -69,19 +69,28 @@ impl ApiState {
                 CacheScope::Tag { namespace: owner, tag: tag.clone() }
             }
             PurgeScope::Prefix { site, url } => {
-                let path = Url::parse(url).map_or_else(|| "/".into(), |u| u.target);
-                let path = path.split('?').next().unwrap_or("/").to_string();
-                CacheScope::Prefix { site: site.to_string(), path }
+                let path = self.find(url).map(|found| found.ask.request.path().to_owned());
+                let plain = || Url::parse(url).map_or_else(|| "/".into(), |u| path_of(&u.target).to_owned());
+                CacheScope::Prefix { site: site.to_string(), path: path.unwrap_or_else(plain) }
             }
             PurgeScope::Url { site, url } => {
-                let request = Url::parse(url).map(|u| u.request(Method::Get, Fields::new()));
-                let ask = request.and_then(|request| self.plane.dry_run(request));
-                let uri = ask.map(|ask| self.plane.cache().uri_of(&ask.rules, &ask.request));
+                let uri = self
+                    .find(url)
+                    .map(|DryRun { ask, .. }| self.plane.cache().uri_of(&ask.rules, &ask.request));
                 let plain = || url.split_once("://").map_or(url.as_str(), |(_, rest)| rest).to_string();
                 CacheScope::Url { site: site.to_string(), uri: uri.unwrap_or_else(plain) }
             }
         }
     }
+
+    /// How the gateway sees a plain request for `url`.
+    fn find(&self, url: &str) -> Option<DryRun> {
+        self.plane.dry_run(Url::parse(url)?.request(Method::Get, Fields::new()))
+    }
+}
+
+fn path_of(target: &str) -> &str {
+    target.split('?').next().unwrap_or(target)
 }
 
 fn translate(error: selvedge_state::Error) -> StateError {
@@ -137,7 +146,16 @@ impl StateHandle for ApiState {
     fn purge(&self, purge: Purge) -> Answer<'_, Result<u64, StateError>> {
         let kind = if purge.soft { PurgeKind::Soft } else { PurgeKind::Hard };
         let scope = self.cache_scope(&purge.scope);
-        Box::pin(self.change(Command::Purge { scope, kind }))
+        Box::pin(async move {
+            let refused = match self.change(Command::Purge { scope: scope.clone(), kind }).await {
+                Err(StateError::Unavailable(why)) => StateError::NotDurable(why),
+                Err(StateError::Unknown(why)) => StateError::Unknown(why),
+                done => return done,
+            };
+            // Whoever purges wants it gone, and gone too early does no harm.
+            self.plane.cache().purge_here(&scope, kind);
+            Err(refused)
+        })
     }
 
     fn tokens(&self) -> Vec<Token> {
@@ -190,9 +208,15 @@ impl CacheHandle for ApiCache {
             for (name, value) in &request.headers {
                 fields.append(name.as_bytes(), value.as_bytes()).map_err(|e| format!("{name}: {e}"))?;
             }
-            let Some(ask) = self.plane.dry_run(url.request(method, fields)) else {
-                return Err("no site answers to it, or the gateway answers it itself".into());
+            let Some(DryRun { ask, is_answered_here }) = self.plane.dry_run(url.request(method, fields))
+            else {
+                return Err("no site answers to it, or its path can be read in more than one way".into());
             };
+            if is_answered_here {
+                return Err(
+                    "the gateway answers it itself: a redirect or a fixed response of its route".into()
+                );
+            }
             let rules = ask.rules.clone();
             let found = self.plane.cache().inspect(ask).await;
             Ok(inspection(&rules.site, &rules.described, found))

@@ -30,7 +30,7 @@ use selvedge_state::{Change, Command, Setup, SnapshotFile, State, Value};
 use selvedge_store::segments::{self, DiskTier, Segments};
 use selvedge_store::wal;
 use selvedge_types::resource::Settings;
-use selvedge_types::{HlcClock, Role, Snapshot, Token};
+use selvedge_types::{HlcClock, Revision, Role, Snapshot, Token};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -154,9 +154,13 @@ impl Config {
             upstream,
             log,
             traffic: Traffic::register(&registry),
+            limits: registry.limits(),
             state: RouterState {
                 cluster: identity.cluster.as_str().into(),
-                ids: Arc::new(RequestIds::new(rng.branch("request ids").next_u64())),
+                ids: Arc::new({
+                    let mut rng = rng.branch("request ids");
+                    RequestIds::new(rng.next_u64(), rng.next_u64())
+                }),
                 rates: Arc::new(RateTable::new(
                     settings.limits.rate_limit_keys,
                     rng.branch("rate limits").next_u64(),
@@ -200,10 +204,19 @@ impl Config {
             for stamp in state.stamps() {
                 purge_both(&cache, &stamp);
             }
+            if state.declared().revision == Revision::default()
+                && let Err(error) = cache.distrust_for_good().await
+            {
+                // A state that was made anew knows no purges of what an older one left on disk.
+                tracing::warn!(error = chain(&error), "what is on disk may be found again after a restart");
+            }
             apply_snapshot(&plane, &certificates, &state.snapshots().borrow().clone());
             first_token = self.first_token(state, &clock).await?;
             follow_snapshots(state, &plane, &certificates, &tasks);
-            expire_purges(state, &cache, &tasks, self.cache_disk != Some(0));
+            expire_purges(state, &cache, &tasks);
+        } else {
+            // Which purges there were is not known.
+            cache.distrust();
         }
 
         let limits = settings.limits.clone();
@@ -320,12 +333,13 @@ impl Config {
             return None;
         }
         let options = segments::Options { bytes_max, ..segments::Options::default() };
-        let opened = disk.subdir("cache").map_err(|e| e.to_string()).and_then(|dir| {
-            Segments::open(dir, options, rng.branch("segments"), segments::keep_hit()).map_err(|e| chain(&e))
-        });
+        let opened = disk
+            .subdir("cache")
+            .map_err(|e| e.to_string())
+            .and_then(|dir| Segments::open(dir, options, rng.branch("segments")).map_err(|e| chain(&e)));
         match opened {
-            Ok((segments, _)) => {
-                Some(DiskTier::start(segments, tasks, clock.clone(), segments::Metrics::register(registry)))
+            Ok(opened) => {
+                Some(DiskTier::start(opened, tasks, clock.clone(), segments::Metrics::register(registry)))
             }
             Err(problem) => {
                 tracing::error!(%problem, "the cache's disk cannot be used; the cache is in memory alone");
@@ -475,9 +489,8 @@ fn follow_snapshots(state: &State, plane: &Plane, certificates: &Certificates, t
 /// How often purges are looked through for those that nothing can be covered by any more.
 const EXPIRE_PURGES: Duration = Duration::from_secs(600);
 
-/// Drops purges with the last object that they could cover. With a disk tier only those are dropped that are
-/// older than anything it could hold.
-fn expire_purges(state: &State, cache: &Cache, tasks: &Tasks, has_disk: bool) {
+/// Drops purges with the last object that they could cover, in the cache and then in the control state.
+fn expire_purges(state: &State, cache: &Cache, tasks: &Tasks) {
     let (state, cache, stopping) = (state.clone(), cache.clone(), tasks.clone());
     tasks.spawn("purge expiry", OnEnd::Forget, async move {
         loop {
@@ -485,12 +498,14 @@ fn expire_purges(state: &State, cache: &Cache, tasks: &Tasks, has_disk: bool) {
                 () = tokio::time::sleep(EXPIRE_PURGES) => {}
                 () = stopping.stopped() => return,
             }
-            // What lies on disk has no known age: while it holds anything, its purges stay.
-            if has_disk && cache.usage().disk_objects > 0 {
-                continue;
-            }
-            let Some(oldest) = cache.oldest() else { continue };
-            cache.expire_purges(oldest);
+            let oldest = match cache.expire_purges().await {
+                Ok(Some(oldest)) => oldest,
+                Ok(None) => continue,
+                Err(error) => {
+                    tracing::warn!(error = chain(&error), "purges stay in the control state");
+                    continue;
+                }
+            };
             if let Err(error) = state.apply(Command::ExpireStamps { oldest }).await {
                 tracing::debug!(%error, "purges not expired");
             }

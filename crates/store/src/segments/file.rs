@@ -8,15 +8,16 @@
 //! know: so no body is taken for an object or a trailer.
 
 use super::location::{Location, UNIT};
-use super::record::{Head, Key, Layout, low_bits};
+use super::record::{Head, Key, Kind, Layout, low_bits};
 use crate::coding::{array, u32_at, u64_at, u128_at};
 use selvedge_rt::{Disk, DiskFile};
 use selvedge_types::Hlc;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 const MAGIC: [u8; 8] = *b"SLVDGSEG";
 const END_MAGIC: [u8; 8] = *b"SLVDGEND";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const SUFFIX: &str = ".seg";
 const ENTRY: usize = 40;
 const TRAILER: usize = 40;
@@ -35,7 +36,7 @@ pub(super) struct Entry {
     pub(super) key: Key,
     pub(super) location: Location,
     pub(super) fetched: Hlc,
-    pub(super) group: u64,
+    pub(super) kind: Kind,
 }
 
 /// A file that may be read.
@@ -43,6 +44,8 @@ pub(super) struct Segment {
     pub(super) id: u64,
     pub(super) nonce: u64,
     pub(super) file: DiskFile,
+    /// The fetch of the oldest object that was ever put into it, as bits.
+    oldest: AtomicU64,
 }
 
 /// What a file holds, and where its objects end.
@@ -65,21 +68,37 @@ pub(super) fn parse_name(name: &str) -> Option<u64> {
 }
 
 impl Segment {
-    /// Makes the file.
-    pub(super) fn create(disk: &Disk, id: u64, nonce: u64) -> io::Result<Segment> {
+    /// Makes the file. What was fetched up to `floor` is not to be used any more, wherever it is.
+    pub(super) fn create(disk: &Disk, id: u64, nonce: u64, floor: Hlc) -> io::Result<Segment> {
         let file = disk.open(&name(id), true)?;
         file.set_len(0)?;
-        file.write_at(&header(id, nonce), 0)?;
-        Ok(Segment { id, nonce, file })
+        let segment = Segment { id, nonce, file, oldest: AtomicU64::new(u64::MAX) };
+        segment.file.write_at(&header(id, nonce, floor), 0)?;
+        Ok(segment)
     }
 
-    /// Opens the file; none if it is not one that this version wrote.
-    pub(super) fn open(disk: &Disk, id: u64) -> io::Result<Option<Segment>> {
+    /// Opens the file, and says which floor its header tells; none if it is not one that this version wrote.
+    pub(super) fn open(disk: &Disk, id: u64) -> io::Result<Option<(Segment, Hlc)>> {
         let file = disk.open(&name(id), false)?;
         let mut start = [0; HEADER];
         let read = file.read_at(&mut start, 0)?;
         let nonce = u64_at(&start, 24).unwrap_or_default();
-        Ok((read == HEADER && start == header(id, nonce)).then_some(Segment { id, nonce, file }))
+        let floor = Hlc::from_bits(u64_at(&start, 32).unwrap_or_default());
+        let segment = Segment { id, nonce, file, oldest: AtomicU64::new(u64::MAX) };
+        Ok((read == HEADER && start == header(id, nonce, floor)).then_some((segment, floor)))
+    }
+
+    /// An object of that age is in it, or about to be.
+    pub(super) fn note_age(&self, entry: &Entry) {
+        if entry.kind == Kind::Object {
+            self.oldest.fetch_min(entry.fetched.to_bits(), Ordering::SeqCst);
+        }
+    }
+
+    /// When the fetch of the oldest object began that was ever put into it; none if none was.
+    pub(super) fn oldest(&self) -> Option<Hlc> {
+        let bits = self.oldest.load(Ordering::SeqCst);
+        (bits != u64::MAX).then(|| Hlc::from_bits(bits))
     }
 
     /// What it holds: from its list, or else from a look at every object.
@@ -103,7 +122,7 @@ impl Segment {
             bytes.extend_from_slice(&entry.key.0.to_le_bytes());
             bytes.extend_from_slice(&entry.location.to_bits().to_le_bytes());
             bytes.extend_from_slice(&entry.fetched.to_bits().to_le_bytes());
-            bytes.extend_from_slice(&entry.group.to_le_bytes());
+            bytes.extend_from_slice(&entry.kind.to_bits().to_le_bytes());
         }
         let entries_crc = crc32fast::hash(&bytes);
         let trailer = bytes.len();
@@ -144,8 +163,8 @@ impl Segment {
             let units = (u32::try_from(at / UNIT), u32::try_from(length / UNIT));
             let (Ok(offset), Ok(units)) = units else { return };
             if let Some(location) = Location::new(self.id, offset, units) {
-                let Head { key, fetched, group, .. } = head;
-                entries.push(Entry { key, location, fetched, group });
+                let Head { key, fetched, kind, .. } = head;
+                entries.push(Entry { key, location, fetched, kind });
                 end = at + length;
             }
         });
@@ -170,12 +189,13 @@ pub fn scan(bytes: &[u8], nonce: u32, mut visit: impl FnMut(usize, usize, Head))
     }
 }
 
-fn header(id: u64, nonce: u64) -> [u8; HEADER] {
+fn header(id: u64, nonce: u64, floor: Hlc) -> [u8; HEADER] {
     let mut bytes = [0; HEADER];
     bytes[..8].copy_from_slice(&MAGIC);
     bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
     bytes[16..24].copy_from_slice(&id.to_le_bytes());
     bytes[24..32].copy_from_slice(&nonce.to_le_bytes());
+    bytes[32..40].copy_from_slice(&floor.to_bits().to_le_bytes());
     let crc = crc32fast::hash(&bytes[..60]);
     bytes[60..].copy_from_slice(&crc.to_le_bytes());
     bytes
@@ -195,7 +215,7 @@ fn parse_entry(bytes: &[u8]) -> Option<Entry> {
         key: Key(u128_at(bytes, 0)?),
         location: Location::from_bits(u64_at(bytes, 16)?),
         fetched: Hlc::from_bits(u64_at(bytes, 24)?),
-        group: u64_at(bytes, 32)?,
+        kind: Kind::from_bits(u64_at(bytes, 32)?)?,
     })
 }
 
@@ -205,16 +225,16 @@ mod tests {
     use crate::segments::record::NewRecord;
 
     fn segment(dir: &tempfile::TempDir, count: u128) -> (Segment, Vec<Entry>, u64) {
-        let segment = Segment::create(&Disk::real(dir.path()).unwrap(), 7, 99).unwrap();
+        let segment = Segment::create(&Disk::real(dir.path()).unwrap(), 7, 99, Hlc::ZERO).unwrap();
         let (mut bytes, mut entries) = (Vec::new(), Vec::new());
         for i in 1..=count {
-            let head = Head { key: Key(i), fetched: Hlc::from_bits(2), group: 3, note: 4 };
+            let head = Head { key: Key(i), fetched: Hlc::from_bits(2), kind: Kind::Object, note: 4 };
             let offset = u32::try_from((HEADER + bytes.len()) / UNIT).unwrap();
-            let record = NewRecord { head, meta: "meta".into(), body: vec![5; 100].into() };
+            let record = NewRecord { head, meta: "meta".into(), body: vec![5; 100].into(), asked: true };
             record.encode(99, &mut bytes);
             let units = u32::try_from(record.encoded_len() / UNIT).unwrap();
             let location = Location::new(7, offset, units).unwrap();
-            entries.push(Entry { key: head.key, location, fetched: head.fetched, group: head.group });
+            entries.push(Entry { key: head.key, location, fetched: head.fetched, kind: head.kind });
         }
         segment.file.write_at(&bytes, HEADER as u64).unwrap();
         (segment, entries, (HEADER + bytes.len()) as u64)
@@ -248,11 +268,18 @@ mod tests {
     fn files_of_others_are_not_opened() {
         let dir = tempfile::tempdir().unwrap();
         let disk = Disk::real(dir.path()).unwrap();
-        Segment::create(&disk, 3, 1).unwrap();
-        assert!(Segment::open(&disk, 3).unwrap().is_some());
+        Segment::create(&disk, 3, 1, Hlc::from_bits(9)).unwrap();
+        assert_eq!(Segment::open(&disk, 3).unwrap().map(|(_, floor)| floor), Some(Hlc::from_bits(9)));
         disk.rename(&name(3), &name(4)).unwrap();
         assert!(Segment::open(&disk, 4).unwrap().is_none());
         assert_eq!(parse_name(&name(4)), Some(4));
+        let other = Segment::create(&disk, 5, 1, Hlc::ZERO).unwrap();
+        let mut bytes = header(5, 1, Hlc::ZERO);
+        bytes[8..12].copy_from_slice(&(VERSION + 1).to_le_bytes());
+        let crc = crc32fast::hash(&bytes[..60]);
+        bytes[60..].copy_from_slice(&crc.to_le_bytes());
+        other.file.write_at(&bytes, 0).unwrap();
+        assert!(Segment::open(&disk, 5).unwrap().is_none(), "another version");
         assert_eq!(parse_name("4.seg"), None);
     }
 }

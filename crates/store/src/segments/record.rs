@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  0 magic and version    24 fetch's time    44 body's length     56 the caller's note
-//!  4 crc32 of the rest    32 group           48 meta's crc32      64 crc32 of each 64 KiB of the body
+//!  4 crc32 of the rest    32 kind            48 meta's crc32      64 crc32 of each 64 KiB of the body
 //!    of header and sums   40 meta's length   52 the file's nonce     then meta, body, zeros to 64 bytes
 //!  8 key
 //! ```
@@ -33,12 +33,45 @@ pub struct Key(pub u128);
 pub struct Head {
     /// Its name.
     pub key: Key,
-    /// When its fetch began; to be compared with purges.
+    /// When its fetch began, to be compared with purges; of a stamp, the moment up to which it invalidates.
     pub fetched: Hlc,
-    /// The caller's: what it belongs to.
-    pub group: u64,
+    /// What it is.
+    pub kind: Kind,
     /// The caller's.
     pub note: u64,
+}
+
+/// What a record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// An object.
+    Object,
+    /// A note that a scope was invalidated, which outlives all objects that it covers; the name is the scope's,
+    /// the number the caller's kind of it. It has neither meta nor body.
+    Stamp(u8),
+    /// A note that nothing fetched up to its time is used any more. Files that are begun later say so themselves.
+    Floor,
+}
+
+/// The bits of [`Kind::Floor`], after those of all stamps.
+const FLOOR: u64 = 1 << 16;
+
+impl Kind {
+    pub(super) fn to_bits(self) -> u64 {
+        match self {
+            Kind::Object => 0,
+            Kind::Stamp(kind) => u64::from(kind) + 1,
+            Kind::Floor => FLOOR,
+        }
+    }
+
+    pub(super) fn from_bits(bits: u64) -> Option<Kind> {
+        match bits.checked_sub(1) {
+            None => Some(Kind::Object),
+            Some(_) if bits == FLOOR => Some(Kind::Floor),
+            Some(kind) => u8::try_from(kind).ok().map(Kind::Stamp),
+        }
+    }
 }
 
 /// An object to be written.
@@ -50,6 +83,8 @@ pub struct NewRecord {
     pub meta: Bytes,
     /// Its bytes, or those of a slice of it.
     pub body: Bytes,
+    /// Whether a request brought it, which speaks for it; else it is only offered again.
+    pub asked: bool,
 }
 
 /// An object, or a part of its body, that was read and passed its checks.
@@ -77,6 +112,20 @@ pub(super) struct Layout {
 }
 
 impl NewRecord {
+    /// The note that `scope` was invalidated up to `at`.
+    pub fn stamp(scope: Key, at: Hlc, kind: u8) -> Self {
+        NewRecord::bare(Head { key: scope, fetched: at, kind: Kind::Stamp(kind), note: 0 })
+    }
+
+    /// The note that nothing fetched up to `at` is used any more.
+    pub(super) fn floor(at: Hlc) -> Self {
+        NewRecord::bare(Head { key: Key(0), fetched: at, kind: Kind::Floor, note: 0 })
+    }
+
+    fn bare(head: Head) -> Self {
+        NewRecord { head, meta: Bytes::new(), body: Bytes::new(), asked: false }
+    }
+
     /// Bytes that it takes on disk.
     pub fn encoded_len(&self) -> usize {
         (FIXED + 4 * self.body.len().div_ceil(BLOCK) + self.meta.len() + self.body.len())
@@ -90,7 +139,7 @@ impl NewRecord {
         out.extend_from_slice(&[0; 4]);
         out.extend_from_slice(&self.head.key.0.to_le_bytes());
         out.extend_from_slice(&self.head.fetched.to_bits().to_le_bytes());
-        out.extend_from_slice(&self.head.group.to_le_bytes());
+        out.extend_from_slice(&self.head.kind.to_bits().to_le_bytes());
         out.extend_from_slice(&u32::try_from(self.meta.len()).unwrap_or(u32::MAX).to_le_bytes());
         out.extend_from_slice(&u32::try_from(self.body.len()).unwrap_or(u32::MAX).to_le_bytes());
         out.extend_from_slice(&crc32fast::hash(&self.meta).to_le_bytes());
@@ -128,7 +177,7 @@ impl Layout {
         let head = Head {
             key: Key(u128_at(bytes, 8)?),
             fetched: Hlc::from_bits(u64_at(bytes, 24)?),
-            group: u64_at(bytes, 32)?,
+            kind: Kind::from_bits(u64_at(bytes, 32)?)?,
             note: u64_at(bytes, 56)?,
         };
         let body_at = meta_at + meta_len;
@@ -203,8 +252,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn record(meta: Vec<u8>, body: Vec<u8>) -> NewRecord {
-        let head = Head { key: Key(5 << 90), fetched: Hlc::from_bits(9), group: 3, note: 4 };
-        NewRecord { head, meta: meta.into(), body: body.into() }
+        let head = Head { key: Key(5 << 90), fetched: Hlc::from_bits(9), kind: Kind::Object, note: 4 };
+        NewRecord { head, meta: meta.into(), body: body.into(), asked: true }
     }
 
     fn decode(bytes: &[u8]) -> Option<Found> {

@@ -1,14 +1,17 @@
 //! The disk tier's blocking core: reads from many threads, one writer at a time.
 
-use super::file::{self, Segment};
+use super::file::{self, Entry, Segment};
 use super::index::DiskIndex;
 use super::location::{Location, SEGMENT_BYTES_MAX};
 use super::read::Located;
-use super::record::{Found, Key};
-use super::write::{Keep, Writer};
+use super::record::{Found, Key, Kind, NewRecord};
+use super::stamps::{DiskStamp, InForce};
+use super::write::{Tally, Writer};
 use super::{Error, Options};
 use bytes::Bytes;
+use selvedge_cache::eviction::disk::{DiskPolicy, Mark};
 use selvedge_rt::{Disk, Rng};
+use selvedge_types::Hlc;
 use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
@@ -21,8 +24,18 @@ pub(super) const SEGMENTS_MIN: usize = 3;
 /// The shortest file, in bytes.
 const SEGMENT_BYTES_MIN: u32 = 4096;
 
+/// Files there should be, at least, if they are not too short then: the more there are, the less is given up at
+/// once.
+const SEGMENTS_WANTED: u64 = 32;
+
+/// Files shorter than this, in bytes, hold too little of what is written at once.
+const SEGMENT_BYTES_WANTED: u64 = 8 << 20;
+
+/// Bytes that a stamp takes, with its place in the list of contents.
+const STAMP_BYTES: u32 = 128;
+
 /// What opening found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Opened {
     /// Files.
     pub segments: usize,
@@ -30,6 +43,12 @@ pub struct Opened {
     pub unlisted: usize,
     /// Objects.
     pub objects: usize,
+    /// What was invalidated; nothing of it is checked here.
+    pub stamps: Vec<DiskStamp>,
+    /// Nothing that was fetched up to then is found any more, nor may it be used if it is elsewhere.
+    pub floor: Hlc,
+    /// The latest time of a fetch or an invalidation. No later one may be before it.
+    pub newest: Hlc,
 }
 
 /// The files and the index of what is in them.
@@ -37,6 +56,10 @@ pub struct Segments {
     pub(super) disk: Disk,
     pub(super) options: Options,
     pub(super) index: DiskIndex,
+    pub(super) policy: Mutex<DiskPolicy>,
+    /// What was fetched up to then is not used any more; as bits.
+    pub(super) floor: AtomicU64,
+    pub(super) in_force: Mutex<InForce>,
     files: RwLock<VecDeque<Arc<Segment>>>,
     writer: Mutex<Writer>,
     damaged: AtomicU64,
@@ -44,15 +67,26 @@ pub struct Segments {
 
 impl Segments {
     /// Opens the files in `disk`. `rng` draws the numbers that keep bodies from passing for objects.
-    pub fn open(disk: Disk, options: Options, rng: Rng, keep: Keep) -> Result<(Self, Opened), Error> {
-        let share = u32::try_from(options.bytes_max / (SEGMENTS_MIN as u64 + 1)).unwrap_or(SEGMENT_BYTES_MAX);
-        let segment_bytes = options.segment_bytes.min(share).clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
-        let options = Options { segment_bytes, ..options };
-        let writer = Writer { current: None, next_id: 1, nonces: rng, keep };
+    pub fn open(disk: Disk, options: Options, mut rng: Rng) -> Result<(Self, Opened), Error> {
+        let segment_bytes = segment_bytes(&options);
+        let stamps_max = options.stamps_max.min((segment_bytes / STAMP_BYTES / 2) as usize);
+        let options = Options { segment_bytes, stamps_max, ..options };
+        let policy = DiskPolicy::new(policy_bytes(&options), 0, rng.next_u64());
+        let writer = Writer {
+            current: None,
+            next_id: 1,
+            nonces: rng,
+            unplaced: Vec::new(),
+            floor_told: Hlc::ZERO,
+            tally: Tally::default(),
+        };
         let segments = Segments {
             disk,
             options,
             index: DiskIndex::default(),
+            policy: Mutex::new(policy),
+            floor: AtomicU64::new(0),
+            in_force: Mutex::default(),
             files: RwLock::default(),
             writer: Mutex::new(writer),
             damaged: AtomicU64::new(0),
@@ -63,9 +97,9 @@ impl Segments {
 
     /// Finds an object, counting a hit, without reading it.
     pub fn locate(&self, key: Key) -> Option<Located> {
-        let location = self.index.hit(key)?;
+        let location = self.hit(key)?;
         let Some(segment) = self.segment(location) else {
-            self.index.remove_at(key, location);
+            self.lose(key, location);
             return None;
         };
         Some(Located { key, location, segment })
@@ -98,12 +132,7 @@ impl Segments {
 
     /// Whether an object is there, without counting a hit.
     pub fn contains(&self, key: Key) -> bool {
-        self.index.peek(key).is_some()
-    }
-
-    /// Forgets an object, and says whether it was there.
-    pub fn remove(&self, key: Key) -> bool {
-        self.index.remove(key)
+        self.index.get(key).is_some()
     }
 
     /// The index.
@@ -116,37 +145,66 @@ impl Segments {
         self.files_read().len() as u64 * u64::from(self.options.segment_bytes)
     }
 
-    /// The limits it was opened with.
+    /// The limits that it has.
     pub fn options(&self) -> Options {
         self.options
+    }
+
+    /// Whether a record of so many bytes fits into a file.
+    pub(super) fn can_hold(&self, bytes: usize) -> bool {
+        file::HEADER + bytes + file::list_len(1) <= self.options.segment_bytes as usize
     }
 
     fn recover(&self) -> io::Result<Opened> {
         let mut opened = Opened::default();
         for id in self.disk.list()?.iter().filter_map(|n| file::parse_name(n)) {
             self.writer().next_id = id + 1;
-            // A file that cannot be read, or is not ours, is only in the way.
-            let Ok(Some(segment)) = Segment::open(&self.disk, id) else {
-                let _ = self.disk.remove(&file::name(id));
-                continue;
-            };
-            let Ok(contents) = segment.contents() else {
-                let _ = self.disk.remove(&file::name(id));
-                continue;
-            };
-            if !contents.listed {
-                opened.unlisted += 1;
-                // Only so that the next start is quicker.
-                let _ = segment.seal(&contents.entries, contents.end);
-            }
-            self.files_write().push_back(Arc::new(segment));
-            for entry in contents.entries {
-                self.index.insert(entry.key, entry.location);
+            match Segment::open(&self.disk, id) {
+                Ok(Some((segment, floor))) => {
+                    opened.floor = opened.floor.max(floor);
+                    self.set_floor(floor);
+                    self.recover_file(segment, &mut opened);
+                }
+                // A file that cannot be read, or is not ours, is only in the way.
+                _ => drop(self.disk.remove(&file::name(id))),
             }
         }
+        self.adopt_all();
         opened.segments = self.files_read().len();
         opened.objects = self.index.len();
+        opened.stamps = self.stamps();
         Ok(opened)
+    }
+
+    fn recover_file(&self, segment: Segment, opened: &mut Opened) {
+        let Ok(contents) = segment.contents() else {
+            let _ = self.disk.remove(&file::name(segment.id));
+            return;
+        };
+        if !contents.listed {
+            opened.unlisted += 1;
+            // Only so that the next start is quicker.
+            let _ = segment.seal(&contents.entries, contents.end);
+        }
+        contents.entries.iter().for_each(|entry| self.take_entry(&segment, entry, opened));
+        self.files_write().push_back(Arc::new(segment));
+    }
+
+    fn take_entry(&self, segment: &Segment, entry: &Entry, opened: &mut Opened) {
+        opened.newest = opened.newest.max(entry.fetched);
+        match entry.kind {
+            Kind::Object => {
+                segment.note_age(entry);
+                self.index.insert(entry.key, entry.location, Mark::default());
+            }
+            Kind::Stamp(kind) => {
+                self.take_stamp(&NewRecord::stamp(entry.key, entry.fetched, kind));
+            }
+            Kind::Floor => {
+                opened.floor = opened.floor.max(entry.fetched);
+                self.set_floor(entry.fetched);
+            }
+        }
     }
 
     fn judge(&self, at: &Located, bytes: io::Result<Bytes>) -> Option<Found> {
@@ -155,12 +213,16 @@ impl Segments {
 
     fn judge_found(&self, at: &Located, found: io::Result<Option<Found>>) -> Option<Found> {
         match found {
-            // Another object of the same 62 bits.
+            // Another object of the same bits in the index.
             Ok(Some(found)) if found.head.key != at.key => None,
+            Ok(Some(found)) if found.head.fetched <= self.floor() => {
+                self.lose(at.key, at.location);
+                None
+            }
             Ok(Some(found)) => Some(found),
             Ok(None) | Err(_) => {
                 self.damaged.fetch_add(1, Ordering::Relaxed);
-                self.index.remove_at(at.key, at.location);
+                self.lose(at.key, at.location);
                 None
             }
         }
@@ -195,5 +257,20 @@ impl Segments {
     }
 }
 
+fn segment_bytes(options: &Options) -> u32 {
+    let wanted = (options.bytes_max / SEGMENTS_WANTED).max(SEGMENT_BYTES_WANTED);
+    let share = wanted.min(options.bytes_max / (SEGMENTS_MIN as u64 + 1));
+    let share = u32::try_from(share).unwrap_or(SEGMENT_BYTES_MAX);
+    options.segment_bytes.min(share).clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX)
+}
+
+/// What the files can hold while one is written, which on average is half full, and one more may be begun.
+fn policy_bytes(options: &Options) -> u64 {
+    let file = u64::from(options.segment_bytes);
+    (options.bytes_max / file * file).saturating_sub(file + file / 2)
+}
+
+#[cfg(test)]
+mod replay;
 #[cfg(test)]
 mod tests;

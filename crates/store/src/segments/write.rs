@@ -4,8 +4,9 @@ use super::Error;
 use super::file::{self, Entry, HEADER, Segment};
 use super::location::{Location, UNIT};
 use super::read::Located;
-use super::record::{Head, Key, META_BYTES_MAX, NewRecord};
+use super::record::{Head, Kind, META_BYTES_MAX, NewRecord};
 use super::set::{SEGMENTS_MIN, Segments};
+use selvedge_cache::eviction::disk::Mark;
 use selvedge_rt::Rng;
 use selvedge_types::Hlc;
 use std::io;
@@ -14,86 +15,126 @@ use std::sync::Arc;
 /// Bytes gathered before they are written.
 const WRITE_BYTES: usize = 1 << 20;
 
-/// An object in a file that is about to be given up.
-#[derive(Clone, Copy, Debug)]
-pub struct Candidate {
-    /// Its name.
-    pub key: Key,
-    /// Bytes that it takes on disk.
-    pub bytes: usize,
-    /// How often it was hit since it was written, up to 3.
-    pub hits: u8,
-    /// When its fetch began.
-    pub fetched: Hlc,
-    /// What it belongs to.
-    pub group: u64,
-}
-
-/// Decides which objects of a file that is given up are written anew.
-pub type Keep = Box<dyn FnMut(&Candidate) -> bool + Send>;
-
-/// Keeps what was hit since it was written.
-pub fn keep_hit() -> Keep {
-    Box::new(|candidate| candidate.hits > 0)
-}
-
 pub(super) struct Writer {
     pub(super) current: Option<Current>,
     pub(super) next_id: u64,
     pub(super) nonces: Rng,
-    pub(super) keep: Keep,
+    /// Stamps that are in no file, or only in one that goes.
+    pub(super) unplaced: Vec<NewRecord>,
+    /// The floor that the file being written tells.
+    pub(super) floor_told: Hlc,
+    pub(super) tally: Tally,
+}
+
+/// What one write came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Objects written.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Objects that were not worth it, or are too long for a file.
+    pub declined: u64,
+    /// Bytes of objects that were written anew since their file went.
+    pub rewritten_bytes: u64,
 }
 
 /// The file being written.
 pub(super) struct Current {
-    segment: Arc<Segment>,
+    pub(super) segment: Arc<Segment>,
     /// All that is in the file.
     entries: Vec<Entry>,
     /// Where the bytes of the buffer will be.
     written: u64,
     buffer: Vec<u8>,
-    /// The last entries, whose bytes are in the buffer; where each was before, if it moves.
-    buffered: Vec<(Entry, Option<Location>)>,
-    /// Bytes of objects that were written anew.
-    rewritten: u64,
+    /// The last entries, whose bytes are in the buffer.
+    buffered: Vec<(Entry, Placing)>,
+}
+
+/// What becomes of the index when a record's bytes are written.
+#[derive(Clone, Copy)]
+enum Placing {
+    /// An object comes, with this mark.
+    New(Mark),
+    /// An object moves, if it is still there.
+    From(Location),
+    /// A stamp, or the floor: nothing.
+    Note,
 }
 
 impl Segments {
-    /// Writes objects, giving up the oldest files as needed. Those too long for a file are left out.
+    /// Writes what is worth it, giving up the oldest files as needed. What is too long for a file is left out.
     ///
-    /// After an error some are written and found, others are not.
-    pub fn write(&self, records: &[NewRecord]) -> Result<(), Error> {
+    /// After an error some are written and found, others are not; stamps are written with what comes next.
+    pub fn write(&self, records: &[NewRecord]) -> Result<Tally, Error> {
         let mut writer = self.writer();
-        let written = records.iter().try_for_each(|r| self.put(&mut writer, r, None)).and_then(|()| {
-            writer.current.as_mut().map_or(Ok(()), |c| self.flush(c).map_err(|e| self.failure(e)))
-        });
-        if written.is_err() {
-            // What the file has is read still; what it lacks is unknown.
-            writer.current = None;
+        writer.tally = Tally::default();
+        for record in records.iter().filter(|r| matches!(r.head.kind, Kind::Stamp(_))) {
+            self.note_stamp(&mut writer, record);
         }
-        written
+        let written = self.write_all(&mut writer, records);
+        if written.is_err() {
+            self.abandon(&mut writer);
+        }
+        written.map(|()| writer.tally)
     }
 
-    /// Puts a record into the file being written; one that moves only if it is still at `from`.
-    fn put(&self, writer: &mut Writer, record: &NewRecord, from: Option<Location>) -> Result<(), Error> {
+    fn write_all(&self, writer: &mut Writer, records: &[NewRecord]) -> Result<(), Error> {
+        self.place_stamps(writer)?;
+        self.tell_floor(writer)?;
+        for record in records.iter().filter(|r| r.head.kind == Kind::Object) {
+            self.put_object(writer, record)?;
+        }
+        // Files that went may have left some.
+        self.place_stamps(writer)?;
+        self.flush_current(writer)
+    }
+
+    fn put_object(&self, writer: &mut Writer, record: &NewRecord) -> Result<(), Error> {
         let length = record.encoded_len();
-        if !fits_file(length, self.options.segment_bytes) || record.meta.len() > META_BYTES_MAX {
+        if record.head.fetched <= self.floor() || record.meta.len() > META_BYTES_MAX {
             return Ok(());
         }
-        if !writer.current.as_ref().is_some_and(|c| c.fits(length, self.options.segment_bytes)) {
-            self.begin(writer)?;
+        let Some(mark) = self.admit(record, length) else {
+            writer.tally.declined += 1;
+            return Ok(());
+        };
+        let room = self.make_room(writer, length);
+        // What fails from here on is in the buffer, and taken care of with it.
+        if room.is_err() || !self.append(writer, record, Placing::New(mark))? {
+            self.not_placed(record.head.key, length, mark);
+        } else {
+            writer.tally.objects += 1;
+            writer.tally.bytes += length as u64;
         }
-        let Some(current) = writer.current.as_mut() else { return Ok(()) };
-        let place = (u32::try_from(current.end() / UNIT as u64), u32::try_from(length / UNIT));
-        let (Ok(offset), Ok(units)) = place else { return Ok(()) };
-        let Some(location) = Location::new(current.segment.id, offset, units) else { return Ok(()) };
+        room
+    }
+
+    /// Puts a record into the file being written, and says whether it could: only if there is one with room.
+    fn append(&self, writer: &mut Writer, record: &NewRecord, placing: Placing) -> Result<bool, Error> {
+        let length = record.encoded_len();
+        let Some(current) = writer.current.as_mut() else { return Ok(false) };
+        let Some(location) = current.place(length, self.options.segment_bytes) else { return Ok(false) };
+        let Head { key, fetched, kind, .. } = record.head;
+        let entry = Entry { key, location, fetched, kind };
+        // Before the floor is asked for: whoever raises it sees either this object's age or none of it.
+        current.segment.note_age(&entry);
+        if kind == Kind::Object && fetched <= self.floor() {
+            return Ok(false);
+        }
         record.encode(current.segment.nonce, &mut current.buffer);
-        let Head { key, fetched, group, .. } = record.head;
-        current.buffered.push((Entry { key, location, fetched, group }, from));
+        current.buffered.push((entry, placing));
         if current.buffer.len() >= WRITE_BYTES {
             self.flush(current).map_err(|e| self.failure(e))?;
         }
-        Ok(())
+        Ok(true)
+    }
+
+    pub(super) fn flush_current(&self, writer: &mut Writer) -> Result<(), Error> {
+        match writer.current.as_mut() {
+            Some(current) => self.flush(current).map_err(|e| self.failure(e)),
+            None => Ok(()),
+        }
     }
 
     /// Writes what is in the buffer, then lets it be found.
@@ -104,30 +145,59 @@ impl Segments {
         current.segment.file.write_at(&current.buffer, current.written)?;
         current.written += current.buffer.len() as u64;
         current.buffer.clear();
-        for (entry, from) in current.buffered.drain(..) {
-            match from {
-                None => self.index.insert(entry.key, entry.location),
-                Some(from) => {
-                    self.index.relocate(entry.key, from, entry.location);
-                }
+        for (entry, placing) in current.buffered.drain(..) {
+            match placing {
+                Placing::New(mark) => self.placed(entry.key, entry.location, mark),
+                Placing::From(from) => drop(self.index.relocate(entry.key, from, entry.location)),
+                Placing::Note => {}
             }
             current.entries.push(entry);
         }
         Ok(())
     }
 
-    /// Ends the file being written, begins the next, and gives up the oldest if there are too many.
-    fn begin(&self, writer: &mut Writer) -> Result<(), Error> {
-        if let Some(mut current) = writer.current.take() {
-            self.flush(&mut current).map_err(|e| self.failure(e))?;
+    /// Lets go of a file that failed: what it has is read still; what it lacks is unknown.
+    pub(super) fn abandon(&self, writer: &mut Writer) {
+        writer.floor_told = Hlc::ZERO;
+        let Some(current) = writer.current.take() else { return };
+        for (entry, placing) in current.buffered {
+            match (placing, entry.kind) {
+                (Placing::New(mark), _) => self.not_placed(entry.key, entry.location.len(), mark),
+                (_, Kind::Stamp(kind)) => {
+                    writer.unplaced.push(NewRecord::stamp(entry.key, entry.fetched, kind));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Sees to it that the file being written has room, at the expense of the oldest.
+    fn make_room(&self, writer: &mut Writer, length: usize) -> Result<(), Error> {
+        // Once around at most: whoever is then still in the way has to go.
+        let mut may_keep = self.files_read().len();
+        while !writer.current.as_ref().is_some_and(|c| c.fits(length, self.options.segment_bytes)) {
+            self.begin(writer)?;
+            while self.files_read().len() > SEGMENTS_MIN && self.is_over() {
+                // Who is over in number would stay so if any were kept.
+                let keep = may_keep > 0 && self.index.len() <= self.options.entries_max;
+                self.reclaim(writer, keep)?;
+                may_keep = may_keep.saturating_sub(1);
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the file being written and begins the next.
+    pub(super) fn begin(&self, writer: &mut Writer) -> Result<(), Error> {
+        self.flush_current(writer)?;
+        if let Some(current) = writer.current.take() {
             // Without its list the file is only slower to read after a restart.
             let _ = current.segment.seal(&current.entries, current.written);
         }
-        self.make_space()?;
-        let id = writer.next_id;
-        let segment =
-            Segment::create(&self.disk, id, writer.nonces.next_u64()).map_err(|e| self.failure(e))?;
-        let segment = Arc::new(segment);
+        self.make_space(writer)?;
+        let (id, floor) = (writer.next_id, self.floor());
+        let segment = Segment::create(&self.disk, id, writer.nonces.next_u64(), floor);
+        let segment = Arc::new(segment.map_err(|e| self.failure(e))?);
         writer.next_id += 1;
         self.files_write().push_back(segment.clone());
         writer.current = Some(Current {
@@ -136,11 +206,8 @@ impl Segments {
             written: HEADER as u64,
             buffer: Vec::with_capacity(WRITE_BYTES),
             buffered: Vec::new(),
-            rewritten: 0,
         });
-        while self.files_read().len() > SEGMENTS_MIN && self.is_over() {
-            self.reclaim(writer)?;
-        }
+        writer.floor_told = floor;
         Ok(())
     }
 
@@ -151,71 +218,101 @@ impl Segments {
     }
 
     /// Gives up old files, without keeping anything, while the disk has no room for a new one.
-    fn make_space(&self) -> Result<(), Error> {
+    fn make_space(&self, writer: &mut Writer) -> Result<(), Error> {
         let needed = self.options.reserve_bytes.saturating_add(u64::from(self.options.segment_bytes));
         while self.disk.free_space().map_err(|e| self.failure(e))? < needed {
             let oldest = self.files_read().front().cloned();
             let Some(oldest) = oldest else {
                 return Err(Error::Full { path: self.disk.display().to_string() });
             };
-            self.forget(&oldest);
+            if let Ok(contents) = oldest.contents() {
+                self.save_stamps(writer, &contents.entries);
+            }
+            self.lose_file(oldest.id);
+            self.drop_file(&oldest);
         }
         Ok(())
     }
 
-    /// Gives up the oldest file; what is to be kept is written to the newest, as far as it has room.
-    fn reclaim(&self, writer: &mut Writer) -> Result<(), Error> {
+    /// Gives up the oldest file. What is to be kept is written to the newest, as far as that has room.
+    fn reclaim(&self, writer: &mut Writer, may_keep: bool) -> Result<(), Error> {
         let Some(oldest) = self.files_read().front().cloned() else { return Ok(()) };
         let contents = oldest.contents();
-        for entry in contents.iter().flat_map(|c| &c.entries) {
-            let Some((location, hits)) = self.index.peek(entry.key) else { continue };
-            if location != entry.location {
-                continue;
-            }
-            let Entry { key, fetched, group, .. } = *entry;
-            let candidate = Candidate { key, bytes: location.len(), hits, fetched, group };
-            if self.has_room(writer, location.len()) && (writer.keep)(&candidate) {
+        if let Ok(contents) = &contents {
+            // First, while the newest file has room for certain.
+            self.save_stamps(writer, &contents.entries);
+            self.place_stamps_here(writer)?;
+        }
+        for entry in contents.iter().flat_map(|c| &c.entries).filter(|e| e.kind == Kind::Object) {
+            let has_room = |c: &Current| c.fits(entry.location.len(), self.options.segment_bytes);
+            let may_keep =
+                may_keep && entry.fetched > self.floor() && writer.current.as_ref().is_some_and(has_room);
+            if self.keeps(entry.key, entry.location, may_keep) {
                 self.rewrite(writer, &oldest, entry)?;
             }
         }
-        if let Some(current) = writer.current.as_mut() {
-            self.flush(current).map_err(|e| self.failure(e))?;
+        self.flush_current(writer)?;
+        if !contents.is_ok_and(|c| c.listed) {
+            self.lose_file(oldest.id);
         }
-        match contents {
-            Ok(contents) if contents.listed => {
-                for entry in contents.entries {
-                    self.index.remove_at(entry.key, entry.location);
-                }
-                self.drop_file(&oldest);
-            }
-            _ => self.forget(&oldest),
-        }
+        self.drop_file(&oldest);
         Ok(())
-    }
-
-    fn has_room(&self, writer: &Writer, length: usize) -> bool {
-        let share =
-            u64::from(self.options.segment_bytes) * u64::from(self.options.rewrite_percent.min(90)) / 100;
-        let taken = |c: &Current| c.rewritten.max(c.end()) + length as u64;
-        writer.current.as_ref().is_some_and(|c| taken(c) <= share)
     }
 
     fn rewrite(&self, writer: &mut Writer, from: &Arc<Segment>, entry: &Entry) -> Result<(), Error> {
         let located = Located { key: entry.key, location: entry.location, segment: from.clone() };
-        let Some(found) = self.read(&located) else { return Ok(()) };
-        let record = NewRecord { head: found.head, meta: found.meta, body: found.body };
-        self.put(writer, &record, Some(entry.location))?;
-        if let Some(current) = writer.current.as_mut() {
-            current.rewritten += entry.location.len() as u64;
+        let found = self.read(&located);
+        let record = found.map(|f| NewRecord { head: f.head, meta: f.meta, body: f.body, asked: false });
+        let moved = match record {
+            Some(record) => self.append(writer, &record, Placing::From(entry.location))?,
+            None => false,
+        };
+        if moved {
+            writer.tally.rewritten_bytes += entry.location.len() as u64;
+        } else {
+            self.lose(entry.key, entry.location);
         }
         Ok(())
     }
 
-    /// Removes a file and, by walking the whole index, all that is in it.
-    fn forget(&self, segment: &Arc<Segment>) {
-        let newest = self.newest();
-        self.index.retain(|location| location.segment(newest) != segment.id);
-        self.drop_file(segment);
+    /// Writes the stamps that are in no file.
+    fn place_stamps(&self, writer: &mut Writer) -> Result<(), Error> {
+        while let Some(stamp) = writer.unplaced.pop() {
+            if !self.is_stamp_in_force(&stamp) {
+                continue;
+            }
+            if let Err(error) = self.append_note(writer, &stamp) {
+                writer.unplaced.push(stamp);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the floor, unless a file says it already.
+    pub(super) fn tell_floor(&self, writer: &mut Writer) -> Result<(), Error> {
+        let floor = self.floor();
+        if floor > writer.floor_told {
+            self.append_note(writer, &NewRecord::floor(floor))?;
+            writer.floor_told = floor;
+        }
+        Ok(())
+    }
+
+    fn append_note(&self, writer: &mut Writer, note: &NewRecord) -> Result<(), Error> {
+        self.make_room(writer, note.encoded_len())?;
+        self.append(writer, note, Placing::Note).map(drop)
+    }
+
+    /// Writes the stamps that are in no file to the one being written, as far as that has room.
+    fn place_stamps_here(&self, writer: &mut Writer) -> Result<(), Error> {
+        while let Some(stamp) = writer.unplaced.pop() {
+            if self.is_stamp_in_force(&stamp) && !self.append(writer, &stamp, Placing::Note)? {
+                writer.unplaced.push(stamp);
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn drop_file(&self, segment: &Arc<Segment>) {
@@ -234,8 +331,11 @@ impl Current {
         let listed = file::list_len(self.entries.len() + self.buffered.len() + 1) as u64;
         self.end() + length as u64 + listed <= u64::from(segment_bytes)
     }
-}
 
-fn fits_file(length: usize, segment_bytes: u32) -> bool {
-    HEADER + length + file::list_len(1) <= segment_bytes as usize
+    /// Where a record of that length would be; none if there is no room.
+    fn place(&self, length: usize, segment_bytes: u32) -> Option<Location> {
+        let offset = u32::try_from(self.end() / UNIT as u64).ok()?;
+        let units = u32::try_from(length / UNIT).ok()?;
+        Location::new(self.segment.id, offset, units).filter(|_| self.fits(length, segment_bytes))
+    }
 }

@@ -17,8 +17,6 @@ pub const MAX_HOSTS: usize = 1000;
 pub const MAX_ROUTES: usize = 1000;
 /// The most servers in a group of origin servers.
 pub const MAX_TARGETS: usize = 256;
-/// The smallest slice.
-pub const MIN_SLICE: ByteSize = ByteSize::kib(16);
 
 /// Reports everything that is wrong in a manifest whose parts are right by themselves.
 pub(super) fn check(manifest: &Manifest, table: &DeTable<'_>, reporter: &mut Reporter<'_>) {
@@ -65,9 +63,6 @@ impl Check<'_, '_> {
         }
         if settings.access_log.to == LogTarget::File && settings.access_log.path.is_empty() {
             self.error(&[key("access_log")], "the access log has no file", "add `path = \"access.log\"`");
-        }
-        if settings.cache.ram < ByteSize::mib(1) {
-            self.error(&[key("cache"), key("ram")], "the cache needs at least 1MiB of memory", "write more");
         }
     }
 
@@ -220,7 +215,7 @@ impl Check<'_, '_> {
 
     /// A rule that waits for the response cannot change what was done before.
     fn response_rule(&mut self, policies: &Policies, below: Below<'_>) {
-        let Policies { cache, request_headers, rewrite, access, auth, rate_limit, .. } = policies;
+        let Policies { cache, request_headers, rewrite, access, auth, rate_limit, upgrade, .. } = policies;
         let too_late = [
             ("cache.key", cache.key.is_some()),
             ("cache.bypass", !cache.bypass.is_empty()),
@@ -233,6 +228,7 @@ impl Check<'_, '_> {
             ("access", access.is_some()),
             ("auth", auth.is_some()),
             ("rate_limit", !rate_limit.is_empty()),
+            ("upgrade", upgrade.is_some()),
         ];
         for (name, _) in too_late.iter().filter(|(_, set)| *set) {
             let help = "make the condition one on the request, or move it to a route";
@@ -259,9 +255,6 @@ impl Check<'_, '_> {
                 format!("`min_ttl` {min} is over `max_ttl` {max}"),
                 "swap them",
             );
-        }
-        if cache.slice.is_some_and(|s| s < MIN_SLICE) {
-            self.error(&join(below, "slice"), format!("slices have at least {MIN_SLICE}"), "write `1MiB`");
         }
         if cache.key.as_ref().is_some_and(|k| k.query.keep.is_some() && !k.query.drop.is_empty()) {
             let message = "`keep` names all that counts, so `drop` has nothing to do";

@@ -15,7 +15,7 @@ const fn format<T: Text>() -> Format {
 }
 
 /// Every form.
-pub(super) const FORMATS: [Format; 21] = [
+pub(super) const FORMATS: [Format; 22] = [
     format::<ByteSize>(),
     format::<Destination>(),
     format::<FieldName>(),
@@ -37,6 +37,7 @@ pub(super) const FORMATS: [Format; 21] = [
     format::<StatusRange>(),
     format::<TargetUrl>(),
     format::<Template>(),
+    format::<UpgradeProtocol>(),
 ];
 
 pub(super) fn find(name: &str) -> Option<&'static Format> {

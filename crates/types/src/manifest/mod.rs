@@ -14,7 +14,7 @@ mod locate;
 mod schema;
 mod shape;
 
-pub use check::{MAX_HOSTS, MAX_ROUTES, MAX_SITES, MAX_TARGETS, MIN_SLICE};
+pub use check::{MAX_HOSTS, MAX_ROUTES, MAX_SITES, MAX_TARGETS};
 pub use error::{ManifestError, ManifestErrors};
 pub use formats::forms;
 pub use schema::schema;

@@ -4,7 +4,7 @@
 
 use super::error::{Problem, Reporter, nearest};
 use super::{formats, schema};
-use crate::resource::{Period, StatusRange, Text};
+use crate::resource::{ByteSize, Period, StatusRange, Text};
 use serde_json::Value;
 use std::ops::Range;
 use toml::Spanned;
@@ -58,7 +58,7 @@ impl<'a> Walk<'a, '_> {
             let name = key.get_ref().as_ref();
             let here = join(path, name);
             match (known.and_then(|k| k.get(name)), others) {
-                (Some(node), _) => self.property(value, node, name, &here),
+                (Some(node), _) => self.value(value, node, &here),
                 (None, Some(node)) => {
                     self.form(names, name, &here, key.span());
                     self.value(value, node, &here);
@@ -74,16 +74,6 @@ impl<'a> Walk<'a, '_> {
                 let help = format!("add `{name} = ...`: {form}");
                 self.report(Problem::new(span.clone(), path, message, help).label("in this table"));
             }
-        }
-    }
-
-    fn property(&mut self, value: &Spanned<DeValue<'_>>, node: &'a Value, name: &str, path: &str) {
-        self.value(value, node, path);
-        let positive = name.ends_with("timeout") || name == "interval";
-        let text = value.get_ref().as_str().and_then(|t| Period::parse_text(t).ok());
-        if positive && text.is_some_and(Period::is_zero) {
-            let message = format!("`{path}` may not be zero");
-            self.report(Problem::new(value.span(), path, message, "write a time such as `30s`"));
         }
     }
 
@@ -112,7 +102,8 @@ impl<'a> Walk<'a, '_> {
             let message = format!("`{text}` is not possible for `{path}`");
             return self.report(Problem::new(span, path, message, help));
         }
-        self.form(node.get("format").and_then(Value::as_str), text, path, span);
+        self.form(node.get("format").and_then(Value::as_str), text, path, span.clone());
+        self.bounds(text, node, path, span);
     }
 
     fn form(&mut self, format: Option<&str>, text: &str, path: &str, span: Range<usize>) {
@@ -120,6 +111,26 @@ impl<'a> Walk<'a, '_> {
         if let Err(error) = (format.check)(text) {
             self.report(Problem::new(span, path, error.message, error.help));
         }
+    }
+
+    /// Holds a size or a span of time to the least and the greatest that the schema allows.
+    fn bounds(&mut self, text: &str, node: &'a Value, path: &str, span: Range<usize>) {
+        let bound = |key| node.get(key).and_then(Value::as_str);
+        let (min, max) = (bound("formatMinimum"), bound("formatMaximum"));
+        let format = node.get("format").and_then(Value::as_str);
+        let read = |text| quantity(format, text);
+        let Some(amount) = read(text) else { return };
+        let is_within = min.and_then(read).is_none_or(|min| amount >= min)
+            && max.and_then(read).is_none_or(|max| amount <= max);
+        if is_within {
+            return;
+        }
+        let help = match (min, max) {
+            (Some(min), Some(max)) => format!("write from `{min}` to `{max}`"),
+            (Some(min), None) => format!("write at least `{min}`"),
+            (None, max) => format!("write at most `{}`", max.unwrap_or_default()),
+        };
+        self.report(Problem::new(span, path, format!("`{path}` is out of range"), help));
     }
 
     fn integer(&mut self, n: Option<i64>, node: &'a Value, path: &str, span: Range<usize>) {
@@ -187,6 +198,15 @@ impl<'a> Walk<'a, '_> {
 
     fn report(&mut self, problem: Problem) {
         self.reporter.report(problem);
+    }
+}
+
+/// What a text of such a form amounts to: bytes, or milliseconds.
+fn quantity(format: Option<&str>, text: &str) -> Option<u64> {
+    match format? {
+        ByteSize::FORMAT => ByteSize::parse_text(text).ok().map(ByteSize::get),
+        Period::FORMAT => Period::parse_text(text).ok().map(Period::as_millis),
+        _ => None,
     }
 }
 

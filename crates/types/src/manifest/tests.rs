@@ -205,15 +205,15 @@ fn errors_name_the_place_the_cause_and_the_remedy() {
             "condition one on the request",
         ),
         (site("cache = { min_ttl = \"2s\", max_ttl = \"1s\" }"), "min_ttl", "is over `max_ttl`", "swap"),
-        (site("cache = { slice = \"1KiB\" }"), "slice", "at least 16KiB", "1MiB"),
+        (site("cache = { slice = \"1KiB\" }"), "\"1KiB\"", "out of range", "from `16KiB` to `64MiB`"),
         (site("cache = { tags = [\"a b\"] }"), "tags", "`a b` is not a tag", "spaces"),
         (site("auth = {}"), "auth", "lets nobody in", "users"),
         (site("rewrite = { to = \"x\" }"), "to", "not a path", "begin it with `/`"),
         (
             "[site.a]\nhosts = \"a\"\n[site.a.origin]\ntargets = \"http://o\"\nidle_timeout = \"0s\"".into(),
             "\"0s\"",
-            "may not be zero",
-            "30s",
+            "out of range",
+            "at least `10ms`",
         ),
         (
             "[site.a]\nhosts = \"x\"\norigin = \"http://o\"\n[site.b]\nhosts = [\"y\", \"x\"]\norigin = \"http://o\"".into(),
@@ -232,6 +232,29 @@ fn errors_name_the_place_the_cause_and_the_remedy() {
             found.iter().any(fits),
             "{text}\n expected {span:?}, {message:?}, {help:?}\n found {found:#?}"
         );
+    }
+}
+
+#[test]
+fn sizes_and_times_have_bounds() {
+    let settings = |line: &str| format!("[settings.limits]\n{line}\n{}", site(""));
+    for (text, remedy) in [
+        (settings("header_bytes = \"64GiB\""), "from `1KiB` to `1MiB`"),
+        (settings("header_bytes = \"0B\""), "from `1KiB` to `1MiB`"),
+        (settings("uri_bytes = \"0B\""), "from `64B` to `1MiB`"),
+        (settings("trailer_bytes = \"2MiB\""), "at most `1MiB`"),
+        (settings("idle_timeout = \"9ms\""), "at least `10ms`"),
+        (settings("drain_timeout = \"0s\""), "at least `10ms`"),
+        (site("cache = { slice = \"64GiB\" }"), "from `16KiB` to `64MiB`"),
+        (format!("[settings.cache]\nram = \"1KiB\"\n{}", site("")), "at least `1MiB`"),
+    ] {
+        let found = errors(&text);
+        assert_eq!(found.len(), 1, "{text}: {found:?}");
+        assert!(format!("{found:?}").contains("out of range"), "{found:?}");
+        assert!(format!("{found:?}").contains(remedy), "{found:?}");
+    }
+    for text in [settings("header_bytes = \"1MiB\""), settings("total_timeout = \"10ms\"")] {
+        assert!(Manifest::parse("m.toml", &text).is_ok(), "{text}");
     }
 }
 

@@ -75,6 +75,7 @@ pub struct CachePolicy {
     pub collapse: Option<bool>,
     /// The size of the slices that large responses are fetched and kept in. Default `1MiB`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("formatMinimum" = "16KiB", "formatMaximum" = "64MiB"))]
     pub slice: Option<ByteSize>,
     /// The largest response that is stored. Default: no limit.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -5,6 +5,17 @@ use std::fmt;
 
 const MAX_HOST: usize = 253;
 
+/// Whose pattern `host` (lowercase, without port) is meant by: the exact one, else the longest wildcard, else `*`.
+/// A final dot, which says that a name is complete, does not count.
+pub fn owner_of_host<'a, T>(
+    host: &str,
+    patterns: impl IntoIterator<Item = (&'a HostPattern, T)>,
+) -> Option<T> {
+    let host = host.strip_suffix('.').unwrap_or(host);
+    let fits = patterns.into_iter().filter(|(pattern, _)| pattern.matches(host));
+    fits.max_by_key(|(pattern, _)| pattern.rank()).map(|(_, owner)| owner)
+}
+
 /// A host that a site answers to: exact, `*.` before a domain (any number of labels), or `*` for all.
 ///
 /// Always lowercase, without port and final dot. A literal IP address is an exact host; an IPv6 one
@@ -20,7 +31,15 @@ pub enum HostPattern {
 }
 
 impl HostPattern {
-    /// Whether `host` (lowercase, without port) is one of those meant.
+    /// The greater, the fewer hosts are meant.
+    fn rank(&self) -> (u8, usize) {
+        match self {
+            HostPattern::Exact(_) => (2, 0),
+            HostPattern::Below(domain) => (1, domain.len()),
+            HostPattern::Any => (0, 0),
+        }
+    }
+    /// Whether `host` (lowercase, without port and final dot) is one of those meant.
     pub fn matches(&self, host: &str) -> bool {
         match self {
             HostPattern::Exact(name) => **name == *host,

@@ -1,4 +1,4 @@
-//! Names of namespaces, sites and origins.
+//! Names of namespaces, sites, keyspaces and origins.
 
 use super::text::{Text, TextError, text_value};
 use std::fmt;
@@ -56,6 +56,10 @@ label!(
     SiteName, "site-name", "a site"
 );
 label!(
+    /// A keyspace's name, unique in its namespace.
+    KeyspaceName, "keyspace-name", "a keyspace"
+);
+label!(
     /// The name of a group of origin servers, unique in its site.
     OriginName, "origin-name", "an origin"
 );
@@ -77,33 +81,46 @@ impl Default for OriginName {
     }
 }
 
-/// A site among all sites of a cluster; written `namespace/name`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SiteId {
-    /// Who owns it.
-    pub namespace: Namespace,
-    /// Its name there.
-    pub name: SiteName,
+/// A name together with the namespace that it is unique in.
+macro_rules! owned_label {
+    ($(#[$doc:meta])* $type:ident, $name:ident, $format:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $type {
+            /// Who owns it.
+            pub namespace: Namespace,
+            /// Its name there.
+            pub name: $name,
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}/{}", self.namespace, self.name)
+            }
+        }
+        impl Text for $type {
+            const FORMAT: &'static str = $format;
+            const ABOUT: &'static str = "`namespace/name`, or `name` in the namespace `default`";
+            fn parse_text(text: &str) -> Result<Self, TextError> {
+                let (namespace, name) = match text.split_once('/') {
+                    Some((namespace, name)) => (Namespace::parse_text(namespace)?, name),
+                    None => (Namespace::default(), text),
+                };
+                Ok($type { namespace, name: $name::parse_text(name)? })
+            }
+        }
+        text_value!($type);
+    };
 }
 
-impl fmt::Display for SiteId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
-    }
-}
-
-impl Text for SiteId {
-    const FORMAT: &'static str = "site-id";
-    const ABOUT: &'static str = "`namespace/name`, or `name` in the namespace `default`";
-    fn parse_text(text: &str) -> Result<Self, TextError> {
-        let (namespace, name) = match text.split_once('/') {
-            Some((namespace, name)) => (Namespace::parse_text(namespace)?, name),
-            None => (Namespace::default(), text),
-        };
-        Ok(SiteId { namespace, name: SiteName::parse_text(name)? })
-    }
-}
-text_value!(SiteId);
+owned_label!(
+    /// A site among all sites of a cluster; written `namespace/name`.
+    SiteId, SiteName, "site-id"
+);
+owned_label!(
+    /// A keyspace among all keyspaces of a cluster; written `namespace/name`.
+    KeyspaceId, KeyspaceName, "keyspace-id"
+);
 
 #[cfg(test)]
 mod tests {

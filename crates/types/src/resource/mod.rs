@@ -20,23 +20,27 @@ pub mod site;
 pub mod target;
 pub mod template;
 pub mod text;
+pub mod upgrade;
 
 pub use access::{Access, Auth, BasicAuth, BearerAuth, RateKey, RateLimit};
 pub use cache::{Bypass, CacheKey, CachePolicy, QueryKey, SetCookiePolicy};
 pub use field::{FieldName, HeaderChanges, MutableField};
-pub use host::{HostPattern, is_host};
-pub use label::{Namespace, OriginName, SiteId, SiteName};
+pub use host::{HostPattern, is_host, owner_of_host};
+pub use label::{KeyspaceId, KeyspaceName, Namespace, OriginName, SiteId, SiteName};
 pub use limits::Limits;
 pub use origin::{Ejection, Health, Origin, OriginProtocol, OriginTable, Retry, Target};
 pub use pattern::{Glob, Network, PathPattern, StatusRange, glob_matches};
 pub use policy::{Coding, Compression, Policies, Rewrite, Rule, When};
 pub use quantity::{ByteSize, Period, Rate};
 pub use secret::SecretRef;
-pub use settings::{AccessLog, CacheSizes, ListenAddress, Listener, LogFormat, LogTarget, Settings};
+pub use settings::{
+    AccessLog, CacheSizes, ListenAddress, Listener, LogFormat, LogTarget, ProxyField, Settings,
+};
 pub use site::{Destination, Redirect, Respond, Route, Site, Tls};
 pub use target::{OriginHost, TargetUrl};
 pub use template::{Part, Template, Variable};
 pub use text::{OneOrMany, Text, TextError};
+pub use upgrade::UpgradeProtocol;
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -120,12 +120,16 @@ pub struct OriginTable {
     /// The protocol spoken: `auto` takes HTTP/2 where TLS negotiates it, else HTTP/1.1.
     pub protocol: OriginProtocol,
     /// How long connecting, with TLS, may take.
+    #[schemars(extend("formatMinimum" = "10ms"))]
     pub connect_timeout: Period,
     /// How long the first byte of a response may take after the request was sent.
+    #[schemars(extend("formatMinimum" = "10ms"))]
     pub first_byte_timeout: Period,
     /// How long a transfer may stand still.
+    #[schemars(extend("formatMinimum" = "10ms"))]
     pub idle_timeout: Period,
     /// How long a request with its response may take in all.
+    #[schemars(extend("formatMinimum" = "10ms"))]
     pub total_timeout: Period,
     /// How many connections a node opens to one server; more requests wait.
     #[schemars(range(min = 1, max = 65535))]
@@ -226,8 +230,10 @@ pub struct Health {
     /// The path asked for with GET.
     pub path: String,
     /// How often.
+    #[schemars(extend("formatMinimum" = "100ms"))]
     pub interval: Period,
     /// How long an answer may take.
+    #[schemars(extend("formatMinimum" = "10ms"))]
     pub timeout: Period,
     /// After how many good answers in a row a server is well again.
     #[schemars(range(min = 1))]

@@ -7,6 +7,7 @@ use super::pattern::{Glob, PathPattern, StatusRange};
 use super::quantity::ByteSize;
 use super::template::Template;
 use super::text::OneOrMany;
+use super::upgrade::UpgradeProtocol;
 use crate::message::Method;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -37,6 +38,10 @@ pub struct Policies {
     /// How often requests may come. All limits on all levels hold.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     pub rate_limit: OneOrMany<RateLimit>,
+    /// Protocols that clients may switch a connection to (RFC 9110 section 7.8). A request that asks for
+    /// another one is answered as if it had not. Default `["websocket"]`; `[]` allows none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upgrade: Option<Vec<UpgradeProtocol>>,
     /// Compression of responses.
     #[serde(skip_serializing_if = "Compression::is_empty")]
     pub compress: Compression,

@@ -11,9 +11,12 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Settings {
-    /// Proxies in front of the gateway whose Forwarded and X-Forwarded-* fields are believed.
+    /// Proxies in front of the gateway that are believed about whom they ask for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub trusted_proxies: Vec<Network>,
+    /// The field in which they write that. What they send in the other one comes from the client, who may
+    /// write what it likes, and is dropped.
+    pub trusted_proxy_field: ProxyField,
     /// The name in Via, CDN-Loop, Cache-Status and Proxy-Status: a token.
     pub name: String,
     /// The cache's sizes on each node.
@@ -31,6 +34,7 @@ impl Default for Settings {
     fn default() -> Self {
         Settings {
             trusted_proxies: Vec::new(),
+            trusted_proxy_field: ProxyField::default(),
             name: "selvedge".into(),
             cache: CacheSizes::default(),
             access_log: AccessLog::default(),
@@ -40,11 +44,24 @@ impl Default for Settings {
     }
 }
 
+/// The field in which proxies write for whom they ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
+pub enum ProxyField {
+    /// X-Forwarded-For, with X-Forwarded-Proto and X-Forwarded-Host: what most load balancers write.
+    #[default]
+    XForwardedFor,
+    /// Forwarded (RFC 7239).
+    Forwarded,
+}
+
 /// How much a node's cache may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct CacheSizes {
     /// Memory for responses, with what the cache itself needs for them.
+    #[schemars(extend("formatMinimum" = "1MiB"))]
     pub ram: ByteSize,
     /// Disk space in the node's data directory. `0B` turns the disk tier off.
     pub disk: ByteSize,
@@ -67,6 +84,7 @@ pub struct AccessLog {
     /// The file, with `to = "file"`; relative to the data directory.
     pub path: String,
     /// The size at which a new file is begun.
+    #[schemars(extend("formatMinimum" = "4KiB"))]
     pub rotate_size: ByteSize,
     /// How many old files are kept.
     #[schemars(range(max = 1000))]

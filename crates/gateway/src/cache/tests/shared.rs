@@ -60,21 +60,6 @@ async fn who_waited_when_its_tag_was_purged_gets_what_was_fetched_since() {
 }
 
 #[tokio::test]
-async fn the_oldest_fetch_under_way_counts_as_the_oldest_content() {
-    let world = World::with(vec![ok("Cache-Control: max-age=60|", "a")], true);
-    assert_eq!(world.cache.oldest(), None);
-    let before = world.cache.0.tick();
-    let waiting = world.spawn("/a", "");
-    world.settle().await;
-    let oldest = world.cache.oldest().expect("a fetch is under way");
-    assert!(before < oldest && oldest < world.cache.0.tick());
-    world.open_gate();
-    drop(told(waiting.await.unwrap()).await);
-    world.settle().await;
-    assert_eq!(world.cache.oldest(), Some(oldest), "now it is stored");
-}
-
-#[tokio::test]
 async fn a_soft_purge_begins_the_time_to_be_stale_once() {
     let world = World::new(vec![
         ok("Cache-Control: max-age=600, stale-if-error=60|", "one"),

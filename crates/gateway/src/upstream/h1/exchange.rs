@@ -15,6 +15,7 @@ use selvedge_exchange::Interim;
 use selvedge_http1::{
     Limits, Persistence, Progress, RequestWriter, ResponseError, ResponseHead, parse_response,
 };
+use selvedge_types::name;
 use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll};
@@ -158,10 +159,20 @@ impl Call<'_> {
         }
     }
 
+    /// Whether the protocols that the origin switches to are among those asked for (RFC 9110 section 7.8).
+    fn was_offered(&self, head: &ResponseHead) -> bool {
+        let asked = |protocol: &[u8]| {
+            let mut offers = self.request.fields.members(name::UPGRADE);
+            offers.any(|offer| offer.eq_ignore_ascii_case(protocol))
+        };
+        let mut chosen = head.fields.members(name::UPGRADE).peekable();
+        self.request.upgrade && chosen.peek().is_some() && chosen.all(asked)
+    }
+
     /// Passes an interim head on; gives a final one back.
     fn take_head(&mut self, mut head: ResponseHead) -> Result<Option<ResponseHead>, FetchError> {
         if head.status.code() == 101 {
-            return if self.request.upgrade {
+            return if self.was_offered(&head) {
                 Ok(Some(head))
             } else {
                 Err(self.fail(ProxyError::HttpUpgradeFailed, "switched protocols unasked"))

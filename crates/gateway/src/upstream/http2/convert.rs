@@ -4,7 +4,8 @@ use crate::upstream::outgoing::Outgoing;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{Request, Uri};
-use selvedge_types::{FieldError, Fields, Name, name};
+use selvedge_http1::drop_forbidden_trailers;
+use selvedge_types::{FieldError, Fields, name};
 
 /// The head of a request for `h2`; an error says what cannot be sent.
 pub(super) fn request_of(outgoing: &Outgoing<'_>) -> Result<Request<()>, http::Error> {
@@ -60,19 +61,23 @@ pub(super) fn fields_of(headers: &HeaderMap) -> Result<Fields, FieldError> {
     Ok(fields)
 }
 
-/// Drops from trailers what frames or routes a message (RFC 9110 section 6.5.1).
+/// The trailers that `h2` received, without what does not belong there (RFC 9110 section 6.5.1).
 pub(super) fn trailers_of(headers: &HeaderMap) -> Result<Fields, FieldError> {
-    const FORBIDDEN: [Name; 6] = [
-        name::CONTENT_LENGTH,
-        name::HOST,
-        name::TRANSFER_ENCODING,
-        name::CONTENT_TYPE,
-        name::CONTENT_ENCODING,
-        name::CACHE_CONTROL,
-    ];
     let mut fields = fields_of(headers)?;
-    FORBIDDEN.into_iter().for_each(|name| {
-        fields.remove(name);
-    });
+    drop_forbidden_trailers(&mut fields);
     Ok(fields)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trailers_frame_route_and_set_nothing() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [("x-sum", "1"), ("set-cookie", "a=1"), ("age", "3"), ("content-length", "9")] {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        assert_eq!(trailers_of(&headers).unwrap(), Fields::from_wire(b"x-sum: 1\r\n").unwrap());
+    }
 }

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::segments::record::{BLOCK, Head, NewRecord};
-use crate::segments::write::keep_hit;
 use selvedge_types::Hlc;
 
 const SMALL: Options = Options {
@@ -13,13 +12,13 @@ const SMALL: Options = Options {
     queue_bytes_max: 1 << 20,
     queue_max: 100,
     reads_max: 4,
-    rewrite_percent: 50,
+    stamps_max: 100,
     retry_after: std::time::Duration::from_secs(1),
     retry_after_max: std::time::Duration::from_secs(8),
 };
 
 fn open(disk: &Disk, options: Options) -> (Segments, Opened) {
-    Segments::open(disk.clone(), options, Rng::from_seed(1), keep_hit()).unwrap()
+    Segments::open(disk.clone(), options, Rng::from_seed(1)).unwrap()
 }
 
 fn key(i: u32) -> Key {
@@ -27,8 +26,13 @@ fn key(i: u32) -> Key {
 }
 
 fn record(i: u32, body_len: usize) -> NewRecord {
-    let head = Head { key: key(i), fetched: Hlc::from_bits(u64::from(i)), group: 1, note: 2 };
-    NewRecord { head, meta: format!("meta {i}").into(), body: vec![(i % 256) as u8; body_len].into() }
+    let head = Head { key: key(i), fetched: Hlc::from_bits(u64::from(i) + 1), kind: Kind::Object, note: 2 };
+    NewRecord {
+        head,
+        meta: format!("meta {i}").into(),
+        body: vec![(i % 256) as u8; body_len].into(),
+        asked: true,
+    }
 }
 
 fn get(segments: &Segments, i: u32) -> Option<Found> {
@@ -87,7 +91,9 @@ fn contents_survive_a_restart_with_the_newest_version_of_each() {
     let dir = tempfile::tempdir().unwrap();
     let disk = Disk::real(dir.path()).unwrap();
     let (segments, _) = open(&disk, SMALL);
-    (0..300).for_each(|i| segments.write(&[record(i, 1000)]).unwrap());
+    for i in 0..300 {
+        segments.write(&[record(i, 1000)]).unwrap();
+    }
     let mut newer = record(7, 20);
     newer.head.note = 99;
     segments.write(&[newer]).unwrap();
@@ -138,7 +144,9 @@ fn the_number_of_objects_is_bounded_too() {
     let dir = tempfile::tempdir().unwrap();
     let disk = Disk::real(dir.path()).unwrap();
     let (segments, _) = open(&disk, Options { entries_max: 1000, ..SMALL });
-    (0..5000).for_each(|i| segments.write(&[record(i, 10)]).unwrap());
+    for i in 0..5000 {
+        segments.write(&[record(i, 10)]).unwrap();
+    }
     assert!(segments.index().len() <= 1500, "{}", segments.index().len());
 }
 
@@ -148,6 +156,138 @@ fn what_is_too_long_for_a_file_is_left_out() {
     let (segments, _) = open(&Disk::real(dir.path()).unwrap(), SMALL);
     segments.write(&[record(1, 64 << 10), record(2, 63 << 10), record(3, 5)]).unwrap();
     assert!(get(&segments, 1).is_none() && get(&segments, 2).is_some() && get(&segments, 3).is_some());
+}
+
+fn hlc(n: u64) -> Hlc {
+    Hlc::from_bits(n)
+}
+
+fn stamp(scope: u32, at: u64) -> DiskStamp {
+    DiskStamp { scope: key(scope), kind: 0, at: hlc(at) }
+}
+
+fn write_stamp(segments: &Segments, scope: u32, at: u64) {
+    segments.write(&[NewRecord::stamp(key(scope), hlc(at), 0)]).unwrap();
+}
+
+#[test]
+fn stamps_outlive_a_restart_and_the_file_that_they_were_written_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Disk::real(dir.path()).unwrap();
+    let (segments, _) = open(&disk, SMALL);
+    write_stamp(&segments, 7, 10);
+    write_stamp(&segments, 7, 30);
+    write_stamp(&segments, 8, 20);
+    for i in 0..3000 {
+        segments.write(&[record(i, 1000)]).unwrap();
+    }
+    assert!(disk.list().unwrap()[0] > file::name(30), "the first files are gone");
+    drop(segments);
+    let (segments, opened) = open(&disk, SMALL);
+    assert_eq!(opened.stamps, [stamp(7, 30), stamp(8, 20)]);
+    assert_eq!((opened.floor, opened.newest), (Hlc::ZERO, hlc(3000)));
+    segments.raise_floor(hlc(25)).unwrap();
+    drop(segments);
+    let opened = open(&disk, SMALL).1;
+    assert_eq!((opened.stamps.as_slice(), opened.floor), ([stamp(7, 30)].as_slice(), hlc(25)));
+}
+
+#[test]
+fn what_was_fetched_up_to_the_floor_is_not_found_nor_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Disk::real(dir.path()).unwrap();
+    let (segments, _) = open(&disk, SMALL);
+    segments.write(&[record(1, 100), record(5, 100), record(9, 100)]).unwrap();
+    assert_eq!(segments.oldest(), Some(record(1, 0).head.fetched));
+    segments.raise_floor(record(5, 0).head.fetched).unwrap();
+    let check = |segments: &Segments| {
+        segments.write(&[record(4, 100)]).unwrap();
+        assert_eq!([1, 4, 5, 9].map(|i| get(segments, i).is_some()), [false, false, false, true]);
+        assert!(segments.oldest().unwrap() > record(5, 0).head.fetched);
+    };
+    check(&segments);
+    drop(segments);
+    check(&open(&disk, SMALL).0);
+}
+
+#[test]
+fn more_stamps_than_are_kept_give_up_all_that_is_older() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Disk::real(dir.path()).unwrap();
+    let (segments, _) = open(&disk, Options { stamps_max: 3, ..SMALL });
+    segments.write(&[record(1, 100), record(90, 100)]).unwrap();
+    (1..=4).for_each(|n| write_stamp(&segments, n, u64::from(n) + 20));
+    drop(segments);
+    let (segments, opened) = open(&disk, SMALL);
+    assert_eq!((opened.stamps.as_slice(), opened.floor), ([].as_slice(), hlc(24)));
+    assert!(get(&segments, 1).is_none() && get(&segments, 90).is_some());
+}
+
+#[test]
+fn the_oldest_is_known_of_what_is_there_and_again_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Disk::real(dir.path()).unwrap();
+    let (segments, _) = open(&disk, SMALL);
+    assert_eq!(segments.oldest(), None);
+    for i in 0..3000 {
+        segments.write(&[record(i, 1000)]).unwrap();
+    }
+    let oldest = segments.oldest().unwrap();
+    assert!(oldest > hlc(1500), "{oldest:?}: the first went with their files");
+    assert!((0..oldest.to_bits() - 1).all(|i| !segments.contains(key(u32::try_from(i).unwrap()))));
+    drop(segments);
+    assert_eq!(open(&disk, SMALL).0.oldest(), Some(oldest));
+}
+
+#[test]
+fn what_was_evicted_from_memory_is_written_only_if_it_is_not_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let (segments, _) = open(&Disk::real(dir.path()).unwrap(), SMALL);
+    let evicted = |i, note| {
+        let mut record = record(i, 100);
+        (record.head.note, record.asked) = (note, false);
+        record
+    };
+    segments.write(&[record(1, 100)]).unwrap();
+    segments.write(&[evicted(1, 50), evicted(2, 50)]).unwrap();
+    assert_eq!(get(&segments, 1).unwrap().head.note, 2);
+    assert_eq!(get(&segments, 2).unwrap().head.note, 50);
+}
+
+#[test]
+fn a_file_that_was_cut_short_has_what_is_left_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Disk::real(dir.path()).unwrap();
+    let (segments, _) = open(&disk, SMALL);
+    for i in 0..20 {
+        segments.write(&[record(i, 1000)]).unwrap();
+    }
+    drop(segments);
+    let file = disk.open(&disk.list().unwrap()[0], false).unwrap();
+    for left in [10_000, 1000, 70, 63, 0] {
+        file.set_len(left).unwrap();
+        let (segments, opened) = open(&disk, SMALL);
+        let found = (0..20).filter(|i| get(&segments, *i).is_some()).count();
+        assert_eq!(found, opened.objects, "cut to {left}");
+        assert_eq!(found, usize::try_from(left.saturating_sub(64) / 1088).unwrap());
+        if disk.list().unwrap().is_empty() {
+            break;
+        }
+    }
+}
+
+#[test]
+fn a_file_of_another_version_is_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Disk::real(dir.path()).unwrap();
+    let (segments, _) = open(&disk, SMALL);
+    segments.write(&[record(1, 100)]).unwrap();
+    drop(segments);
+    let file = disk.open(&disk.list().unwrap()[0], false).unwrap();
+    file.write_at(&[99], 8).unwrap();
+    let (segments, opened) = open(&disk, SMALL);
+    assert_eq!((opened.objects, disk.list().unwrap().len()), (0, 0));
+    assert!(get(&segments, 1).is_none());
 }
 
 /// Run with `cargo test --release -p selvedge-store -- --ignored --nocapture measure`.
@@ -171,8 +311,13 @@ fn measure_a_million_objects() {
     for batch in 0..10_000u64 {
         let records: Vec<NewRecord> = (0..100)
             .map(|i| {
-                let head = Head { key: spread(batch * 100 + i), fetched: Hlc::ZERO, group: 0, note: 0 };
-                NewRecord { head, meta: vec![1; 200].into(), body: vec![2; 1024].into() }
+                let head = Head {
+                    key: spread(batch * 100 + i),
+                    fetched: Hlc::from_bits(1),
+                    kind: Kind::Object,
+                    note: 0,
+                };
+                NewRecord { head, meta: vec![1; 200].into(), body: vec![2; 1024].into(), asked: true }
             })
             .collect();
         segments.write(&records).unwrap();

@@ -1,0 +1,5 @@
+//! The whole data plane behind its front: a manifest, requests, and an origin that tells what it was asked.
+
+mod doors;
+mod keys;
+mod world;
