@@ -89,6 +89,8 @@ pub struct RequestWriter<'a> {
     /// Codings already applied to the content, to be named before `chunked`; see
     /// [`RequestHead::inner_codings`](crate::RequestHead::inner_codings).
     pub inner_codings: Option<&'a str>,
+    /// Whether trailers are welcome: says so in TE, which Connection then lists (RFC 9110 section 10.1.4).
+    pub wants_trailers: bool,
     /// What becomes of the connection.
     pub persistence: Persistence,
 }
@@ -111,6 +113,9 @@ impl RequestWriter<'_> {
             BodyFraming::Chunked => write_codings(out, self.inner_codings),
             BodyFraming::Empty if expects_length(self.method) => write_length(out, self.fields, 0),
             BodyFraming::Empty | BodyFraming::UntilClose => {}
+        }
+        if self.wants_trailers {
+            out.extend_from_slice(b"te: trailers\r\nconnection: te\r\n");
         }
         out.extend_from_slice(self.persistence.line());
         out.extend_from_slice(b"\r\n");

@@ -186,6 +186,7 @@ proptest! {
             fields: &fields,
             framing: BodyFraming::of_length(length),
             inner_codings: None,
+            wants_trailers: false,
             persistence: Persistence::Keep,
         }.write(&mut wire).unwrap();
         let (mut head, used) =

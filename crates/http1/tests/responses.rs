@@ -148,6 +148,7 @@ fn requests_are_framed_as_they_will_be_sent_whatever_the_fields_say() {
             fields: &given,
             framing,
             inner_codings: inner,
+            wants_trailers: false,
             persistence: Persistence::Close,
         };
         let mut out = Vec::new();
@@ -165,10 +166,28 @@ fn a_target_that_would_end_the_request_line_is_not_written() {
             fields: &Fields::new(),
             framing: BodyFraming::Empty,
             inner_codings: None,
+            wants_trailers: false,
             persistence: Persistence::Keep,
         };
         let mut out = Vec::new();
         assert_eq!(writer.write(&mut out), Err(WriteError::Target), "{target:?}");
         assert!(out.is_empty());
     }
+}
+
+#[test]
+fn a_request_says_that_trailers_are_welcome() {
+    let writer = RequestWriter {
+        method: &Method::Get,
+        target: "/x",
+        fields: &fields("Host: a\r\n"),
+        framing: BodyFraming::Empty,
+        inner_codings: None,
+        wants_trailers: true,
+        persistence: Persistence::Keep,
+    };
+    let mut out = Vec::new();
+    writer.write(&mut out).unwrap();
+    let expected = "GET /x HTTP/1.1\r\nHost: a\r\nte: trailers\r\nconnection: te\r\n\r\n";
+    assert_eq!(String::from_utf8(out).unwrap(), expected);
 }

@@ -122,6 +122,8 @@ names! {
     65 X_FORWARDED_PROTO "x-forwarded-proto";
     66 X_REAL_IP "x-real-ip";
     67 X_REQUEST_ID "x-request-id";
+    68 SURROGATE_CAPABILITY "surrogate-capability";
+    69 SURROGATE_CONTROL "surrogate-control";
 }
 
 const LONGEST: usize = 32;

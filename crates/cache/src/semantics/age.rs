@@ -14,9 +14,37 @@ pub struct Times {
     pub responded: UnixMillis,
 }
 
-/// The Age field's value: its first member, if that is a non-negative integer (section 5.1).
-pub fn age_value(fields: &Fields) -> Option<Seconds> {
-    Seconds::parse(members(fields.get(name::AGE)?).next()?)
+/// What a response's Age field says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AgeField {
+    /// It has none.
+    Absent,
+    /// This old.
+    Of(Seconds),
+    /// Something that is no age, so that nobody knows how old the response is.
+    Unreadable,
+}
+
+impl AgeField {
+    /// Reads a response's Age (section 5.1). Of a list, the first member counts.
+    ///
+    /// Section 5.1 would have a value that is no number ignored; here it makes the response stale, which costs
+    /// a validation at most. So does an age that is repeated, on lines of its own or as it was: a cache on
+    /// the way passed it on without counting its own time.
+    pub fn of(response: &Fields) -> Self {
+        let mut lines = response.get_all(name::AGE);
+        let Some(line) = lines.next() else { return AgeField::Absent };
+        let mut values = members(line);
+        let first = values.next().unwrap_or_default();
+        match Seconds::parse(first) {
+            Some(age) if lines.next().is_none() && values.all(|v| v != first) => AgeField::Of(age),
+            _ => AgeField::Unreadable,
+        }
+    }
+
+    fn millis(self) -> u64 {
+        if let AgeField::Of(age) = self { age.millis() } else { 0 }
+    }
 }
 
 /// The Date field's value, if there is one and it is valid.
@@ -38,7 +66,7 @@ pub fn initial_age_ms(fields: &Fields, times: Times) -> u64 {
     // Dates are whole seconds: a fraction of a second apart is not a second old.
     let apparent = date_value(fields, now).map_or(0, |date| now.secs().saturating_sub(date.secs()) * 1000);
     let delay = times.responded.0.saturating_sub(times.requested.0);
-    let corrected = age_value(fields).map_or(0, Seconds::millis) + delay;
+    let corrected = AgeField::of(fields).millis() + delay;
     apparent.max(corrected)
 }
 
@@ -57,24 +85,34 @@ mod tests {
     }
 
     #[test]
-    fn the_first_member_of_age_counts_if_it_is_valid() {
+    fn the_first_member_of_age_counts_unless_it_is_repeated_or_no_number() {
+        let read = |wire: &str| {
+            let fields = Fields::from_wire(wire.replace('|', "\r\n").as_bytes()).unwrap();
+            AgeField::of(&fields)
+        };
+        assert_eq!(read(""), AgeField::Absent);
         for (wire, expected) in [
-            ("Age: 7200|", 7200),
-            ("Age: 0|", 0),
-            ("Age: 0, 7200|", 0),
-            ("Age: 7200, 0|", 7200),
-            ("Age: 7200|Age: 0|", 7200),
-            ("Age: 2147483649|", 1 << 31),
-            ("Age: 99999999999|", 1 << 31),
-            ("Age: -7200|", 0),
-            ("Age: abc|", 0),
-            ("Age: 7200.0|", 0),
-            ("Age: a7200|", 0),
-            ("Age: 7200a|", 0),
-            ("Age: 7200;foo=bar|", 0),
-            ("Age: |", 0),
+            ("Age: 7200|", Some(7200)),
+            ("Age: 0|", Some(0)),
+            ("Age: 0,7200|", Some(0)),
+            ("Age: 7200, 0|", Some(7200)),
+            ("Age: 2147483649|", Some(1 << 31)),
+            ("Age: 99999999999|", Some(1 << 31)),
+            ("Age: 7200|Age: 0|", None),
+            ("Age: 0|Age: 7200|", None),
+            ("Age: 0, 0|", None),
+            ("Age: 3600, 3600|", None),
+            ("Age: 0|Age: 0|", None),
+            ("Age: -7200|", None),
+            ("Age: abc|", None),
+            ("Age: 7200.0|", None),
+            ("Age: a7200|", None),
+            ("Age: 7200a|", None),
+            ("Age: 7200;foo=bar|", None),
+            ("Age: |", None),
         ] {
-            assert_eq!(age(wire, 0), expected * 1000, "{wire}");
+            let expected = expected.map_or(AgeField::Unreadable, |secs| AgeField::Of(Seconds::new(secs)));
+            assert_eq!(read(wire), expected, "{wire}");
         }
     }
 

@@ -266,7 +266,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn facts_come_back_from_disk(bytes: [u8; 32], rule in 0u8..10, flags in 0u8..0x80) {
+        fn facts_come_back_from_disk(bytes: [u8; 32], rule in 0u8..12, flags in 0u8..0x80) {
             let mut bytes = bytes;
             (bytes[28], bytes[29], bytes[30], bytes[31]) = (flags, rule, 0, 0);
             for i in 0..5 {

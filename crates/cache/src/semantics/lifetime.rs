@@ -1,6 +1,6 @@
 //! The freshness lifetime of a response, and which rule gives it (RFC 9111 sections 4.2.1 and 4.2.2).
 
-use super::age::{date_value, single_date};
+use super::age::{AgeField, date_value, single_date};
 use super::cache_control::ResponseDirectives;
 use super::policy::FreshnessPolicy;
 use super::seconds::Seconds;
@@ -32,10 +32,14 @@ pub enum Rule {
     Default = 8,
     /// A part of the time since Last-Modified.
     Heuristic = 9,
+    /// `Surrogate-Control`
+    Surrogate = 10,
+    /// An Age that cannot be read: no lifetime can be told from it.
+    UnknownAge = 11,
 }
 
 impl Rule {
-    pub(super) const ALL: [Rule; 10] = [
+    pub(super) const ALL: [Rule; 12] = [
         Rule::None,
         Rule::Forced,
         Rule::Selvedge,
@@ -46,6 +50,8 @@ impl Rule {
         Rule::Negative,
         Rule::Default,
         Rule::Heuristic,
+        Rule::Surrogate,
+        Rule::UnknownAge,
     ];
 
     /// The rule in words, for `cache inspect`.
@@ -61,12 +67,17 @@ impl Rule {
             Rule::Negative => "operator's ttl for this status",
             Rule::Default => "operator's default ttl",
             Rule::Heuristic => "heuristic from Last-Modified",
+            Rule::Surrogate => "Surrogate-Control from the origin",
+            Rule::UnknownAge => "Age from the origin cannot be read: taken for stale",
         }
     }
 
     /// Whether the origin stated the lifetime.
     pub const fn is_explicit(self) -> bool {
-        matches!(self, Rule::Selvedge | Rule::Cdn | Rule::SMaxage | Rule::MaxAge | Rule::Expires)
+        matches!(
+            self,
+            Rule::Selvedge | Rule::Cdn | Rule::Surrogate | Rule::SMaxage | Rule::MaxAge | Rule::Expires
+        )
     }
 }
 
@@ -83,6 +94,9 @@ pub(super) fn lifetime(
     let stated = stated_lifetime(fields, now, said, source);
     if let (Some(ttl), true) = (policy.forced_ttl, by_default || stated.is_some()) {
         return (Rule::Forced, ttl);
+    }
+    if AgeField::of(fields) == AgeField::Unreadable {
+        return (Rule::UnknownAge, Seconds::ZERO);
     }
     if let Some(stated) = stated {
         return stated;
@@ -110,6 +124,7 @@ fn stated_lifetime(
     let rule = |of_cache_control: Rule| match source {
         DirectiveSource::Selvedge => Rule::Selvedge,
         DirectiveSource::Cdn => Rule::Cdn,
+        DirectiveSource::Surrogate => Rule::Surrogate,
         DirectiveSource::CacheControl => of_cache_control,
     };
     if let Some(ttl) = said.s_maxage {
@@ -169,6 +184,11 @@ mod tests {
             ("200 CDN-Cache-Control: max-age=1|Expires: {60}|Cache-Control: s-maxage=9|", (Rule::Cdn, 1)),
             ("200 Selvedge-Cache-Control: s-maxage=1, max-age=5|", (Rule::Selvedge, 1)),
             ("200 CDN-Cache-Control: foo|Expires: {60}|", (Rule::None, 0)),
+            (
+                "200 Surrogate-Control: max-age=3|Expires: {60}|Cache-Control: max-age=9|",
+                (Rule::Surrogate, 3),
+            ),
+            ("200 Cache-Control: max-age=9|Age: x|", (Rule::UnknownAge, 0)),
             ("200", (Rule::None, 0)),
         ] {
             assert_eq!(found(response, &FreshnessPolicy::default()), expected, "{response}");

@@ -46,6 +46,7 @@ pub mod span;
 pub mod status;
 pub mod stored;
 pub mod structured;
+pub mod surrogate;
 pub mod tags;
 pub mod target;
 pub mod targeted;

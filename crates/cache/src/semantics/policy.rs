@@ -2,7 +2,7 @@
 
 use super::seconds::Seconds;
 use selvedge_types::Status;
-use selvedge_types::resource::{CachePolicy, Period, StatusRange};
+use selvedge_types::resource::{CachePolicy, Period, SetCookiePolicy, StatusRange};
 
 /// How long responses are kept where the origin says nothing, and what overrides what it says.
 ///
@@ -45,7 +45,7 @@ impl Default for FreshnessPolicy {
             forced_ttl: None,
             negative_ttls: Vec::new(),
             stale_while_revalidate: Seconds::ZERO,
-            stale_if_error: Seconds::ZERO,
+            stale_if_error: Seconds::new(24 * 3600),
             stale_if_unreachable: Seconds::new(24 * 3600),
             heuristic: Some(Heuristic::default()),
             set_cookie: SetCookie::default(),
@@ -55,15 +55,14 @@ impl Default for FreshnessPolicy {
 }
 
 impl FreshnessPolicy {
-    /// The policy that a manifest states. Where it sets no `stale_if_error`, a response may still be served
-    /// stale for a day when the origin cannot be reached.
+    /// The policy that a manifest states.
     pub fn of(stated: &CachePolicy) -> Self {
         let seconds = |period: Option<Period>| period.map(|p| Seconds::of(p.get()));
         let defaults = Self::default();
         let mut negative_ttls: Vec<_> =
             stated.status_ttl.iter().map(|(range, ttl)| (*range, Seconds::of(ttl.get()))).collect();
         negative_ttls.sort_by_key(|(range, _)| range.width());
-        let stale_if_error = seconds(stated.stale_if_error);
+        let stale_if_error = seconds(stated.stale_if_error).unwrap_or(defaults.stale_if_error);
         FreshnessPolicy {
             default_ttl: seconds(stated.default_ttl),
             min_ttl: seconds(stated.min_ttl),
@@ -71,8 +70,13 @@ impl FreshnessPolicy {
             forced_ttl: seconds(stated.ttl),
             negative_ttls,
             stale_while_revalidate: seconds(stated.stale_while_revalidate).unwrap_or_default(),
-            stale_if_error: stale_if_error.unwrap_or_default(),
-            stale_if_unreachable: stale_if_error.unwrap_or(defaults.stale_if_unreachable),
+            stale_if_error,
+            stale_if_unreachable: seconds(stated.stale_if_unreachable).unwrap_or(stale_if_error),
+            set_cookie: match stated.set_cookie.unwrap_or_default() {
+                SetCookiePolicy::IfStated => SetCookie::IfStated,
+                SetCookiePolicy::IfShared => SetCookie::IfShared,
+                SetCookiePolicy::Store => SetCookie::Store,
+            },
             client_directives: match stated.ignore_client {
                 Some(true) => ClientDirectives::Ignore,
                 _ => ClientDirectives::Honor,
@@ -106,8 +110,11 @@ impl Default for Heuristic {
 /// What happens to responses with Set-Cookie, which are often meant for one user alone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum SetCookie {
-    /// Stored only if `public`, `s-maxage` or a targeted field says that they are for many.
+    /// Stored if the origin says how long they are fresh, or `public`; not by a lifetime that is guessed or
+    /// the operator's.
     #[default]
+    IfStated,
+    /// Stored only if `public`, `s-maxage` or a targeted field says that they are for many.
     IfShared,
     /// Stored as any other, as RFC 9111 section 7.3 allows.
     Store,
@@ -148,7 +155,7 @@ mod tests {
         assert_eq!(secs(found.forced_ttl), Some(2));
         assert_eq!((secs(found.min_ttl), secs(found.max_ttl)), (Some(3), Some(4)));
         assert_eq!(found.stale_while_revalidate.get(), 5);
-        assert_eq!((found.stale_if_error.get(), found.stale_if_unreachable.get()), (0, 24 * 3600));
+        assert_eq!((found.stale_if_error.get(), found.stale_if_unreachable.get()), (24 * 3600, 24 * 3600));
         assert_eq!(found.client_directives, ClientDirectives::Ignore);
         assert_eq!(secs(found.negative_ttl(Status::NOT_FOUND)), Some(7));
         assert_eq!(secs(found.negative_ttl(Status::BAD_REQUEST)), Some(6));

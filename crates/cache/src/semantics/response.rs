@@ -41,7 +41,7 @@ pub enum NotStored {
     )]
     Authorization,
     /// The operator's rule on cookies.
-    #[error("the response sets a cookie and is not marked as shared")]
+    #[error("the response sets a cookie and does not say that others may have it")]
     SetCookie,
     /// RFC 9111 section 4.1: such a response never matches another request.
     #[error("the response varies on everything, or on more fields than are followed")]
@@ -164,11 +164,16 @@ impl Case<'_> {
         match self.received.status.code() {
             ..200 | 304 => Err(NotStored::Status),
             206 => self.part().map(Storable::Part).ok_or(NotStored::Status),
-            _ if self.received.fields.contains(name::CONTENT_RANGE) && self.received.status.is_success() => {
-                Err(NotStored::Status)
-            }
+            200 if self.is_part_in_disguise() => Err(NotStored::Status),
             _ => Ok(Storable::Whole),
         }
+    }
+
+    /// Content-Range means nothing in a 200 (RFC 9110 section 14.4), but one that names less than everything
+    /// is better believed.
+    fn is_part_in_disguise(&self) -> bool {
+        let range = self.received.fields.get(name::CONTENT_RANGE).and_then(ContentRange::parse);
+        range.is_some_and(|range| range.length != Some(range.span.len()))
     }
 
     /// A single part of a GET whose position is stated; multipart/byteranges has no Content-Range.
@@ -207,11 +212,12 @@ impl Case<'_> {
             || self.said.s_maxage.is_some()
             || self.said.max_age.is_some() && self.source.is_targeted()
             || self.said.no_cache.fields().iter().chain(self.said.private.fields()).any(|f| is_set_cookie(f));
-        match self.policy.set_cookie {
-            SetCookie::Store => Ok(()),
-            SetCookie::IfShared if shared => Ok(()),
-            SetCookie::IfShared => Err(NotStored::SetCookie),
-        }
+        let stored = match self.policy.set_cookie {
+            SetCookie::Store => true,
+            SetCookie::IfStated => shared || self.freshness.rule.is_explicit(),
+            SetCookie::IfShared => shared,
+        };
+        if stored { Ok(()) } else { Err(NotStored::SetCookie) }
     }
 
     fn usefulness(&self) -> Result<(), NotStored> {
@@ -225,7 +231,11 @@ impl Case<'_> {
         let stated_stale = !facts.no_cache
             && (self.said.stale_while_revalidate.is_some() || self.said.stale_if_error.is_some())
             && !(facts.stale_while_revalidate.is_zero() && facts.stale_if_error.is_zero());
-        let useful = fresh || facts.has_validator || stated_stale;
+        // Given a lifetime, but older than that: of use to max-stale, and when the origin is gone.
+        let aged = facts.rule.is_explicit()
+            && !facts.lifetime.is_zero()
+            && !(facts.no_cache || facts.stale_if_unreachable.is_zero());
+        let useful = fresh || facts.has_validator || stated_stale || aged;
         if useful { Ok(()) } else { Err(NotStored::NeverReusable) }
     }
 }
@@ -257,7 +267,9 @@ mod tests {
             ("GET", "200 Cache-Control: no-cache, max-age=9|", Err(NotStored::NeverReusable)),
             ("GET", "200 Cache-Control: max-age=0|", Err(NotStored::NeverReusable)),
             ("GET", "200 Cache-Control: max-age=0, stale-while-revalidate=9|", ok),
-            ("GET", "200 Cache-Control: max-age=5|Age: 9|", Err(NotStored::NeverReusable)),
+            ("GET", "200 Cache-Control: max-age=5|Age: 9|", ok),
+            ("GET", "200 Cache-Control: max-age=5|Age: x|", Err(NotStored::NeverReusable)),
+            ("GET", "200 Cache-Control: s-maxage=5|Age: 9|", Err(NotStored::NeverReusable)),
             ("GET", "200 X: y|", Err(NotStored::NeverReusable)),
             ("GET", "200 Cache-Control: no-store, max-age=1|", Err(NotStored::NoStore)),
             ("GET", "200 Cache-Control: No-StOrE|ETag: \"a\"|", Err(NotStored::NoStore)),
@@ -328,6 +340,11 @@ mod tests {
     fn cookies_are_set_for_one_user_unless_something_says_otherwise() {
         let policy = |set_cookie| FreshnessPolicy { set_cookie, ..Default::default() };
         for (rule, response, stored) in [
+            (SetCookie::IfStated, "Cache-Control: max-age=1|", true),
+            (SetCookie::IfStated, "Expires: {60}|", true),
+            (SetCookie::IfStated, "Cache-Control: public|Last-Modified: {-1000}|", true),
+            (SetCookie::IfStated, "Last-Modified: {-1000}|", false),
+            (SetCookie::IfStated, "ETag: \"a\"|", false),
             (SetCookie::IfShared, "Cache-Control: max-age=1|", false),
             (SetCookie::IfShared, "Cache-Control: max-age=1, public|", true),
             (SetCookie::IfShared, "Cache-Control: s-maxage=1|", true),
@@ -369,6 +386,8 @@ mod tests {
                 Err(NotStored::Status),
             ),
             ("200 Cache-Control: max-age=1|Content-Range: bytes 0-4/10|", Err(NotStored::Status)),
+            ("200 Cache-Control: max-age=1|Content-Range: bytes 0-9/10|", Ok(Storable::Whole)),
+            ("200 Cache-Control: max-age=1|Content-Range: nonsense|", Ok(Storable::Whole)),
             ("404 Cache-Control: max-age=1|Content-Range: bytes 0-4/10|", Ok(Storable::Whole)),
         ] {
             assert_eq!(verdict("GET Range: bytes=0-4|", response), expected, "{response}");

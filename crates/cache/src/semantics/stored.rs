@@ -50,9 +50,15 @@ fn is_never_stored(known: Option<Name>) -> bool {
     )
 }
 
-/// A 304 leaves these as they are: they describe the stored bytes themselves (RFC 9111 section 3.2).
-fn is_never_updated(known: Option<Name>) -> bool {
-    matches!(known, Some(name::CONTENT_LENGTH | name::CONTENT_ENCODING | name::CONTENT_RANGE))
+/// A 304 leaves these as they are: they describe the stored bytes themselves (RFC 9111 section 3.2). So does
+/// an ETag that is stored; one that is not is welcome.
+fn is_never_updated(known: Option<Name>, text: &[u8], stored: &Fields) -> bool {
+    match known {
+        Some(name::CONTENT_LENGTH | name::CONTENT_ENCODING | name::CONTENT_RANGE) => true,
+        Some(name::ETAG) => stored.contains(name::ETAG),
+        Some(_) => false,
+        None => [&b"content-md5"[..], b"content-digest"].iter().any(|n| text.eq_ignore_ascii_case(n)),
+    }
 }
 
 fn is_listed_in_connection(fields: &Fields, text: &[u8]) -> bool {
@@ -188,7 +194,7 @@ fn updated(stored: Stored<'_>, new: &Fields, times: Times, policy: &FreshnessPol
 fn merge(stored: &Fields, new: &Fields, received: UnixMillis) -> Fields {
     let takes = |known: Option<Name>, text: &[u8]| {
         (!is_never_stored(known) || known == Some(name::AGE))
-            && !is_never_updated(known)
+            && !is_never_updated(known, text, stored)
             && !is_listed_in_connection(new, text)
     };
     let mut merged = Fields::with_capacity(stored.len() + 4, stored.wire_len() + new.wire_len());
@@ -210,9 +216,13 @@ fn merge(stored: &Fields, new: &Fields, received: UnixMillis) -> Fields {
 }
 
 /// RFC 9111 section 4.3.4. A 304 without validators answers for the one stored response that was asked about.
+/// So does one with another ETag if the stored ETag was all that was asked with: some servers send a tag with
+/// another suffix. Had Last-Modified been sent beside it, the answer might be to the date alone.
 fn is_same_representation(stored: &Fields, new: &Fields, now: UnixMillis) -> bool {
     let (old, new) = (Validators::of(stored, now), Validators::of(new, now));
+    let old_date = stored.get(name::LAST_MODIFIED);
     match (new.etag, old.etag) {
+        (Some(_), Some(_)) if old_date.is_none() => true,
         (Some(new), Some(old)) if !new.weak && !old.weak => new.matches_strongly(old),
         (Some(new), Some(old)) => new.matches_weakly(old),
         (Some(_), None) => new.last_modified == old.last_modified,
@@ -279,15 +289,15 @@ mod tests {
     #[test]
     fn a_304_replaces_fields_but_not_what_describes_the_bytes() {
         let old = "Date: {-100}|ETag: \"a\"|Cache-Control: max-age=1|X: 1|X: 2|Y: 3|Content-Length: 5|Content-Encoding: br|\
-                   Content-Type: text/plain|";
+                   Content-Type: text/plain|Content-MD5: old|Content-Digest: old|";
         let new = "Date: {-5}|ETag: \"a\"|Cache-Control: max-age=60|x: 9|Content-Length: 0|Content-Encoding: gzip|\
-                   Content-Range: bytes 0-1/2|Content-Type: text/html|Connection: Hop|Hop: 1|Keep-Alive: 1|Age: 10|New: 1|";
+                   Content-Range: bytes 0-1/2|Content-Type: text/html|Content-MD5: new|content-digest: new|Connection: Hop|Hop: 1|Keep-Alive: 1|Age: 10|New: 1|";
         let updated = fresh(from_304(old, new));
         assert_eq!(
             updated.fields,
             fields(
-                "Y: 3|Content-Length: 5|Content-Encoding: br|Date: {-5}|ETag: \"a\"|Cache-Control: max-age=60|x: 9|\
-                 Content-Type: text/html|New: 1|"
+                "ETag: \"a\"|Y: 3|Content-Length: 5|Content-Encoding: br|Content-MD5: old|Content-Digest: old|\
+                 Date: {-5}|Cache-Control: max-age=60|x: 9|Content-Type: text/html|New: 1|"
             )
         );
         let freshness = updated.judgement.freshness;
@@ -302,6 +312,17 @@ mod tests {
     }
 
     #[test]
+    fn a_304_adds_an_etag_but_never_changes_one() {
+        for (old, new, expected) in [
+            ("ETag: \"a\"|", "ETag: \"b\"|", "\"a\""),
+            ("ETag: W/\"a\"|", "ETag: \"a\"|", "W/\"a\""),
+            ("Last-Modified: {-9}|", "ETag: \"b\"|Last-Modified: {-9}|", "\"b\""),
+        ] {
+            assert_eq!(fresh(from_304(old, new)).fields.get_str(name::ETAG), Some(expected), "{old} {new}");
+        }
+    }
+
+    #[test]
     fn a_304_may_forbid_further_storing() {
         let updated = fresh(from_304("ETag: \"a\"|Cache-Control: max-age=60|", "Cache-Control: no-store|"));
         assert!(!updated.judgement.is_storable());
@@ -311,9 +332,11 @@ mod tests {
     fn a_304_updates_only_what_its_validators_name() {
         for (old, new, matches) in [
             ("ETag: \"a\"|", "ETag: \"a\"|", true),
-            ("ETag: \"a\"|", "ETag: \"b\"|", false),
-            ("ETag: W/\"a\"|", "ETag: \"a\"|", true),
-            ("ETag: W/\"a\"|", "ETag: W/\"b\"|", false),
+            ("ETag: \"a\"|", "ETag: \"b\"|", true),
+            ("ETag: \"a\"|Last-Modified: {-9}|", "ETag: \"a\"|", true),
+            ("ETag: \"a\"|Last-Modified: {-9}|", "ETag: \"b\"|", false),
+            ("ETag: W/\"a\"|Last-Modified: {-9}|", "ETag: \"a\"|", true),
+            ("ETag: W/\"a\"|Last-Modified: {-9}|", "ETag: W/\"b\"|", false),
             ("ETag: \"a\"|", "", true),
             ("ETag: \"a\"|", "Last-Modified: {-9}|", true),
             ("Last-Modified: {-9}|", "Last-Modified: {-9}|", true),

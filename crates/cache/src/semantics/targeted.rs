@@ -2,11 +2,12 @@
 //!
 //! Our target list is `Selvedge-Cache-Control`, then `CDN-Cache-Control`. The first of them that is present,
 //! not empty and a valid structured dictionary replaces Cache-Control and Expires (section 2.1); one that
-//! is empty or invalid is as good as absent (section 2.2).
+//! is empty or invalid is as good as absent (section 2.2). After them, [`surrogate`] may speak.
 
 use super::cache_control::{ResponseDirectives, shorten};
 use super::seconds::Seconds;
 use super::structured::{Value, dictionary};
+use super::surrogate;
 use selvedge_types::{Fields, Name, name};
 
 /// Where a response's directives were read from.
@@ -16,6 +17,8 @@ pub enum DirectiveSource {
     Selvedge,
     /// `CDN-Cache-Control`
     Cdn,
+    /// `Surrogate-Control`
+    Surrogate,
     /// `Cache-Control`, with Expires beside it.
     CacheControl,
 }
@@ -38,6 +41,9 @@ pub fn directives(response: &Fields) -> (ResponseDirectives, DirectiveSource) {
         if let Some(members) = dictionary(response.get_all(field)) {
             return (interpret(&members), source);
         }
+    }
+    if let Some(said) = surrogate::directives(response) {
+        return (said, DirectiveSource::Surrogate);
     }
     (ResponseDirectives::parse(response.get_all(name::CACHE_CONTROL)), DirectiveSource::CacheControl)
 }
@@ -107,6 +113,9 @@ mod tests {
             ("CDN-Cache-Control: max-age=3600;foo=bar|", Some(3600), Cdn),
             ("CDN-Cache-Control: foo=bar|Cache-Control: max-age=1|", None, Cdn),
             ("CDN-Cache-Control: a=1|CDN-Cache-Control: max-age=7|", Some(7), Cdn),
+            ("Surrogate-Control: max-age=2|Cache-Control: max-age=1|", Some(2), Surrogate),
+            ("Surrogate-Control: max-age=2|CDN-Cache-Control: max-age=3|", Some(3), Cdn),
+            ("Surrogate-Control: max-age=2|CDN-Cache-Control: A|", Some(2), Surrogate),
         ] {
             let (found, from) = read(wire);
             assert_eq!((found.max_age.map(Seconds::get), from), (max_age, source), "{wire}");

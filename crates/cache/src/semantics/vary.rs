@@ -7,6 +7,9 @@ use super::list::members;
 use selvedge_types::fields::is_token;
 use selvedge_types::{Fields, Name, name};
 
+/// How many languages of a resource are remembered.
+pub const LANGUAGES_KNOWN_MAX: usize = 16;
+
 /// How many fields a response may vary on; one with more is treated as `Vary: *`.
 pub const VARY_NAMES_MAX: usize = 16;
 
@@ -22,9 +25,15 @@ pub enum Vary {
     Star,
 }
 
-/// The names of request fields: lowercase, sorted, without repetition, joined by commas.
+/// The names of request fields, and with Accept-Language among them the languages that the resource is known to
+/// have: a request whose one favourite is there gets it, however it words the rest of its wishes.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct VaryNames(Box<[u8]>);
+pub struct VaryNames {
+    /// Lowercase, sorted, without repetition, joined by commas.
+    names: Box<[u8]>,
+    /// Lowercase, sorted, without repetition, joined by semicolons.
+    languages: Box<[u8]>,
+}
 
 impl Vary {
     /// Reads a response's Vary.
@@ -41,30 +50,74 @@ impl Vary {
         match names.len() {
             0 => Vary::None,
             n if n > VARY_NAMES_MAX => Vary::Star,
-            _ => Vary::On(VaryNames(names.join(&b',').into())),
+            _ => {
+                let by_language = names.iter().any(|n| Name::find(n) == Some(name::ACCEPT_LANGUAGE));
+                let language = by_language.then(|| language_of(response)).flatten().unwrap_or_default();
+                Vary::On(VaryNames { names: names.join(&b',').into(), languages: language.into() })
+            }
         }
     }
 }
 
 impl VaryNames {
-    /// The names, joined by commas, as kept on disk.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+    /// The names, joined by commas, and, if languages are known, `=` and these, joined by semicolons: as kept
+    /// on disk.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        if self.languages.is_empty() {
+            return self.names.to_vec();
+        }
+        [&self.names, &b"="[..], &self.languages].concat()
     }
 
-    /// Reads what [`VaryNames::as_bytes`] gave; none if it cannot have.
+    /// How many bytes each of its allocations has.
+    pub fn allocated_lens(&self) -> impl Iterator<Item = usize> {
+        [self.names.len(), self.languages.len()].into_iter()
+    }
+
+    /// Reads what [`VaryNames::to_bytes`] gave; none if it cannot have.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let mut parts = bytes.splitn(2, |b| *b == b'=');
+        let (names, languages) = (parts.next()?, parts.next().unwrap_or_default());
         let mut fields = Fields::new();
-        fields.add(name::VARY, bytes).ok()?;
-        match Vary::parse(&fields) {
-            Vary::On(names) if names.as_bytes() == bytes => Some(names),
-            _ => None,
-        }
+        fields.add(name::VARY, names).ok()?;
+        let Vary::On(found) = Vary::parse(&fields) else { return None };
+        let found = VaryNames { languages: languages.into(), ..found };
+        let sorted = found.languages().is_sorted_by(|a, b| a < b);
+        (found.to_bytes() == bytes && sorted && found.languages().all(is_token)).then_some(found)
     }
 
     /// The names, in order.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        self.0.split(|b| *b == b',')
+        self.names.split(|b| *b == b',')
+    }
+
+    /// These names with the languages that `known` tells of as well, if it is about the same names.
+    #[must_use]
+    pub fn joined(self, known: &VaryNames) -> VaryNames {
+        if self.names != known.names || known.languages.is_empty() {
+            return self;
+        }
+        let mut all: Vec<&[u8]> = self.languages().chain(known.languages()).collect();
+        all.sort();
+        all.dedup();
+        all.truncate(LANGUAGES_KNOWN_MAX);
+        let languages = all.join(&b';').into();
+        VaryNames { languages, ..self }
+    }
+
+    fn languages(&self) -> impl Iterator<Item = &[u8]> {
+        self.languages.split(|b| *b == b';').filter(|l| !l.is_empty())
+    }
+
+    /// The known language that is a request's one favourite.
+    fn chosen_language(&self, request: &Fields) -> Option<&[u8]> {
+        if self.languages.is_empty() {
+            return None;
+        }
+        let favourites = accept_language::favourites(request.get_all(name::ACCEPT_LANGUAGE));
+        let mut wanted = self.languages().filter(|known| favourites.iter().any(|f| f == known));
+        // Of several the origin would choose, nobody knows which.
+        wanted.next().filter(|_| wanted.next().is_none())
     }
 
     /// The secondary key of `request`: two requests with the same one get the same stored response.
@@ -77,22 +130,36 @@ impl VaryNames {
         match short[1..].get_mut(..scratch.len()) {
             Some(room) => room.copy_from_slice(scratch),
             None => {
-                scratch.extend_from_slice(&self.0);
+                scratch.extend_from_slice(&self.names);
                 return hasher.hash(scratch);
             }
         }
         short[0] = 1 + scratch.len() as u8;
-        hasher.hash_pair(fnv1a(&self.0), u64::from_le_bytes(short))
+        hasher.hash_pair(fnv1a(&self.names), u64::from_le_bytes(short))
     }
 
     /// Appends the normalised values, one line a field in the order of [`VaryNames::iter`]; a present field's
     /// line begins with `:`.
     pub fn push_values(&self, request: &Fields, out: &mut Vec<u8>) {
         for text in self.iter() {
-            push_value(out, text, request);
+            match self.chosen_language(request).filter(|_| text == b"accept-language") {
+                // No value that came holds NUL.
+                Some(language) => {
+                    out.extend_from_slice(b":\0");
+                    out.extend_from_slice(language);
+                }
+                None => push_value(out, text, request),
+            }
             out.push(b'\n');
         }
     }
+}
+
+/// The language of a response's content, if it is one.
+fn language_of(response: &Fields) -> Option<Vec<u8>> {
+    let mut languages = response.get_all(name::CONTENT_LANGUAGE).flat_map(members);
+    let language = languages.next().filter(|l| is_token(l))?;
+    languages.next().is_none().then(|| language.to_ascii_lowercase())
 }
 
 /// FNV-1a, 64 bits. The names are the origin's; one that sought collisions would harm its own site alone.
@@ -164,7 +231,7 @@ mod tests {
             assert_eq!(vary(&format!("Vary: {star}|")), Vary::Star, "{star}");
         }
         assert_eq!(vary("Vary: Foo|Vary: *|"), Vary::Star);
-        assert_eq!(names("Vary: Foo, BAR|Vary: foo|").as_bytes(), b"bar,foo");
+        assert_eq!(names("Vary: Foo, BAR|Vary: foo|").to_bytes(), b"bar,foo");
         let many: Vec<_> = (0..=VARY_NAMES_MAX).map(|i| format!("f{i}")).collect();
         assert_eq!(vary(&format!("Vary: {}|", many.join(","))), Vary::Star);
         assert!(matches!(vary(&format!("Vary: {}|", many[1..].join(","))), Vary::On(_)));
@@ -173,8 +240,11 @@ mod tests {
     #[test]
     fn names_come_back_from_disk() {
         let kept = names("Vary: Foo, Accept|");
-        assert_eq!(VaryNames::from_bytes(kept.as_bytes()), Some(kept));
-        for bad in ["", "*", "Foo", "foo,bar", "a,,b", "a b"] {
+        assert_eq!(VaryNames::from_bytes(&kept.to_bytes()), Some(kept));
+        let kept = names("Vary: Accept-Language|Content-Language: de|");
+        assert_eq!(kept.to_bytes(), b"accept-language=de");
+        assert_eq!(VaryNames::from_bytes(&kept.to_bytes()), Some(kept));
+        for bad in ["", "*", "Foo", "foo,bar", "a,,b", "a b", "a=", "a=b;b", "a=c;b", "a=b c"] {
             assert_eq!(VaryNames::from_bytes(bad.as_bytes()), None, "{bad}");
         }
     }
@@ -207,6 +277,34 @@ mod tests {
             let mut key = |wire| names.key(&fields(wire), &hasher, &mut scratch);
             assert_eq!(key(a) == key(b), same, "{on}: {a} {b}");
         }
+    }
+
+    #[test]
+    fn a_request_gets_its_favourite_language_if_it_is_known_to_be_there() {
+        let vary = |language: &str| names(&format!("Vary: Accept-Language|Content-Language: {language}|"));
+        let hasher = KeyHasher::new([0; 32]);
+        let key = |names: &VaryNames, wish: &str| {
+            names.key(&fields(&format!("Accept-Language: {wish}|")), &hasher, &mut Vec::new())
+        };
+        let german = vary("de");
+        for (a, b, same) in [
+            ("en, de", "fr;q=0.5, DE;q=1.0", true),
+            ("en, de", "de", true),
+            ("en, de", "en", false),
+            ("en, de", "de;q=0.5, en", false),
+            ("fr", "en", false),
+        ] {
+            assert_eq!(key(&german, a) == key(&german, b), same, "{a} {b}");
+        }
+        let both = vary("en").joined(&german);
+        assert_eq!(both.to_bytes(), b"accept-language=de;en");
+        assert_eq!(key(&both, "de"), key(&german, "de"), "what is stored is still found");
+        assert_ne!(key(&both, "en, de"), key(&both, "de"), "the origin chooses between equals");
+        assert_eq!(vary("de, en"), names("Vary: Accept-Language|"), "more than one language is none");
+        assert_eq!(names("Vary: Foo|Content-Language: de|"), names("Vary: Foo|"));
+        let all = (0..40).map(|i| vary(&format!("x{i}")));
+        let all = all.reduce(|known, new| new.joined(&known)).unwrap();
+        assert_eq!(all.languages().count(), LANGUAGES_KNOWN_MAX);
     }
 
     #[test]

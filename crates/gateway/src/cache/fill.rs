@@ -1,6 +1,7 @@
 //! Fetching what the cache does not have, once for all who ask meanwhile, and keeping it.
 
 use super::Inner;
+use super::ask::ask_origin;
 use super::flight::{Flight, Head};
 use super::keep::Keeper;
 use super::object::{Object, Stored};
@@ -33,8 +34,10 @@ pub(crate) enum Answer {
 /// The head of a new response that all who wait may use.
 pub(crate) struct NewResponse {
     pub(crate) status: Status,
-    /// Without what belongs to the connection it came by.
+    /// Without what belongs to the connection it came by, and what the origin does not want reused.
     pub(crate) fields: Fields,
+    /// With the latter, for the one who asked (RFC 9111 section 5.2.2.4); none if there is no such field.
+    pub(crate) own_fields: Option<Fields>,
     pub(crate) length: Option<u64>,
     pub(crate) freshness: Freshness,
     /// The number of the content, if it is stored.
@@ -148,7 +151,8 @@ impl Fill {
         let inner = self.to.inner.clone();
         let requested = inner.clock.wall();
         let request = outgoing(&self.order);
-        let outcome = self.order.origin.fetch(request, self.order.interim.take()).await;
+        let interim = self.order.interim.take();
+        let outcome = ask_origin(&*self.order.origin, &self.order.rules, request, interim).await;
         let times = Times { requested, responded: inner.clock.wall() };
         match outcome {
             Err(failure) => self.share(inner.fall_back(&self.order, failure, times.responded)),
@@ -166,7 +170,7 @@ impl Fill {
         };
         let began = self.to.flight.began();
         match self.to.inner.validated(&self.order, key, &object, &response, times, began) {
-            Validated::Use(answer) => self.share(answer),
+            Validated::Use(answer) => self.to.flight.publish(Head::Shared(answer)),
             Validated::Unknown if response.status == Status::NOT_MODIFIED => {
                 // It confirms something else than what is stored here: ask again without conditions.
                 self.to.inner.forget(key);
@@ -179,7 +183,8 @@ impl Fill {
 
     async fn ask_again(self, private: Private) {
         let requested = self.to.inner.clock.wall();
-        match self.order.origin.fetch(outgoing(&self.order), None).await {
+        let Order { origin, rules, .. } = &self.order;
+        match ask_origin(&**origin, rules, outgoing(&self.order), None).await {
             Ok(response) => {
                 let times = Times { requested, responded: self.to.inner.clock.wall() };
                 self.take_new(response, times, private).await;
@@ -203,15 +208,19 @@ impl Fill {
             return flight.publish(Head::Released);
         }
         let fields = semantics::storable_fields(&response.fields, &judgement.omit, times.responded);
-        let variant = inner.variant(order.primary, &judgement.vary, &order.request.fields);
+        let own_fields = (!judgement.omit.is_empty())
+            .then(|| semantics::storable_fields(&response.fields, &[], times.responded));
+        let vary = inner.with_known_languages(order.primary, judgement.vary);
+        let variant = inner.variant(order.primary, &vary, &order.request.fields);
         let began = flight.began();
         let new = NewResponse {
             status: response.status,
             fields,
+            own_fields,
             length: response.body.length(),
             freshness: judgement.freshness,
             content_id: labels.as_ref().map(|_| began.to_bits()),
-            vary: judgement.vary,
+            vary,
             key: variant,
             rules,
         };
@@ -261,11 +270,11 @@ impl Inner {
         if response.status != Status::NOT_MODIFIED {
             let failure = Failure::Status(response.status);
             return match on_error(&object.freshness, &order.facts, times.responded, failure) {
-                Some(stale) => Validated::Use(Answer::Stale {
+                Some(stale) => Validated::Use(Arc::new(Answer::Stale {
                     object: object.clone(),
                     stale,
                     status: Some(response.status),
-                }),
+                })),
                 None => Validated::Unknown,
             };
         }
@@ -280,7 +289,8 @@ impl Inner {
         match semantics::update_from_304(view, &response.fields, times, &rules.freshness) {
             Update::Mismatch => Validated::Unknown,
             Update::Fresh(updated) => {
-                Validated::Use(Answer::Revalidated(self.freshen(key, object, &updated, started)))
+                let fresh = self.freshen(key, object, &updated, started);
+                Validated::Use(Arc::new(Answer::Revalidated(fresh)))
             }
         }
     }
@@ -341,7 +351,7 @@ impl Inner {
 }
 
 enum Validated {
-    Use(Answer),
+    Use(Arc<Answer>),
     /// It is a response of its own, or does not fit what is stored.
     Unknown,
 }

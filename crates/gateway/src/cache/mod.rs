@@ -8,6 +8,7 @@
 //!                  \-> not to be cached -------------------> passed to the origin
 //! ```
 
+mod ask;
 mod beginnings;
 mod disk;
 mod fill;
@@ -494,8 +495,9 @@ impl Inner {
                 status.ttl = status.stored.then(|| new.freshness.ttl_left_ms(now) / 1000);
                 let age = new.freshness.age(now);
                 let source = if lead { Source::Miss } else { Source::Collapsed };
-                let how = How { status, age: (!age.is_zero() || !lead).then_some(age), source };
-                return Ok(self.serve_new(new, seat, &asked, how).unwrap_or_else(|_| unreadable()));
+                // What the origin just made has no Age (RFC 9111 section 5.1), unless it said one.
+                let how = How { status, age: (age.as_secs() > 0 || !lead).then_some(age), source };
+                return Ok(self.serve_new(new, seat, &asked, how, lead).unwrap_or_else(|_| unreadable()));
             }
             Answer::Revalidated(object) => {
                 status.forward_status = Some(Status::NOT_MODIFIED);
@@ -555,6 +557,14 @@ impl Inner {
         match vary {
             Vary::On(names) => self.memory.variant_key(primary, names, fields),
             Vary::None | Vary::Star => primary,
+        }
+    }
+
+    /// What a response varies on, with the languages that earlier responses to the key were in.
+    fn with_known_languages(&self, primary: KeyHash, vary: Vary) -> Vary {
+        match (vary, self.memory.peek(primary)) {
+            (Vary::On(names), Some(object::Stored::Varies(known))) => Vary::On(names.joined(&known)),
+            (vary, _) => vary,
         }
     }
 

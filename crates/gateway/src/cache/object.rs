@@ -278,7 +278,8 @@ impl Stored {
                 around + allocated(slice.bytes.len())
             }
             Stored::Varies(names) => {
-                allocated(COUNTS_BYTES + size_of::<VaryNames>()) + allocated(names.as_bytes().len())
+                allocated(COUNTS_BYTES + size_of::<VaryNames>())
+                    + names.allocated_lens().map(allocated).sum::<usize>()
             }
             Stored::Pass(_) => 0,
         };

@@ -1,18 +1,19 @@
 //! Requests that nobody waits with: other methods, bypassed ones, those for parts of what is not stored, and
 //! those whose answers were not shareable the last time.
 
+use super::ask::ask_origin;
 use super::beginnings::Beginning;
 use super::fill::{Answer, NewResponse, Order, Received};
 use super::keep::Keeper;
 use super::object::{Content, Draft, Object, Stored};
 use super::origin::FetchFailure;
 use super::parts::{PartKeeper, without_range};
-use super::serve::compress_passing;
+use super::serve::{How, Recode, Served, compress_passing};
 use super::{Ask, INTERIM_QUEUE, Inner, failed, unreadable};
 use selvedge_cache::semantics::stored::{Stored as StoredView, Update, update_from_head};
 use selvedge_cache::semantics::{
-    CacheStatus, ContentRange, Forwarded, KeyHash, ProxyError, RequestFacts, Storable, Times, Vary,
-    storable_fields,
+    CacheStatus, ContentRange, Forwarded, KeyHash, MethodClass, ProxyError, RequestFacts, Storable, Times,
+    Vary, storable_fields,
 };
 use selvedge_exchange::{Body, BodyError, BodyStream, Frame, Later, Reply, Request, Response, Source};
 use selvedge_types::{FieldError, Fields, Hlc, Method, Status, name};
@@ -37,36 +38,84 @@ impl Inner {
         let (sender, interim) = mpsc::channel(INTERIM_QUEUE);
         let inner = self.clone();
         let response = Box::pin(async move {
+            let (primary, uri) = inner.primary_key(&ask);
             let Ask { request, rules, origin, .. } = ask;
             let seen = super::copy_of(&request);
+            let order =
+                Order { request: seen, facts, rules, origin, primary, stored: stored.clone(), interim: None };
             let beginning = inner.begin();
             let requested = inner.clock.wall();
-            match origin.fetch(request, Some(sender)).await {
-                Ok(mut response) => {
+            match ask_origin(&*order.origin, &order.rules, request, Some(sender)).await {
+                Ok(response) => {
                     let times = Times { requested, responded: inner.clock.wall() };
-                    inner.invalidate(&seen, &facts, &rules, response.status, &response.fields);
-                    if let (Some((key, object)), Method::Head) = (stored, &seen.method) {
-                        inner.update_by_head(
-                            &seen,
-                            &facts,
-                            &rules,
-                            key,
-                            &object,
-                            &response,
-                            times,
-                            beginning.at(),
-                        );
-                    }
-                    rules.strip_cookies(&mut response.fields);
-                    finish(response, &seen, &rules, CacheStatus::forwarded(why))
+                    inner.take_passing(&order, &uri, response, times, (beginning.at(), why))
                 }
                 Err(failure) => {
                     inner.metrics.origin_failed(failure.proxy_error);
-                    failed(&failure, &rules)
+                    failed(&failure, &order.rules)
                 }
             }
         });
         Reply::Later(Later { response, interim: Some(interim) })
+    }
+
+    /// What follows from a response that passes, for what is stored; and the answer to the client.
+    fn take_passing(
+        self: &Arc<Self>,
+        order: &Order,
+        uri: &str,
+        mut response: Response,
+        times: Times,
+        (started, why): (Hlc, Forwarded),
+    ) -> Response {
+        let Order { request, facts, rules, .. } = order;
+        let may_store = facts.method == MethodClass::Post
+            && why == Forwarded::Method
+            && !self.was_purged(order, uri, &response.fields, started);
+        self.invalidate(request, facts, rules, response.status, &response.fields);
+        let mut status = CacheStatus::forwarded(why);
+        if may_store {
+            // It is younger than the invalidation that it caused itself.
+            // Only a part could be misstated, and none is stored of a POST.
+            status.stored = self.tee(order, &mut response, times, self.begin()).unwrap_or(false);
+        }
+        if let (Some((key, object)), Method::Head) = (&order.stored, &request.method)
+            && let Some(fresh) = self.update_by_head(order, *key, object, &response, times, started)
+        {
+            return self.answer_updated(order, *key, &fresh, response.status, times, status);
+        }
+        rules.strip_cookies(&mut response.fields);
+        finish(response, request, rules, status)
+    }
+
+    /// The answer to a HEAD whose response brought the stored one up to date: what GET would have now.
+    fn answer_updated(
+        self: &Arc<Self>,
+        order: &Order,
+        key: KeyHash,
+        fresh: &Object,
+        told: Status,
+        times: Times,
+        mut status: CacheStatus<'_>,
+    ) -> Response {
+        let now = times.responded;
+        status.forward_status = Some(told);
+        status.stored = true;
+        status.ttl = Some(fresh.freshness.ttl_left_ms(now) / 1000);
+        let how = How { status, age: Some(fresh.freshness.age(now)), source: Source::Revalidated };
+        match self.serve(fresh, key, &super::asked_by(order, now), how, Recode::Done(None)) {
+            Ok(Served::Ready(response)) => response,
+            _ => unreadable(),
+        }
+    }
+
+    /// Whether a purge came, since a fetch began, that covers its response.
+    fn was_purged(&self, order: &Order, uri: &str, response: &Fields, started: Hlc) -> bool {
+        let stamps = &self.memory.stamps;
+        let labels = self.labels(order, &order.rules, response).unwrap_or_default();
+        let scopes =
+            stamps.hasher.of_uri(&order.rules.site, super::without_scheme(uri), order.request.path());
+        stamps.covering(scopes.chain(labels.iter().copied()), started).is_some()
     }
 
     /// A response that turned out to be for this request alone.
@@ -94,7 +143,8 @@ impl Inner {
         let beginning = self.begin();
         let requested = self.clock.wall();
         let request = super::copy_of(&order.request);
-        match order.origin.fetch(request, order.interim.take()).await {
+        let interim = order.interim.take();
+        match ask_origin(&*order.origin, &order.rules, request, interim).await {
             Ok(mut response) => {
                 let times = Times { requested, responded: self.clock.wall() };
                 let mut status = CacheStatus::forwarded(why);
@@ -139,7 +189,8 @@ impl Inner {
         let Received { judgement, labels } = self.receive_response(order, &rules, response, times);
         let (Ok(storable), Some(labels)) = (judgement.verdict, labels) else { return Ok(false) };
         let fields = storable_fields(&response.fields, &judgement.omit, times.responded);
-        let key = self.variant(order.primary, &judgement.vary, &order.request.fields);
+        let vary = self.with_known_languages(order.primary, judgement.vary);
+        let key = self.variant(order.primary, &vary, &order.request.fields);
         let keeper = match storable {
             Storable::Whole => {
                 let new = NewResponse {
@@ -148,7 +199,8 @@ impl Inner {
                     length: response.body.length(),
                     freshness: judgement.freshness,
                     content_id: Some(started.to_bits()),
-                    vary: judgement.vary,
+                    own_fields: None,
+                    vary,
                     key,
                     rules,
                 };
@@ -168,7 +220,7 @@ impl Inner {
                     status: response.status,
                 };
                 let kept = self.keep_part(order, response, draft, key, range, times);
-                if let (Vary::On(names), true) = (judgement.vary, kept.is_some()) {
+                if let (Vary::On(names), true) = (vary, kept.is_some()) {
                     self.put(order.primary, Stored::Varies(Arc::new(names)));
                 }
                 kept.map(Tee::Part)
@@ -186,34 +238,36 @@ impl Inner {
         Ok(true)
     }
 
-    /// RFC 9111 section 4.3.5.
-    #[allow(clippy::too_many_arguments)] // all of one exchange
+    /// RFC 9111 section 4.3.5. The stored response, if it was brought up to date.
     fn update_by_head(
         &self,
-        request: &Request,
-        facts: &RequestFacts,
-        rules: &super::CacheRules,
+        order: &Order,
         key: KeyHash,
         object: &Object,
         response: &Response,
         times: Times,
         started: Hlc,
-    ) {
-        let Ok(fields) = object.fields() else { return };
-        let facts = RequestFacts { method: selvedge_cache::semantics::MethodClass::Get, ..*facts };
+    ) -> Option<Object> {
+        let fields = object.fields().ok()?;
+        let facts = RequestFacts { method: MethodClass::Get, ..order.facts };
         let view = StoredView {
             request: &facts,
-            target: super::target_of(request),
+            target: super::target_of(&order.request),
             status: object.status,
             fields: &fields,
         };
-        match update_from_head(view, response.status, &response.fields, times, &rules.freshness) {
-            Update::Fresh(updated) => drop(self.freshen(key, object, &updated, started)),
-            Update::Mismatch if response.status.is_success() => {
-                let stale = object.freshness.made_stale(times.responded);
-                self.put(key, Stored::Object(object.with(stale)));
+        match update_from_head(view, response.status, &response.fields, times, &order.rules.freshness) {
+            Update::Fresh(updated) => {
+                let fresh = self.freshen(key, object, &updated, started);
+                updated.judgement.is_storable().then_some(fresh)
             }
-            Update::Mismatch => {}
+            Update::Mismatch => {
+                if response.status.is_success() {
+                    let stale = object.freshness.made_stale(times.responded);
+                    self.put(key, Stored::Object(object.with(stale)));
+                }
+                None
+            }
         }
     }
 }
@@ -314,14 +368,16 @@ fn add_fields(
     let mut text = Vec::with_capacity(48);
     status.write(&rules.cache_name, &mut text);
     response.fields.add(name::CACHE_STATUS, text)?;
-    hide_tags(&mut response.fields, rules);
+    hide_directions(&mut response.fields, rules);
     if request.method != Method::Head && response.tunnel.is_none() && !matches!(response.body, Body::Empty) {
         compress_passing(response, &request.fields, rules)?;
     }
     Ok(())
 }
 
-pub(crate) fn hide_tags(fields: &mut Fields, rules: &super::CacheRules) {
+/// Takes off what the origin says to caches like this one only.
+pub(crate) fn hide_directions(fields: &mut Fields, rules: &super::CacheRules) {
+    fields.remove(name::SURROGATE_CONTROL);
     if !rules.expose_tags {
         fields.remove(name::SURROGATE_KEY);
         fields.remove(name::CACHE_TAG);

@@ -56,7 +56,7 @@ pub(crate) fn encode(key: KeyHash, stored: &Stored, now: Hlc, asked: bool) -> Op
             (kind, object.fetched, encode_object(object), object.body())
         }
         Stored::Slice(slice) => (SLICE, now, slice.start.to_le_bytes().to_vec(), slice.bytes.clone()),
-        Stored::Varies(names) => (VARIES, now, names.as_bytes().to_vec(), Bytes::new()),
+        Stored::Varies(names) => (VARIES, now, names.to_bytes(), Bytes::new()),
         Stored::Pass(_) => return None,
     };
     let head = Head { key: disk_key(key), fetched, kind: Kind::Object, note: FORMAT | kind };

@@ -7,7 +7,7 @@ use super::keep::{slice_key, spread};
 use super::memory::derived;
 use super::object::{Object, Slice, Stored};
 use super::parts::Refetch;
-use super::pass::hide_tags;
+use super::pass::hide_directions;
 use super::rules::{CacheRules, CompressRules};
 use super::sliced::SlicedBody;
 use crate::compress::{compress, compressed};
@@ -216,15 +216,17 @@ impl Inner {
         }
     }
 
-    /// An answer from a fetch that is under way; `reader` stands at its beginning.
+    /// An answer from a fetch that is under way, to the one who asked for it (`lead`) or one who waited; `reader`
+    /// stands at its beginning.
     pub(crate) fn serve_new(
         self: &Arc<Self>,
         new: &NewResponse,
         seat: Seat<Answer>,
         asked: &Asked,
         how: How<'_>,
+        lead: bool,
     ) -> Result<Response, FieldError> {
-        let mut fields = new.fields.clone();
+        let mut fields = new.own_fields.as_ref().filter(|_| lead).unwrap_or(&new.fields).clone();
         let mut coding = None;
         if !new.freshness.no_transform
             && is_compressible(&new.rules.compress, new.status, &fields, new.length)
@@ -302,7 +304,7 @@ fn finished(mut response: Response, asked: &Asked, how: How<'_>) -> Result<Respo
     }
     how.status.write(&asked.rules.cache_name, &mut text);
     response.fields.add(name::CACHE_STATUS, &text)?;
-    hide_tags(&mut response.fields, &asked.rules);
+    hide_directions(&mut response.fields, &asked.rules);
     response.source = how.source;
     Ok(response)
 }

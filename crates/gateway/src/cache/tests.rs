@@ -5,6 +5,7 @@ mod shared;
 use super::*;
 use bytes::Bytes;
 use selvedge_cache::semantics::{FreshnessPolicy, ProxyError};
+use selvedge_cache::stamps::{PurgeKind, PurgeScope};
 use selvedge_exchange::{BodyError, BodyStream, Client, Frame};
 use selvedge_rt::clock::WallClock;
 use selvedge_types::resource::{CacheKey, Coding, Glob};
@@ -170,6 +171,11 @@ impl World {
         World { cache, wall, origin, rules: rules(), tasks }
     }
 
+    /// A reading of the clock that orders purges.
+    fn now(&self) -> Hlc {
+        self.cache.0.tick()
+    }
+
     fn pass_time(&self, secs: u64) {
         self.wall.0.fetch_add(secs * 1000, Ordering::SeqCst);
     }
@@ -317,6 +323,34 @@ async fn a_failed_fetch_answers_all_who_wait_and_is_not_repeated_by_each() {
         assert!(!response.fields.contains(name::CACHE_STATUS));
     }
     assert_eq!(world.asked(), 1);
+}
+
+#[tokio::test]
+async fn an_error_that_is_not_stored_reaches_all_who_wait_with_its_content() {
+    for status in [500, 502, 503, 504, 599] {
+        let content = vec![Bytes::from_static(b"first "), Bytes::from_static(b"second")];
+        let world = World::with(vec![Step::Answer(status, String::new(), content)], true);
+        let waiting: Vec<_> = (0..5).map(|_| tokio::spawn(world.ask("GET", "/a", "").wait())).collect();
+        world.settle().await;
+        world.origin.gate.as_ref().unwrap().notify_one();
+        for response in waiting {
+            let (found, content, _) = told(response.await.unwrap()).await;
+            assert_eq!((found, content.as_str()), (status, "first second"));
+        }
+        assert_eq!(world.asked(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_response_fresh_from_the_origin_has_an_age_only_if_the_origin_said_one() {
+    for (head, age) in [("", None), ("Age: 7|", Some("7"))] {
+        let world = World::with(vec![ok(&format!("Cache-Control: max-age=60|{head}"), "one")], true);
+        let response = tokio::spawn(world.ask("GET", "/a", "").wait());
+        world.settle().await;
+        world.wall.0.fetch_add(300, Ordering::SeqCst);
+        world.origin.gate.as_ref().unwrap().notify_one();
+        assert_eq!(response.await.unwrap().fields.get_str(name::AGE), age);
+    }
 }
 
 #[tokio::test]
@@ -545,4 +579,176 @@ async fn content_is_compressed_once_for_those_who_want_it() {
     let plain = world.ask("GET", "/a", "Accept-Encoding: br|").wait().await;
     assert!(!plain.fields.contains(name::CONTENT_ENCODING));
     assert_eq!(world.asked(), 1);
+}
+
+#[tokio::test]
+async fn a_post_whose_response_is_the_target_itself_is_stored_for_get() {
+    let stated = "Cache-Control: max-age=60|Content-Location: /a|";
+    let world = World::new(vec![
+        ok("Cache-Control: max-age=60|", "before"),
+        ok(stated, "posted"),
+        ok("Cache-Control: max-age=60|", "after"),
+    ]);
+    world.get("/a", "").await;
+    let (_, content, cache) = told(world.ask("POST", "/a", "").wait().await).await;
+    assert_eq!((content.as_str(), cache.as_str()), ("posted", "selvedge; fwd=method; stored"));
+    assert_eq!(world.get("/a", "").await.1, "posted");
+    world.cache.purge(&PurgeScope::Site { site: "default/test".into() }, PurgeKind::Hard, world.now());
+    assert_eq!(world.get("/a", "").await.1, "after");
+}
+
+#[tokio::test]
+async fn a_post_during_which_a_purge_came_is_not_stored() {
+    let world = World::with(
+        vec![
+            ok("Cache-Control: max-age=60|Content-Location: /a|", "posted"),
+            ok("Cache-Control: max-age=60|", "after"),
+        ],
+        true,
+    );
+    let post = tokio::spawn(world.ask("POST", "/a", "").wait());
+    world.settle().await;
+    world.cache.purge(&PurgeScope::Site { site: "default/test".into() }, PurgeKind::Hard, world.now());
+    world.origin.gate.as_ref().unwrap().notify_one();
+    assert_eq!(told(post.await.unwrap()).await.2, "selvedge; fwd=method");
+    world.origin.gate.as_ref().unwrap().notify_one();
+    assert_eq!(world.get("/a", "").await.1, "after");
+}
+
+#[tokio::test]
+async fn fields_not_to_be_reused_reach_the_one_who_asked_alone() {
+    for said in ["no-cache=\"x-own\", max-age=60", "private=\"x-own\", max-age=60"] {
+        let world = World::with(vec![ok(&format!("Cache-Control: {said}|X-Own: 1|X-All: 1|"), "one")], true);
+        let first = tokio::spawn(world.ask("GET", "/a", "").wait());
+        world.settle().await;
+        let second = tokio::spawn(world.ask("GET", "/a", "").wait());
+        world.settle().await;
+        world.origin.gate.as_ref().unwrap().notify_one();
+        let (first, second) = (first.await.unwrap(), second.await.unwrap());
+        let later = world.ask("GET", "/a", "").wait().await;
+        let own = [&first, &second, &later].map(|r| r.fields.get_all_named(b"x-own").next().is_some());
+        assert_eq!(own, [true, false, false], "{said}");
+        assert!(later.fields.get_all_named(b"x-all").next().is_some());
+    }
+}
+
+#[tokio::test]
+async fn surrogate_control_is_followed_and_not_passed_on() {
+    let world = World::new(vec![ok("Surrogate-Control: max-age=60|Cache-Control: no-store|", "one")]);
+    let first = world.ask("GET", "/a", "").wait().await;
+    world.settle().await;
+    let second = world.ask("GET", "/a", "").wait().await;
+    assert_eq!(second.fields.get_str(name::CACHE_STATUS), Some("selvedge; hit; ttl=60"));
+    for response in [first, second] {
+        assert!(!response.fields.contains(name::SURROGATE_CONTROL));
+        assert_eq!(response.fields.get_str(name::CACHE_CONTROL), Some("no-store"));
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_finds_the_same_brings_what_is_stored_up_to_date() {
+    let world = World::new(vec![
+        ok("Cache-Control: max-age=60|X-Old: 1|X-Both: 1|", "one"),
+        Step::Answer(200, "Cache-Control: max-age=90|X-Both: 2|".into(), vec![]),
+    ]);
+    world.get("/a", "").await;
+    world.pass_time(61);
+    let head = world.ask("HEAD", "/a", "").wait().await;
+    assert_eq!(
+        head.fields.get_str(name::CACHE_STATUS),
+        Some("selvedge; fwd=stale; fwd-status=200; ttl=90; stored")
+    );
+    assert_eq!(head.fields.get_str(name::CONTENT_LENGTH), Some("3"));
+    let get = world.ask("GET", "/a", "").wait().await;
+    for response in [head, get] {
+        let field = |text: &str| response.fields.get_all_named(text.as_bytes()).next().map(<[u8]>::to_vec);
+        assert_eq!((field("x-old"), field("x-both")), (Some(b"1".to_vec()), Some(b"2".to_vec())));
+    }
+    assert_eq!(world.asked(), 2);
+}
+
+#[tokio::test]
+async fn a_request_gets_its_favourite_language_from_what_is_stored() {
+    let in_language = |language: &str| {
+        let head = format!("Cache-Control: max-age=60|Vary: Accept-Language|Content-Language: {language}|");
+        ok(&head, language)
+    };
+    let world = World::new(vec![in_language("de"), in_language("en")]);
+    for (wish, expected) in
+        [("en, de", "de"), ("fr;q=0.5, de;q=1.0", "de"), ("en", "en"), ("EN, de;q=0.1", "en"), ("de", "de")]
+    {
+        let (_, content, _) = world.get("/a", &format!("Accept-Language: {wish}|")).await;
+        assert_eq!(content, expected, "{wish}");
+    }
+    assert_eq!(world.asked(), 2);
+}
+
+#[tokio::test]
+async fn a_failing_origin_is_hidden_by_default_as_far_as_the_response_allows() {
+    for (said, expected) in
+        [("max-age=60", 200), ("max-age=60, must-revalidate", 503), ("max-age=60, stale-if-error=0", 503)]
+    {
+        let world = World::new(vec![
+            ok(&format!("Cache-Control: {said}|"), "one"),
+            Step::Answer(503, String::new(), vec![Bytes::from_static(b"down")]),
+        ]);
+        world.get("/a", "").await;
+        world.pass_time(100);
+        assert_eq!(world.get("/a", "").await.0, expected, "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_part_that_nobody_asked_for_is_an_error_of_the_origin() {
+    let part = || {
+        let head = "Cache-Control: max-age=60|Content-Range: bytes 0-2/9|";
+        Step::Answer(206, head.into(), vec![Bytes::from_static(b"one")])
+    };
+    let world = World::new(vec![part(), part(), part(), ok("Cache-Control: max-age=60|", "whole")]);
+    let response = world.ask("GET", "/a", "").wait().await;
+    assert_eq!(response.status, Status::BAD_GATEWAY);
+    assert!(response.fields.get_str(name::PROXY_STATUS).unwrap().contains("error=http_protocol_error"));
+    assert_eq!(world.ask("POST", "/a", "").wait().await.status, Status::BAD_GATEWAY);
+    assert_eq!(world.get("/a", "Range: bytes=0-2|").await.0, 206);
+    assert_eq!(world.get("/b", "").await.1, "whole");
+}
+
+#[tokio::test]
+async fn a_part_that_does_not_say_which_is_passed_on_and_never_stored() {
+    for range in
+        ["", "Content-Range: bytes 5-2/9|", "Content-Range: nonsense|", "Content-Range: bytes 0-8/3|"]
+    {
+        let part = || {
+            let head = format!("Cache-Control: max-age=60|ETag: \"v\"|{range}");
+            Step::Answer(206, head, vec![Bytes::from_static(b"one")])
+        };
+        let world = World::new(vec![part(), part()]);
+        for _ in 0..2 {
+            let (status, content, cache) = world.get("/a", "Range: bytes=0-2|").await;
+            assert_eq!((status, content.as_str()), (206, "one"), "{range}");
+            assert_eq!(cache, "selvedge; fwd=uri-miss", "{range}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_part_that_is_longer_than_it_says_is_not_kept() {
+    let part = |content: &'static [u8]| {
+        let head = "Cache-Control: max-age=60|ETag: \"v\"|Content-Range: bytes 0-2/9|";
+        Step::Answer(206, head.into(), vec![Bytes::from_static(content)])
+    };
+    let world = World::new(vec![part(b"too long"), part(b"one")]);
+    world.get("/a", "Range: bytes=0-2|").await;
+    assert_eq!(world.get("/a", "Range: bytes=0-2|").await.1, "one");
+}
+
+#[tokio::test]
+async fn responses_tell_that_they_came_through_here() {
+    let world = World::new(vec![ok("Cache-Control: max-age=60|Via: 1.0 fred|", "one"), ok("", "two")]);
+    for (method, target) in [("GET", "/a"), ("GET", "/a"), ("POST", "/b")] {
+        let response = world.ask(method, target, "").wait().await;
+        let via = response.fields.joined(name::VIA).unwrap();
+        assert_eq!(via, if target == "/a" { &b"1.0 fred, 1.1 selvedge"[..] } else { b"1.1 selvedge" });
+        world.settle().await;
+    }
 }

@@ -2,10 +2,9 @@
 
 use super::condition::ResponseCondition;
 use crate::cache::{CacheRules, CompressRules, Refine};
-use selvedge_cache::semantics::Seconds;
-use selvedge_cache::semantics::policy::{FreshnessPolicy, SetCookie};
+use selvedge_cache::semantics::FreshnessPolicy;
 use selvedge_types::resource::{
-    CachePolicy, Coding, Compression, Destination, Glob, OriginName, Route, SetCookiePolicy, Site, Text,
+    CachePolicy, Coding, Compression, Destination, Glob, OriginName, Route, Site, Text,
 };
 use selvedge_types::{Fields, Status};
 use std::collections::BTreeMap;
@@ -70,7 +69,7 @@ impl Layered {
             enabled: cache.enabled.unwrap_or(true),
             key: cache.key.clone().unwrap_or_default(),
             keys_by_uri: names.keys_by_uri,
-            freshness: freshness(cache),
+            freshness: FreshnessPolicy::of(cache),
             tags: cache.tags.clone(),
             expose_tags: cache.expose_tags.unwrap_or(false),
             strip_response_cookies: cache.strip_response_cookies.clone(),
@@ -81,18 +80,6 @@ impl Layered {
             refine,
         }
     }
-}
-
-fn freshness(cache: &CachePolicy) -> FreshnessPolicy {
-    let mut freshness = FreshnessPolicy::of(cache);
-    if let Some(period) = cache.stale_if_unreachable {
-        freshness.stale_if_unreachable = Seconds::of(period.get());
-    }
-    freshness.set_cookie = match cache.set_cookie.unwrap_or_default() {
-        SetCookiePolicy::IfShared => SetCookie::IfShared,
-        SetCookiePolicy::Store => SetCookie::Store,
-    };
-    freshness
 }
 
 fn compress_rules(compress: &Compression) -> CompressRules {

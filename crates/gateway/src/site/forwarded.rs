@@ -1,8 +1,10 @@
 //! The way a request took: who the client is, and what the origin is told about it.
 //!
-//! Forwarded (RFC 7239), X-Forwarded-*, Via (RFC 9110 section 7.6.3), CDN-Loop (RFC 8586), X-Request-Id.
+//! Forwarded (RFC 7239), X-Forwarded-*, Via (RFC 9110 section 7.6.3), CDN-Loop (RFC 8586), X-Request-Id,
+//! Surrogate-Capability.
 
 use super::request_id::RequestId;
+use selvedge_cache::semantics::surrogate;
 use selvedge_exchange::Request;
 use selvedge_types::fields::trim;
 use selvedge_types::resource::{Network, ProxyField};
@@ -179,6 +181,7 @@ impl Way {
         let peer = request.client.addr.ip().to_canonical();
         fields.add(name::VIA, format!("{} {}", request.version.via(), self.identity.name))?;
         fields.add(name::CDN_LOOP, self.identity.loop_member())?;
+        surrogate::announce(fields)?;
         if by_trusted {
             self.retell(fields)?;
         }

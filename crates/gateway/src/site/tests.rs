@@ -425,14 +425,15 @@ fn the_origin_is_told_the_way_and_claims_of_clients_are_dropped() {
     let (mut request, passage) = forward(
         &router,
         "GET http://a.example/",
-        "X-Forwarded-For: 10.9.9.9|Forwarded: for=10.9.9.9|X-Real-IP: 1|Via: 1.0 fred|X-Request-Id: x",
+        "X-Forwarded-For: 10.9.9.9|Forwarded: for=10.9.9.9|X-Real-IP: 1|Via: 1.0 fred|X-Request-Id: x|\
+         Surrogate-Capability: x=\"ESI/1.0\"",
     );
     passage.way.describe(&mut request).unwrap();
     let id = request.fields.get_str(name::X_REQUEST_ID).unwrap().to_owned();
     assert_eq!(id.len(), 32);
     assert_eq!(
         wire(&request.fields).replace(&id, "ID"),
-        "Via: 1.0 fred|via: 1.1 selvedge|cdn-loop: selvedge; id=c1|\
+        "Via: 1.0 fred|via: 1.1 selvedge|cdn-loop: selvedge; id=c1|surrogate-capability: selvedge=\"Surrogate/1.0\"|\
          forwarded: for=192.0.2.1;host=\"a.example\";proto=http|x-forwarded-for: 192.0.2.1|\
          x-forwarded-host: a.example|x-forwarded-proto: http|x-real-ip: 192.0.2.1|x-request-id: ID|"
     );

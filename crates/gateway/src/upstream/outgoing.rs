@@ -44,7 +44,7 @@ pub(super) struct Outgoing<'a> {
     pub(super) upgrade: bool,
     /// Transfer codings that the content is in already; only HTTP/1.1 can name them.
     pub(super) codings: Option<&'a str>,
-    /// Whether the client takes trailers (TE). Sent over HTTP/2 alone.
+    /// Whether the client takes trailers (TE).
     pub(super) wants_trailers: bool,
     /// Whether Expect is among the fields.
     pub(super) expects_continue: bool,

@@ -44,11 +44,12 @@ pub struct CachePolicy {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stale_if_error: Option<Period>,
     /// How long past its freshness a response is served when no origin server can be reached (RFC 9111
-    /// section 4.2.4); at least `stale_if_error` counts. Default `1d`.
+    /// section 4.2.4); at least `stale_if_error` counts. Default: as `stale_if_error`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stale_if_unreachable: Option<Period>,
-    /// What becomes of responses with Set-Cookie: `if_shared` stores those that say they are for many
-    /// (`public`, `s-maxage`, a targeted field), `store` stores them as any other. Default `if_shared`.
+    /// What becomes of responses with Set-Cookie: `if_stated` stores those whose origin says how long they
+    /// are fresh or `public`, `if_shared` only those that say they are for many (`public`, `s-maxage`, a
+    /// targeted field), `store` stores them as any other. Default `if_stated`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub set_cookie: Option<SetCookiePolicy>,
     /// Whether a client's own `no-cache`, `no-store` and `max-age` are ignored. Default `false`.
@@ -131,8 +132,10 @@ impl CachePolicy {
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
 pub enum SetCookiePolicy {
-    /// Stored if they say that they are for many.
+    /// Stored if the origin says how long they are fresh, or `public`.
     #[default]
+    IfStated,
+    /// Stored if they say that they are for many.
     IfShared,
     /// Stored as any other (RFC 9111 section 7.3).
     Store,

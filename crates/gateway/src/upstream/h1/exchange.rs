@@ -55,6 +55,7 @@ pub(in crate::upstream) async fn exchange(
         fields: request.fields,
         framing: framing_of(upload.length()),
         inner_codings: request.codings,
+        wants_trailers: request.wants_trailers,
         persistence: if request.upgrade { Persistence::Upgrade } else { Persistence::Keep },
     };
     conn.out.clear();
