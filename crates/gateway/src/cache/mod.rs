@@ -49,6 +49,7 @@ use selvedge_exchange::{Body, Later, Reply, Request, Response, Source};
 use selvedge_observe::Registry;
 use selvedge_rt::{Clock, OnEnd, Tasks};
 use selvedge_store::segments::DiskTier;
+use selvedge_types::planted::{Bug, is_planted};
 use selvedge_types::{Fields, Hlc, HlcClock, Method, Status, UnixMillis, name};
 use serve::{Asked, How, Recode, Served};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -422,7 +423,7 @@ impl Inner {
     }
 
     fn join(&self, order: &Order, key: KeyHash) -> Joined {
-        if !order.rules.collapse {
+        if !order.rules.collapse || is_planted(Bug::FetchedByEach) {
             return Joined::Lead(Flight::new(self.begin()).seat());
         }
         let is_outdated = |flight: &Flight<Answer>| self.is_outdated(order, flight);
@@ -436,7 +437,7 @@ impl Inner {
     /// Whether a purge covers what a flight brings for this request.
     fn is_outdated(&self, order: &Order, flight: &Flight<Answer>) -> bool {
         let stamps = &self.memory.stamps;
-        if !stamps.may_cover(flight.began()) {
+        if !stamps.may_cover(flight.began()) || is_planted(Bug::FetchJoinedAcrossPurge) {
             return false;
         }
         let (_, uri) = self.primary_key(&order.rules, &order.request);

@@ -9,7 +9,7 @@ mod handles;
 mod identity;
 mod settings;
 
-pub use config::{Config, Listen, Seams};
+pub use config::{Config, Listen, Seams, Storage};
 pub use identity::{Identity, IdentityError};
 
 use handles::{ApiCache, ApiNode, ApiRequests, ApiState};
@@ -20,20 +20,19 @@ use selvedge_gateway::front::{CertificateError, CertificateFiles, Certificates, 
 use selvedge_gateway::plane::{Plane, PlaneParts};
 use selvedge_gateway::site::{RateTable, RequestIds, RouterState, SystemSecrets};
 use selvedge_gateway::traffic::Traffic;
-use selvedge_gateway::upstream::{
-    Seams as UpstreamSeams, SystemResolver, Upstream, UpstreamMetrics, system_roots,
-};
+use selvedge_gateway::upstream::{Seams as UpstreamSeams, Upstream, UpstreamMetrics, system_roots};
 use selvedge_observe::Registry;
 use selvedge_rt::disk::DiskLock;
 use selvedge_rt::{Listener, OnEnd, Tasks, Workers};
 use selvedge_state::{Change, Command, Setup, SnapshotFile, State, Value};
 use selvedge_store::segments::{self, DiskTier, Segments};
 use selvedge_store::wal;
+use selvedge_types::planted::{Bug, is_planted};
 use selvedge_types::resource::Settings;
 use selvedge_types::{HlcClock, Role, Snapshot, Token};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 /// Why a node could not be built.
@@ -101,10 +100,10 @@ impl Config {
     /// Puts a node together and starts it. Must be called on a runtime, where everything but the data plane
     /// will run.
     pub async fn build(self, seams: Seams) -> Result<Node, NodeError> {
-        let Seams { clock, rng, net, disk, tasks, registry } = seams;
+        let Seams { clock, rng, secrets, net, resolver, disk, tasks, registry } = seams;
         let data_error = |source| NodeError::Data { path: disk.display().to_string(), source };
         let lock = disk.lock("lock").map_err(data_error)?;
-        let identity = Identity::load(&disk)?;
+        let identity = Identity::load(&disk, &secrets)?;
         let hlc: Arc<Mutex<HlcClock>> = Arc::default();
         let traffic_tasks = tasks.child();
         // What uses the data directory: a node that hands over ends it before its last requests have ended.
@@ -115,16 +114,51 @@ impl Config {
             Workers::start(self.workers, "gateway", &traffic_tasks).map_err(NodeError::Threads)?
         };
 
-        // The settings that sizes depend on are read before the state is open to requests.
-        let snapshot_file = SnapshotFile::new(disk.subdir("state").map_err(data_error)?);
-        let last = snapshot_file.load().unwrap_or_else(|error| {
-            tracing::warn!(%error, "the last snapshot cannot be read");
-            None
-        });
-        let before = last.unwrap_or_default();
-        let settings = before.settings.clone();
+        // Purges reach the cache once there is one; nobody can purge before.
+        let purged: Arc<OnceLock<Cache>> = Arc::default();
+        let purging = purged.clone();
+        let setup = Setup {
+            disk: disk.subdir("state").map_err(data_error)?,
+            options: self.storage.state,
+            clock: clock.clone(),
+            hlc: hlc.clone(),
+            tasks: data_tasks.clone(),
+            metrics: selvedge_state::Metrics::register(&registry),
+            wal_metrics: wal::Metrics::register(&registry),
+            observer: Box::new(move |changes: &[Change]| {
+                if let Some(cache) = purging.get() {
+                    stamp(cache, changes);
+                }
+            }),
+        };
+        let (state, state_problem) = match State::open(setup).await {
+            Ok((state, opened)) => {
+                if opened.torn {
+                    tracing::warn!(
+                        "the log's last batch was incomplete and was cut; it was not acknowledged"
+                    );
+                }
+                (Some(state), None)
+            }
+            Err(error) => {
+                let problem = chain(&error);
+                tracing::error!(%problem, "the control state cannot be opened; serving from the last snapshot");
+                (None, Some(problem))
+            }
+        };
 
-        let disk_tier = self.disk_tier(&disk, &settings, &rng, &data_tasks, &clock, &registry);
+        // The file may be behind what was acknowledged: it is for a start without the state.
+        let snapshot = match &state {
+            Some(state) => state.snapshots().borrow().clone(),
+            None => Arc::new(last_snapshot(&SnapshotFile::new(disk.subdir("state").map_err(data_error)?))),
+        };
+        let settings = snapshot.settings.clone();
+
+        // Without the state, purges are not known: what is on disk could be what was purged.
+        let known = state.is_some() || is_planted(Bug::DiskWithoutState);
+        let disk_tier = known
+            .then(|| self.disk_tier(&disk, &settings, &rng, &hlc, &data_tasks, &clock, &registry))
+            .flatten();
         let cache_options = CacheOptions {
             ram_bytes: self.cache_ram.unwrap_or(settings.cache.ram.get()),
             secret: identity.cache_secret,
@@ -139,14 +173,11 @@ impl Config {
             traffic_tasks.clone(),
             &registry,
         );
+        drop(purged.set(cache.clone()));
         let log =
             AccessLog::start(&settings.access_log, Some(disk.clone()), clock.clone(), &tasks, &registry);
-        let upstream_seams = UpstreamSeams {
-            net: net.clone(),
-            resolver: Arc::new(SystemResolver::new()),
-            clock: clock.clone(),
-            tasks: tasks.clone(),
-        };
+        let upstream_seams =
+            UpstreamSeams { net: net.clone(), resolver, clock: clock.clone(), tasks: tasks.clone() };
         let metrics = UpstreamMetrics::new(&registry);
         let upstream = Upstream::start(upstream_seams, system_roots(), metrics, rng.branch("upstream"));
         let plane = Plane::new(PlaneParts {
@@ -167,41 +198,14 @@ impl Config {
 
         let certificates = Certificates::new();
         certificates.set_self_signed_fallback(vec!["localhost".into(), "127.0.0.1".into()])?;
-        apply_snapshot(&plane, &certificates, &before);
+        apply_snapshot(&plane, &certificates, &snapshot);
 
-        let purging = cache.clone();
-        let setup = Setup {
-            disk: disk.subdir("state").map_err(data_error)?,
-            options: selvedge_state::Options::default(),
-            clock: clock.clone(),
-            hlc: hlc.clone(),
-            tasks: data_tasks.clone(),
-            metrics: selvedge_state::Metrics::register(&registry),
-            wal_metrics: wal::Metrics::register(&registry),
-            observer: Box::new(move |changes: &[Change]| stamp(&purging, changes)),
-        };
-        let (state, state_problem) = match State::open(setup).await {
-            Ok((state, opened)) => {
-                if opened.torn {
-                    tracing::warn!(
-                        "the log's last batch was incomplete and was cut; it was not acknowledged"
-                    );
-                }
-                (Some(state), None)
-            }
-            Err(error) => {
-                let problem = chain(&error);
-                tracing::error!(%problem, "the control state cannot be opened; serving from the last snapshot");
-                (None, Some(problem))
-            }
-        };
         let mut first_token = None;
         if let Some(state) = &state {
-            for stamp in state.stamps() {
+            for stamp in state.stamps().into_iter().filter(|_| !is_planted(Bug::PurgesForgotten)) {
                 purge_both(&cache, &stamp);
             }
-            apply_snapshot(&plane, &certificates, &state.snapshots().borrow().clone());
-            first_token = self.first_token(state, &clock).await?;
+            first_token = self.first_token(state, &clock, &secrets).await?;
             follow_snapshots(state, &plane, &certificates, &tasks);
             expire_purges(state, &cache, &tasks, self.cache_disk != Some(0));
         }
@@ -271,6 +275,7 @@ impl Config {
             registry,
             data: self.data.clone(),
             clock,
+            secrets,
             tasks: data_tasks.clone(),
         };
         data_tasks.spawn(
@@ -311,6 +316,7 @@ impl Config {
         disk: &selvedge_rt::Disk,
         settings: &Settings,
         rng: &selvedge_rt::Rng,
+        hlc: &Mutex<HlcClock>,
         tasks: &Tasks,
         clock: &selvedge_rt::Clock,
         registry: &Registry,
@@ -319,12 +325,18 @@ impl Config {
         if bytes_max == 0 {
             return None;
         }
-        let options = segments::Options { bytes_max, ..segments::Options::default() };
+        let options = segments::Options { bytes_max, ..self.storage.segments };
         let opened = disk.subdir("cache").map_err(|e| e.to_string()).and_then(|dir| {
             Segments::open(dir, options, rng.branch("segments"), segments::keep_hit()).map_err(|e| chain(&e))
         });
         match opened {
-            Ok((segments, _)) => {
+            Ok((segments, opened)) => {
+                // Fetched before a restart is before what is purged after it, wherever the wall clock went.
+                let mut hlc = hlc.lock().unwrap_or_else(PoisonError::into_inner);
+                if !is_planted(Bug::ClockForgotten) {
+                    let _ = hlc.observe(opened.newest, opened.newest.millis());
+                }
+                drop(hlc);
                 Some(DiskTier::start(segments, tasks, clock.clone(), segments::Metrics::register(registry)))
             }
             Err(problem) => {
@@ -339,11 +351,12 @@ impl Config {
         &self,
         state: &State,
         clock: &selvedge_rt::Clock,
+        secrets: &selvedge_rt::Secrets,
     ) -> Result<Option<Secret>, NodeError> {
         if !state.tokens().is_empty() {
             return Ok(None);
         }
-        let secret = Secret::generate()?;
+        let secret = Secret::generate(secrets)?;
         let token = Token {
             name: "admin".into(),
             role: Role::Admin,
@@ -437,6 +450,15 @@ fn serve(
         }
     });
     Ok(())
+}
+
+/// The snapshot that was kept last; an empty one if there is none to be read.
+fn last_snapshot(file: &SnapshotFile) -> Snapshot {
+    let last = file.load().unwrap_or_else(|error| {
+        tracing::warn!(%error, "the last snapshot cannot be read");
+        None
+    });
+    last.unwrap_or_default()
 }
 
 /// Puts a snapshot in force, and says in the log what of it does not work.

@@ -9,6 +9,7 @@ use super::write::{Keep, Writer};
 use super::{Error, Options};
 use bytes::Bytes;
 use selvedge_rt::{Disk, Rng};
+use selvedge_types::Hlc;
 use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
@@ -30,6 +31,8 @@ pub struct Opened {
     pub unlisted: usize,
     /// Objects.
     pub objects: usize,
+    /// When the last of their fetches began: the clock that orders fetches and purges must go on from there.
+    pub newest: Hlc,
 }
 
 /// The files and the index of what is in them.
@@ -141,6 +144,7 @@ impl Segments {
             }
             self.files_write().push_back(Arc::new(segment));
             for entry in contents.entries {
+                opened.newest = opened.newest.max(entry.fetched);
                 self.index.insert(entry.key, entry.location);
             }
         }
