@@ -3,6 +3,7 @@
 use crate::problem::Problem;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use selvedge_rt::Secrets;
 use selvedge_types::resource::Namespace;
 use selvedge_types::token::{Role, Token};
 use std::fmt;
@@ -21,9 +22,9 @@ pub struct Secret(String);
 pub struct SecretError(#[from] std::io::Error);
 
 impl Secret {
-    /// A new one, from the operating system's randomness.
-    pub fn generate() -> Result<Self, SecretError> {
-        let bytes = selvedge_rt::rng::secret_bytes()?;
+    /// A new one.
+    pub fn generate(secrets: &Secrets) -> Result<Self, SecretError> {
+        let bytes = secrets.bytes()?;
         Ok(Secret(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes))))
     }
 
@@ -131,8 +132,8 @@ mod tests {
 
     #[test]
     fn a_known_secret_names_its_bearer() {
-        let secret = Secret::generate().unwrap();
-        let other = Secret::generate().unwrap();
+        let secret = Secret::generate(&Secrets::System).unwrap();
+        let other = Secret::generate(&Secrets::System).unwrap();
         let tokens = [token("ci", Role::Deployer, &secret), token("root", Role::Admin, &other)];
         let header = |scheme: &str, s: &Secret| format!("{scheme} {}", s.reveal()).into_bytes();
         let status = |authorization: Option<&[u8]>, role| {
@@ -160,7 +161,8 @@ mod tests {
 
     #[test]
     fn secrets_differ_and_do_not_print() {
-        let (a, b) = (Secret::generate().unwrap(), Secret::generate().unwrap());
+        let (a, b) =
+            (Secret::generate(&Secrets::System).unwrap(), Secret::generate(&Secrets::System).unwrap());
         assert_ne!(a, b);
         assert!(a.reveal().len() > 40 && a.reveal().starts_with(PREFIX));
         assert_eq!(format!("{a:?}"), "Secret(..)");

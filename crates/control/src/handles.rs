@@ -2,7 +2,7 @@
 
 use crate::wire;
 use selvedge_observe::Registry;
-use selvedge_rt::{Clock, Tasks};
+use selvedge_rt::{Clock, Secrets, Tasks};
 use selvedge_types::manifest::Manifest;
 use selvedge_types::resource::{Namespace, Resources, SiteId, SiteName};
 use selvedge_types::token::Token;
@@ -33,6 +33,8 @@ pub struct Handles {
     pub data: Option<PathBuf>,
     /// Its clock.
     pub clock: Clock,
+    /// Randomness for new tokens.
+    pub secrets: Secrets,
     /// The owner of the API's tasks.
     pub tasks: Tasks,
 }
@@ -155,6 +157,8 @@ pub trait StateHandle: Send + Sync + 'static {
     /// Writes a purge down; the caches follow. If it cannot be written down, the caches of this node follow all
     /// the same, and the answer is [`StateError::NotDurable`] or [`StateError::Unknown`].
     fn purge(&self, purge: Purge) -> Answer<'_, Result<u64, StateError>>;
+    /// Why there is no control state at present, if there is none: then no token is known either.
+    fn problem(&self) -> Option<String>;
     /// The tokens. Does not wait.
     fn tokens(&self) -> Vec<Token>;
     /// Adds a token.

@@ -1,7 +1,7 @@
 //! The table of routes: one place that says for each who may use it.
 
 use crate::auth::authorize;
-use crate::handles::Handles;
+use crate::handles::{Handles, StateError};
 use crate::problem::Problem;
 use crate::routes;
 use axum::Router;
@@ -107,6 +107,9 @@ async fn check_token(
     mut request: Request,
     next: Next,
 ) -> Response {
+    if let Some(problem) = handles.state.problem() {
+        return Problem::from(StateError::Unavailable(problem)).into_response();
+    }
     let authorization = request.headers().get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
     match authorize(authorization, &handles.state.tokens(), role) {
         Ok(caller) => {

@@ -10,7 +10,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use selvedge_observe::Registry;
-use selvedge_rt::{Clock, Tasks};
+use selvedge_rt::{Clock, Secrets, Tasks};
 use selvedge_types::manifest::Manifest;
 use selvedge_types::resource::{Namespace, Resources, SiteId, Text};
 use selvedge_types::token::{Role, Token};
@@ -24,6 +24,7 @@ use tower_service::Service;
 struct Inner {
     declared: Declared,
     tokens: Vec<Token>,
+    problem: Option<String>,
     purges: Vec<Purge>,
     lines: VecDeque<RequestLine>,
 }
@@ -56,6 +57,7 @@ impl World {
             registry: Registry::default(),
             data: None,
             clock: Clock::real(),
+            secrets: Secrets::System,
             tasks: Tasks::real(),
         }
     }
@@ -66,12 +68,19 @@ impl World {
 
     /// Adds a token and gives its secret.
     pub(crate) fn token(&self, name: &str, role: Role, namespace: Option<&str>) -> String {
-        let secret = Secret::generate().unwrap();
+        let secret = Secret::generate(&Secrets::System).unwrap();
         let namespace = namespace.map(|n| Namespace::parse_text(n).unwrap());
         let hash = secret.hash();
         let token = Token { name: name.into(), role, namespace, hash, created: Default::default() };
         self.0.lock().unwrap().tokens.push(token);
         secret.reveal().to_owned()
+    }
+
+    /// From now on there is no control state.
+    pub(crate) fn lose_state(&self, why: &str) {
+        let mut inner = self.0.lock().unwrap();
+        inner.problem = Some(why.to_owned());
+        inner.tokens.clear();
     }
 
     pub(crate) fn say(&self, namespace: &str, json: &str) {
@@ -140,6 +149,10 @@ impl StateHandle for World {
     fn purge(&self, purge: Purge) -> Answer<'_, Result<u64, StateError>> {
         self.0.lock().unwrap().purges.push(purge);
         Box::pin(async { Ok(7) })
+    }
+
+    fn problem(&self) -> Option<String> {
+        self.0.lock().unwrap().problem.clone()
     }
 
     fn tokens(&self) -> Vec<Token> {

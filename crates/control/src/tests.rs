@@ -30,6 +30,17 @@ async fn a_manifest_is_planned_applied_and_then_changes_nothing() {
 }
 
 #[tokio::test]
+async fn without_the_control_state_a_token_is_not_called_wrong() {
+    let world = World::default();
+    let secret = world.token("root", Role::Admin, None);
+    world.lose_state("the disk is full");
+    let answer = world.ask("POST", "/v1/apply", &secret, MANIFEST).await;
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert!(answer.text.contains("the disk is full"), "{answer:?}");
+    assert_eq!(world.ask("GET", "/healthz", "", "").await.status, 200);
+}
+
+#[tokio::test]
 async fn what_is_wrong_is_told_as_a_problem() {
     let world = World::default();
     let secret = world.token("root", Role::Admin, None);

@@ -16,6 +16,6 @@ pub use clock::Clock;
 pub use disk::{Disk, DiskFile, DiskLock};
 pub use net::{Listener, Net, Stream};
 pub use operator_files::read_operator_file;
-pub use rng::Rng;
+pub use rng::{Rng, Secrets};
 pub use tasks::{OnEnd, Tasks};
 pub use workers::{WorkerRuntimes, Workers};

@@ -1,6 +1,8 @@
 //! Randomness as a tree: each component draws from a branch of its own.
 
-/// A deterministic generator with named branches. Not for secrets: see [`secret_bytes`].
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A deterministic generator with named branches. Not for secrets: see [`Secrets`].
 ///
 /// A branch depends on the seed and the path of names alone, never on what was drawn before, so that an
 /// extra draw in one component disturbs no other.
@@ -18,7 +20,7 @@ impl Rng {
 
     /// The root of a tree seeded by the operating system.
     pub fn from_os() -> std::io::Result<Self> {
-        Ok(Self::at(secret_bytes()?))
+        Ok(Self::at(system_bytes()?))
     }
 
     /// The branch called `name`.
@@ -48,8 +50,29 @@ impl Rng {
     }
 }
 
-/// 32 bytes fit for keys and tokens, from the operating system (`/dev/urandom`).
-pub fn secret_bytes() -> std::io::Result<[u8; 32]> {
+/// Where keys and tokens get their randomness.
+#[derive(Clone)]
+pub enum Secrets {
+    /// The operating system (`/dev/urandom`).
+    System,
+    /// A simulation's seed: nothing that it makes is secret.
+    Simulated(Arc<Mutex<Rng>>),
+}
+
+impl Secrets {
+    /// 32 bytes fit for keys and tokens.
+    pub fn bytes(&self) -> std::io::Result<[u8; 32]> {
+        match self {
+            Secrets::System => system_bytes(),
+            Secrets::Simulated(rng) => {
+                let drawn = rng.lock().unwrap_or_else(PoisonError::into_inner).next_u64();
+                Ok(blake3::derive_key("selvedge simulated secret", &drawn.to_le_bytes()))
+            }
+        }
+    }
+}
+
+fn system_bytes() -> std::io::Result<[u8; 32]> {
     use std::io::Read;
     let mut bytes = [0; 32];
     std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
@@ -68,5 +91,15 @@ mod tests {
         root.branch("b").next_u64();
         assert_eq!(root.branch("a").next_u64(), before);
         assert_ne!(root.branch("b").next_u64(), before);
+    }
+
+    #[test]
+    fn secrets_differ_and_those_of_a_simulation_come_again_with_its_seed() {
+        let simulated = || Secrets::Simulated(Arc::new(Mutex::new(Rng::from_seed(1))));
+        let (one, again) = (simulated(), simulated());
+        let first = one.bytes().unwrap();
+        assert_eq!(again.bytes().unwrap(), first);
+        assert_ne!(one.bytes().unwrap(), first);
+        assert_ne!(Secrets::System.bytes().unwrap(), Secrets::System.bytes().unwrap());
     }
 }

@@ -4,6 +4,8 @@ use clap::Parser;
 use rand::SeedableRng;
 use selvedge_sim::run::{Failure, Run};
 use selvedge_sim::scenario;
+#[cfg(feature = "planted")]
+use selvedge_types::planted::Bug;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,9 +23,19 @@ struct Args {
     /// Writes what happened to a file.
     #[arg(long)]
     trace: Option<PathBuf>,
+    /// Puts a bug back.
+    #[cfg(feature = "planted")]
+    #[arg(long, value_parser = planted)]
+    bug: Option<Bug>,
     /// Prints no summary.
     #[arg(long, short)]
     quiet: bool,
+}
+
+#[cfg(feature = "planted")]
+fn planted(name: &str) -> Result<Bug, String> {
+    let found = Bug::ALL.into_iter().find(|bug| format!("{bug:?}") == name);
+    found.ok_or_else(|| format!("one of {:?}", Bug::ALL))
 }
 
 /// A panic of a task that nobody waits for counts too.
@@ -32,6 +44,8 @@ static PANICKED: AtomicBool = AtomicBool::new(false);
 fn main() -> ExitCode {
     let args = Args::parse();
     note_panics();
+    #[cfg(feature = "planted")]
+    args.bug.into_iter().for_each(selvedge_types::planted::plant);
     mad_turmoil::rand::set_rng(rand::rngs::StdRng::seed_from_u64(args.seed));
     let run = Run::new(args.seed);
     let played = {
@@ -60,7 +74,7 @@ fn finish(run: &Run, args: &Args) -> Result<(), Failure> {
     if PANICKED.load(Ordering::Relaxed) {
         return Err(Failure::new("a task panicked"));
     }
-    let summary = if args.scenario.is_none() { run.summary()? } else { String::new() };
+    let summary = run.summary()?;
     if !args.quiet {
         print!("{summary}");
         println!("seed {} passed: {} events, digest {}", run.seed, run.trace.count(), run.trace.digest());

@@ -2,6 +2,7 @@
 
 mod engine;
 mod network;
+mod node;
 mod segments;
 mod state;
 mod wal;
@@ -24,6 +25,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "segments", play: segments::play },
     Scenario { name: "state", play: state::play },
     Scenario { name: "network", play: network::play },
+    Scenario { name: "node", play: node::play },
 ];
 
 /// Plays those scenarios whose name is `only`, or all.

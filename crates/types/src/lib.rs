@@ -7,6 +7,7 @@ pub mod fields;
 pub mod manifest;
 pub mod message;
 pub mod plan;
+pub mod planted;
 pub mod resource;
 pub mod snapshot;
 pub mod time;

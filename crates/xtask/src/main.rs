@@ -11,6 +11,7 @@ mod metadata;
 mod packages;
 mod shell;
 mod sim;
+mod soak;
 mod test;
 mod words;
 
@@ -58,6 +59,15 @@ enum Task {
         /// The first seed
         #[arg(long, default_value_t = 1)]
         from: u64,
+        /// Instead, put bugs back, one after the other, and demand that each is found
+        #[arg(long)]
+        planted: bool,
+    },
+    /// Everything at once against a real node, for a long time
+    Soak {
+        /// How long
+        #[arg(long, default_value_t = 10)]
+        minutes: u64,
     },
     /// Run a race of the bench crate, for example `edge` or `hit-ratio`
     Bench {
@@ -96,7 +106,9 @@ fn run(task: Task) -> Outcome {
         Task::Layers => layers::check().and_then(|()| bans::check()),
         Task::Words => words::check(),
         Task::Prepare { bench } => packages::prepare(bench),
-        Task::Sim { seeds, from } => sim::run(from, seeds),
+        Task::Sim { planted: true, .. } => sim::find_planted(),
+        Task::Sim { seeds, from, .. } => sim::run(from, seeds),
+        Task::Soak { minutes } => soak::run(minutes),
         Task::Bench { race, args } => bench::run(&race, &args),
         Task::Fuzz { target, seconds } => fuzz::run(&target, seconds),
     }

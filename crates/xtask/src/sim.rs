@@ -34,6 +34,12 @@ pub(crate) fn run(first: u64, count: u64) -> Outcome {
     report(count, failed.into_inner().unwrap_or_else(|e| e.into_inner()))
 }
 
+/// Demands that bugs put back on purpose are found.
+pub(crate) fn find_planted() -> Outcome {
+    let test = ["test", "--package", "selvedge-sim", "--profile", profile()];
+    run_command(cargo().args(test).args(["--features", "planted", "--test", "planted", "--", "--nocapture"]))
+}
+
 fn build() -> Result<PathBuf, String> {
     run_command(cargo().args(["build", "--package", "selvedge-sim", "--profile", profile()]))?;
     let directory = if profile() == "dev" { "debug" } else { profile() };

@@ -45,7 +45,7 @@ pub(crate) async fn create(
         Some(namespace) => caller.check_namespace(namespace)?,
         None => caller.check_whole("a token for all namespaces")?,
     }
-    let secret = Secret::generate()
+    let secret = Secret::generate(&handles.secrets)
         .map_err(|e| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", e.to_string()))?;
     let role = Role::from(wanted.role);
     let token = Token { name, role, namespace, hash: secret.hash(), created: handles.clock.wall() };

@@ -7,6 +7,7 @@ use super::object::{Content, Draft, Layout, Slice, Stored};
 use bytes::Bytes;
 use selvedge_cache::semantics::{Freshness, KeyHash, Vary};
 use selvedge_cache::stamps::ScopeHash;
+use selvedge_types::planted::{Bug, is_planted};
 use selvedge_types::{Hlc, Status};
 use std::sync::Arc;
 
@@ -125,6 +126,7 @@ impl Keeper {
 /// The key of a slice of the representation `id` under `key`. The slices of one representation lie in all shards:
 /// it may be larger than one of them.
 pub(crate) fn slice_key(key: KeyHash, id: u64, index: u64) -> KeyHash {
+    let id = if is_planted(Bug::SlicesMixed) { 0 } else { id };
     let salt = spread(id ^ spread(index + 1));
     let mut bytes = derived(key, salt).to_bytes();
     bytes[8..].copy_from_slice(&(key.high() ^ spread(salt)).to_le_bytes());

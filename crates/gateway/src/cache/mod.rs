@@ -51,6 +51,7 @@ use selvedge_exchange::{Body, Later, Reply, Request, Response, Source};
 use selvedge_observe::Registry;
 use selvedge_rt::{Clock, OnEnd, Tasks};
 use selvedge_store::segments::{DiskTier, Opened};
+use selvedge_types::planted::{Bug, is_planted};
 use selvedge_types::{Fields, Hlc, HlcClock, Method, Status, UnixMillis, name};
 use serve::{Asked, How, Recode, Served};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -163,6 +164,9 @@ fn recover(opened: &Opened, memory: &Memory, hlc: &Mutex<HlcClock>) {
         memory.stamps.purge(scope, kind, at);
     }
     memory.stamps.raise_floor(opened.floor);
+    if is_planted(Bug::ClockForgotten) {
+        return;
+    }
     // One's own reading is never too far ahead.
     let _ = hlc.lock().unwrap_or_else(PoisonError::into_inner).observe(opened.newest, opened.newest.millis());
 }
@@ -445,7 +449,7 @@ impl Inner {
     }
 
     fn join(&self, order: &Order, key: KeyHash) -> Joined {
-        if !order.rules.collapse {
+        if !order.rules.collapse || is_planted(Bug::FetchedByEach) {
             return Joined::Lead(Flight::new(self.begin()).seat());
         }
         let is_outdated = |flight: &Flight<Answer>| self.is_outdated(order, flight);
@@ -460,7 +464,7 @@ impl Inner {
     /// Whether a purge covers what a flight brings for this request.
     fn is_outdated(&self, order: &Order, flight: &Flight<Answer>) -> bool {
         let stamps = &self.memory.stamps;
-        if !stamps.may_cover(flight.began()) {
+        if !stamps.may_cover(flight.began()) || is_planted(Bug::FetchJoinedAcrossPurge) {
             return false;
         }
         let uri = uri_of(&order.rules, &order.request);

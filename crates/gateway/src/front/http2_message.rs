@@ -342,3 +342,49 @@ fn is_of_connection(known: Name) -> bool {
     use name::*;
     matches!(known, CONNECTION | KEEP_ALIVE | PROXY_CONNECTION | TRANSFER_ENCODING | UPGRADE | TE)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderMap;
+    use proptest::prelude::*;
+
+    fn parts(uri: &str, headers: HeaderMap) -> Option<http::request::Parts> {
+        let mut parts = http::Request::builder().uri(uri).body(()).ok()?.into_parts().0;
+        parts.headers = headers;
+        Some(parts)
+    }
+
+    proptest! {
+        /// What HTTP/2 lets pass can go on as HTTP/1.1: nothing in it ends a line, frames the message or is a second
+        /// authority.
+        #[test]
+        fn what_is_taken_can_be_written_as_http1(
+            fields in prop::collection::vec(("[a-zA-Z_-]{1,18}", prop::collection::vec(any::<u8>(), 0..12)), 0..6),
+            named in "[a-zA-Z0-9.:@/ -]{0,12}",
+            target in "[ -~]{0,20}",
+        ) {
+            let mut headers = HeaderMap::new();
+            for (name, value) in &fields {
+                if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_bytes(value)) {
+                    headers.append(name, value);
+                }
+            }
+            let Some(parts) = parts(&format!("http://{named}/{target}"), headers) else { return Ok(()) };
+            if let Ok(Checked(taken)) = read_fields(&parts.headers) {
+                for (name, value) in taken.iter() {
+                    prop_assert!(!name.is_empty());
+                    prop_assert!(!value.iter().any(|b| matches!(b, b'\r' | b'\n' | 0)), "{value:?}");
+                }
+                prop_assert!(!taken.contains(name::HOST) && !taken.contains(name::TRANSFER_ENCODING));
+            }
+            if let Ok(target) = read_target(&Method::Get, &parts.uri, 1000) {
+                prop_assert!(target.starts_with('/') && target.bytes().all(|b| b.is_ascii_graphic()), "{target:?}");
+            }
+            if let Ok(authority) = read_authority(&parts) {
+                let text = authority.into_string();
+                prop_assert!(!text.is_empty() && !text.contains(['@', '/', ' ']), "{text:?}");
+            }
+        }
+    }
+}

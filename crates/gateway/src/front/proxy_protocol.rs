@@ -114,6 +114,28 @@ fn v6_addresses(rest: &[u8]) -> Option<Proxied> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Whatever comes after a header, and however much of one has come, it is read the same.
+        #[test]
+        fn a_header_ends_where_it_ends(
+            start in prop::sample::select(vec![&b"PROXY TCP4 "[..], b"PROXY UNKNOWN", b"PROXY ", &V2_SIGNATURE[..], b""]),
+            rest in prop::collection::vec(any::<u8>(), 0..60),
+            text in "[0-9a-f:. \r\n]{0,60}",
+        ) {
+            for rest in [&rest[..], text.as_bytes()] {
+                let bytes = [start, rest].concat();
+                if let Ok(Some((proxied, used))) = parse(&bytes) {
+                    prop_assert!(used <= bytes.len() && used <= HEADER_BYTES_MAX);
+                    prop_assert_eq!(parse(&bytes[..used]), Ok(Some((proxied, used))));
+                    for cut in 1..used {
+                        prop_assert_eq!(parse(&bytes[..cut]), Ok(None), "{} of {}", cut, used);
+                    }
+                }
+            }
+        }
+    }
 
     fn proxied(source: &str, destination: &str) -> Option<Proxied> {
         Some(Proxied { source: source.parse().unwrap(), destination: destination.parse().unwrap() })

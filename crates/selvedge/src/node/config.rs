@@ -1,7 +1,8 @@
 //! What a node is told when it starts.
 
+use selvedge_gateway::upstream::Resolve;
 use selvedge_observe::Registry;
-use selvedge_rt::{self as rt, Clock, Disk, Net, Rng, Tasks};
+use selvedge_rt::{self as rt, Clock, Disk, Net, Rng, Secrets, Tasks};
 use selvedge_types::resource::Listener;
 use std::collections::BTreeMap;
 use std::io;
@@ -30,10 +31,21 @@ pub struct Config {
     pub cache_ram: Option<u64>,
     /// Bytes of disk for the cache, in place of the settings'.
     pub cache_disk: Option<u64>,
+    /// The sizes of what it writes.
+    pub storage: Storage,
     /// Where its data is, for reports.
     pub data: Option<PathBuf>,
     /// Listening sockets handed over by a predecessor or the service manager, by name.
     pub sockets: Arc<Mutex<BTreeMap<String, Vec<TcpListener>>>>,
+}
+
+/// The sizes of what a node writes to its disk. A simulation makes them small, to get to their ends.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Storage {
+    /// Of the control state.
+    pub state: selvedge_state::Options,
+    /// Of the cache's disk tier; `bytes_max` comes from the settings.
+    pub segments: selvedge_store::segments::Options,
 }
 
 /// What a node stands on: the machine's or a simulation's.
@@ -42,8 +54,12 @@ pub struct Seams {
     pub clock: Clock,
     /// Randomness.
     pub rng: Rng,
+    /// Randomness for keys and tokens.
+    pub secrets: Secrets,
     /// Network.
     pub net: Net,
+    /// Looks origins' names up.
+    pub resolver: Arc<dyn Resolve>,
     /// The data directory.
     pub disk: Disk,
     /// The owner of its tasks.

@@ -166,6 +166,10 @@ impl StateHandle for ApiState {
         })
     }
 
+    fn problem(&self) -> Option<String> {
+        self.state.is_none().then(|| self.problem.clone())
+    }
+
     fn tokens(&self) -> Vec<Token> {
         self.state.as_ref().map(State::tokens).unwrap_or_default()
     }

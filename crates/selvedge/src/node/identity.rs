@@ -1,7 +1,6 @@
 //! What tells a node from others and must outlive its restarts: the cluster's id and the cache's secret.
 
-use selvedge_rt::Disk;
-use selvedge_rt::rng::secret_bytes;
+use selvedge_rt::{Disk, Secrets};
 use std::io;
 
 const FILE: &str = "identity";
@@ -35,20 +34,20 @@ pub enum IdentityError {
 
 impl Identity {
     /// Reads the identity, or makes one where there is none.
-    pub fn load(disk: &Disk) -> Result<Self, IdentityError> {
+    pub fn load(disk: &Disk, secrets: &Secrets) -> Result<Self, IdentityError> {
         match disk.open(FILE, false) {
             Ok(file) => {
                 let mut bytes = [0; LEN + 1];
                 let read = file.read_at(&mut bytes, 0)?;
                 Self::decode(&bytes[..read]).ok_or(IdentityError::Damaged)
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::make(disk),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::make(disk, secrets),
             Err(error) => Err(error.into()),
         }
     }
 
-    fn make(disk: &Disk) -> Result<Self, IdentityError> {
-        let (cache_secret, cluster) = (secret_bytes()?, secret_bytes()?);
+    fn make(disk: &Disk, secrets: &Secrets) -> Result<Self, IdentityError> {
+        let (cache_secret, cluster) = (secrets.bytes()?, secrets.bytes()?);
         let mut bytes = [&MAGIC[..], &cache_secret, &cluster[..16]].concat();
         bytes.extend_from_slice(&checksum(&bytes));
         let file = disk.open(NEW, true)?;
@@ -83,13 +82,13 @@ mod tests {
     fn it_is_made_once_and_damage_is_noticed() {
         let dir = tempfile::tempdir().unwrap();
         let disk = Disk::real(dir.path()).unwrap();
-        let first = Identity::load(&disk).unwrap();
-        let again = Identity::load(&disk).unwrap();
+        let first = Identity::load(&disk, &Secrets::System).unwrap();
+        let again = Identity::load(&disk, &Secrets::System).unwrap();
         assert_eq!(first.cache_secret, again.cache_secret);
         assert_eq!((first.cluster.len(), first.cluster), (32, again.cluster));
         disk.open(FILE, false).unwrap().write_at(b"x", 20).unwrap();
-        assert!(matches!(Identity::load(&disk), Err(IdentityError::Damaged)));
+        assert!(matches!(Identity::load(&disk, &Secrets::System), Err(IdentityError::Damaged)));
         disk.open(FILE, false).unwrap().set_len(5).unwrap();
-        assert!(matches!(Identity::load(&disk), Err(IdentityError::Damaged)));
+        assert!(matches!(Identity::load(&disk, &Secrets::System), Err(IdentityError::Damaged)));
     }
 }

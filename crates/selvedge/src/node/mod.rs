@@ -11,7 +11,7 @@ mod identity;
 mod listening;
 mod settings;
 
-pub use config::{Config, Listen, Seams};
+pub use config::{Config, Listen, Seams, Storage};
 pub use identity::{Identity, IdentityError};
 
 use following::{InForce, Parts};
@@ -24,20 +24,19 @@ use selvedge_gateway::front::{CertificateError, Certificates, Front};
 use selvedge_gateway::plane::{Plane, PlaneParts};
 use selvedge_gateway::site::{RateTable, RequestIds, RouterState};
 use selvedge_gateway::traffic::Traffic;
-use selvedge_gateway::upstream::{
-    Seams as UpstreamSeams, SystemResolver, Upstream, UpstreamMetrics, system_roots,
-};
+use selvedge_gateway::upstream::{Seams as UpstreamSeams, Upstream, UpstreamMetrics, system_roots};
 use selvedge_observe::Registry;
 use selvedge_rt::disk::DiskLock;
 use selvedge_rt::{OnEnd, Tasks, Workers};
 use selvedge_state::{Change, Command, Setup, SnapshotFile, State, Value};
 use selvedge_store::segments::{self, DiskTier, Segments};
 use selvedge_store::wal;
+use selvedge_types::planted::{Bug, is_planted};
 use selvedge_types::resource::Settings;
-use selvedge_types::{HlcClock, Revision, Role, Token};
+use selvedge_types::{HlcClock, Revision, Role, Snapshot, Token};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 /// Why a node could not be built.
@@ -110,10 +109,10 @@ impl Config {
     /// Puts a node together and starts it. Must be called on a runtime, where everything but the data plane
     /// will run.
     pub async fn build(self, seams: Seams) -> Result<Node, NodeError> {
-        let Seams { clock, rng, net, disk, tasks, registry } = seams;
+        let Seams { clock, rng, secrets, net, resolver, disk, tasks, registry } = seams;
         let data_error = |source| NodeError::Data { path: disk.display().to_string(), source };
         let lock = disk.lock("lock").map_err(data_error)?;
-        let identity = Identity::load(&disk)?;
+        let identity = Identity::load(&disk, &secrets)?;
         let hlc: Arc<Mutex<HlcClock>> = Arc::default();
         let traffic_tasks = tasks.child();
         // What uses the data directory: a node that hands over ends it before its last requests have ended.
@@ -124,15 +123,47 @@ impl Config {
             Workers::start(self.workers, "gateway", &traffic_tasks).map_err(NodeError::Threads)?
         };
 
-        // The settings that sizes depend on are read before the state is open to requests.
-        let snapshot_file = SnapshotFile::new(disk.subdir("state").map_err(data_error)?);
-        let last = snapshot_file.load().unwrap_or_else(|error| {
-            tracing::warn!(%error, "the last snapshot cannot be read");
-            None
-        });
-        let has_snapshot = last.is_some();
-        let before = last.unwrap_or_default();
-        let settings = before.settings.clone();
+        // Purges reach the cache once there is one; nobody can purge before.
+        let purged: Arc<OnceLock<Cache>> = Arc::default();
+        let purging = purged.clone();
+        let setup = Setup {
+            disk: disk.subdir("state").map_err(data_error)?,
+            options: self.storage.state,
+            clock: clock.clone(),
+            hlc: hlc.clone(),
+            tasks: data_tasks.clone(),
+            metrics: selvedge_state::Metrics::register(&registry),
+            wal_metrics: wal::Metrics::register(&registry),
+            observer: Box::new(move |changes: &[Change]| {
+                if let Some(cache) = purging.get() {
+                    stamp(cache, changes);
+                }
+            }),
+        };
+        let (state, state_problem) = match State::open(setup).await {
+            Ok((state, opened)) => {
+                if opened.torn {
+                    tracing::warn!(
+                        "the log's last batch was incomplete and was cut; it was not acknowledged"
+                    );
+                }
+                (Some(state), None)
+            }
+            Err(error) => (None, Some(chain(&error))),
+        };
+
+        let snapshot = match (&state, &state_problem) {
+            (Some(state), _) => state.snapshots().borrow().clone(),
+            (None, problem) => {
+                // The file may be behind what was acknowledged: it is for a start without the state.
+                let file = SnapshotFile::new(disk.subdir("state").map_err(data_error)?);
+                let problem = problem.clone().unwrap_or_default();
+                let last = last_snapshot(&file).ok_or_else(|| NodeError::State(problem.clone()))?;
+                tracing::error!(%problem, "the control state cannot be opened; serving from the last snapshot");
+                Arc::new(last)
+            }
+        };
+        let settings = snapshot.settings.clone();
 
         let disk_tier = self.disk_tier(&disk, &settings, &rng, &data_tasks, &clock, &registry);
         let cache_options = CacheOptions {
@@ -149,14 +180,11 @@ impl Config {
             traffic_tasks.clone(),
             &registry,
         );
+        drop(purged.set(cache.clone()));
         let log =
             AccessLog::start(&settings.access_log, Some(disk.clone()), clock.clone(), &tasks, &registry);
-        let upstream_seams = UpstreamSeams {
-            net: net.clone(),
-            resolver: Arc::new(SystemResolver::new()),
-            clock: clock.clone(),
-            tasks: tasks.clone(),
-        };
+        let upstream_seams =
+            UpstreamSeams { net: net.clone(), resolver, clock: clock.clone(), tasks: tasks.clone() };
         let metrics = UpstreamMetrics::new(&registry);
         let upstream = Upstream::start(upstream_seams, system_roots(), metrics, rng.branch("upstream"));
         let plane = Plane::new(PlaneParts {
@@ -181,39 +209,9 @@ impl Config {
 
         let certificates = Certificates::new();
         certificates.set_self_signed_fallback(vec!["localhost".into(), "127.0.0.1".into()])?;
-
-        let purging = cache.clone();
-        let setup = Setup {
-            disk: disk.subdir("state").map_err(data_error)?,
-            options: selvedge_state::Options::default(),
-            clock: clock.clone(),
-            hlc: hlc.clone(),
-            tasks: data_tasks.clone(),
-            metrics: selvedge_state::Metrics::register(&registry),
-            wal_metrics: wal::Metrics::register(&registry),
-            observer: Box::new(move |changes: &[Change]| stamp(&purging, changes)),
-        };
-        let (state, state_problem) = match State::open(setup).await {
-            Ok((state, opened)) => {
-                if opened.torn {
-                    tracing::warn!(
-                        "the log's last batch was incomplete and was cut; it was not acknowledged"
-                    );
-                }
-                (Some(state), None)
-            }
-            Err(error) => {
-                let problem = chain(&error);
-                if !has_snapshot {
-                    return Err(NodeError::State(problem));
-                }
-                tracing::error!(%problem, "the control state cannot be opened; serving from the last snapshot");
-                (None, Some(problem))
-            }
-        };
         let mut first_token = None;
         if let Some(state) = &state {
-            for stamp in state.stamps() {
+            for stamp in state.stamps().into_iter().filter(|_| !is_planted(Bug::PurgesForgotten)) {
                 purge_both(&cache, &stamp);
             }
             if state.declared().revision == Revision::default()
@@ -222,9 +220,9 @@ impl Config {
                 // A state that was made anew knows no purges of what an older one left on disk.
                 tracing::warn!(error = chain(&error), "what is on disk may be found again after a restart");
             }
-            first_token = self.first_token(state, &clock).await?;
+            first_token = self.first_token(state, &clock, &secrets).await?;
             expire_purges(state, &cache, &tasks);
-        } else {
+        } else if !is_planted(Bug::DiskWithoutState) {
             // Which purges there were is not known.
             cache.distrust();
         }
@@ -267,8 +265,7 @@ impl Config {
             listening: listening.clone(),
             began_with: settings.clone(),
         };
-        let now = state.as_ref().map_or_else(|| Arc::new(before), |state| state.snapshots().borrow().clone());
-        parts.apply(&now, &in_force).await;
+        parts.apply(&snapshot, &in_force).await;
         for (listen, listener) in bound {
             listening.open(listen, listener).map_err(|error| match error {
                 ListenError::Bind(source) => cannot_listen(listen.addr, listen.name())(source),
@@ -306,6 +303,7 @@ impl Config {
             registry,
             data: self.data.clone(),
             clock,
+            secrets,
             tasks: data_tasks.clone(),
         };
         data_tasks.spawn(
@@ -345,7 +343,7 @@ impl Config {
         if bytes_max == 0 {
             return None;
         }
-        let options = segments::Options { bytes_max, ..segments::Options::default() };
+        let options = segments::Options { bytes_max, ..self.storage.segments };
         let opened = disk
             .subdir("cache")
             .map_err(|e| e.to_string())
@@ -366,11 +364,12 @@ impl Config {
         &self,
         state: &State,
         clock: &selvedge_rt::Clock,
+        secrets: &selvedge_rt::Secrets,
     ) -> Result<Option<Secret>, NodeError> {
         if !state.tokens().is_empty() {
             return Ok(None);
         }
-        let secret = Secret::generate()?;
+        let secret = Secret::generate(secrets)?;
         let token = Token {
             name: "admin".into(),
             role: Role::Admin,
@@ -444,6 +443,14 @@ impl Node {
         let joined = self.workers.ended().await;
         drained && stopped && joined
     }
+}
+
+/// The snapshot that was kept last; none if there is none to be read.
+fn last_snapshot(file: &SnapshotFile) -> Option<Snapshot> {
+    file.load().unwrap_or_else(|error| {
+        tracing::warn!(%error, "the last snapshot cannot be read");
+        None
+    })
 }
 
 /// How often purges are looked through for those that nothing can be covered by any more.

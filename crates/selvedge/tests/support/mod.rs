@@ -117,6 +117,25 @@ impl Node {
         self.child.id()
     }
 
+    /// Resident memory, in KiB.
+    pub(crate) fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// How many files it has open.
+    pub(crate) fn open_files(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+
+    /// Asks it to end as a user does, and waits; whether it ended well.
+    pub(crate) fn interrupt(mut self) -> bool {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+        self.child.wait().unwrap().success()
+    }
+
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -223,6 +242,23 @@ pub(crate) fn send_to(addr: SocketAddr, request: &str) -> String {
     // A reset after the answer ends it as well.
     let _ = stream.read_to_end(&mut answer);
     String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// What a node counts. `home` is where its context file lies.
+pub(crate) fn metrics(api: SocketAddr, home: &Path) -> String {
+    let context = std::fs::read_to_string(home.join("data/context.json")).unwrap();
+    let context: serde_json::Value = serde_json::from_str(&context).unwrap();
+    let token = context["token"].as_str().unwrap();
+    let mut stream = TcpStream::connect(api).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let request = format!(
+        "GET /metrics HTTP/1.1\r\nHost: api\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    answer
 }
 
 pub(crate) fn world(head: &str) -> (tempfile::TempDir, Origin, Node) {

@@ -253,7 +253,8 @@ mod tests {
             });
         }
         let mut expected: Vec<u64> = keys.iter().map(|key| index.name(*key)).collect();
-        (names.sort_unstable(), expected.sort_unstable());
+        names.sort_unstable();
+        expected.sort_unstable();
         assert_eq!(names, expected);
     }
 

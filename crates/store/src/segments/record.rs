@@ -11,6 +11,7 @@ use super::location::UNIT;
 use crate::coding::{u32_at, u64_at, u128_at};
 use bytes::Bytes;
 use selvedge_types::Hlc;
+use selvedge_types::planted::{Bug, is_planted};
 use std::ops::Range;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"SOB\x01");
@@ -230,7 +231,7 @@ impl Layout {
         let whole = |(i, block): (usize, &[u8])| {
             u32_at(head, FIXED + 4 * (first + i)) == Some(crc32fast::hash(block))
         };
-        blocks.chunks(BLOCK).enumerate().all(whole)
+        blocks.chunks(BLOCK).enumerate().all(whole) || is_planted(Bug::DamageServed)
     }
 
     /// The whole record; none if it is damaged.

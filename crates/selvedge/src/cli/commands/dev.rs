@@ -7,7 +7,7 @@ use crate::cli::client::runtime;
 use crate::cli::context::Context;
 use crate::cli::http::Endpoint;
 use crate::cli::{Exit, Failure, Output};
-use crate::node::{Config, Node};
+use crate::node::{Config, Node, Storage};
 use clap::Args;
 use http_body_util::BodyExt;
 use hyper::body::Bytes;
@@ -213,6 +213,7 @@ fn config(args: &DevArgs, data: &Path) -> Config {
         workers: args.machine.workers(),
         cache_ram: args.machine.cache_ram,
         cache_disk: args.machine.cache_disk.or(Some(CACHE_DISK)),
+        storage: Storage::default(),
         data: Some(data.to_owned()),
         sockets: Arc::default(),
     }

@@ -6,9 +6,10 @@ use crate::handover::{HANDOVER_VARIABLE, Offer, Taken};
 use crate::node::{Config, IdentityError, Node, NodeError, Seams};
 use crate::service_manager::notify;
 use clap::Args;
+use selvedge_gateway::upstream::SystemResolver;
 use selvedge_observe::Registry;
 use selvedge_observe::machine::MachineCollector;
-use selvedge_rt::{Clock, Disk, Net, Rng, Tasks};
+use selvedge_rt::{Clock, Disk, Net, Rng, Secrets, Tasks};
 use selvedge_types::resource::{ByteSize, Text};
 use serde::Serialize;
 use std::ffi::OsString;
@@ -16,6 +17,7 @@ use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
+use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// How much of the machine the node uses.
@@ -127,7 +129,16 @@ pub(super) async fn build(config: Config, data: &Path) -> Result<Node, Failure> 
     MachineCollector::register(&registry, Some(data.to_owned()));
     let rng = Rng::from_os().map_err(|e| Failure::failed("the machine gives no randomness").because(e))?;
     let disk = Disk::real(data).map_err(unusable)?;
-    let seams = Seams { clock: Clock::real(), rng, net: Net::Real, disk, tasks: Tasks::real(), registry };
+    let seams = Seams {
+        clock: Clock::real(),
+        rng,
+        secrets: Secrets::System,
+        net: Net::Real,
+        resolver: Arc::new(SystemResolver::new()),
+        disk,
+        tasks: Tasks::real(),
+        registry,
+    };
     config.build(seams).await.map_err(|error| not_built(error, data))
 }
 

@@ -5,7 +5,7 @@ use crate::cli::client::runtime;
 use crate::cli::context::{Context, SYSTEM_DATA};
 use crate::cli::{Exit, Failure, Output};
 use crate::handover::{HANDOVER_VARIABLE, Received};
-use crate::node::Config;
+use crate::node::{Config, Storage};
 use crate::service_manager::notify;
 use clap::Args;
 use selvedge_rt::Tasks;
@@ -141,6 +141,7 @@ fn config(args: &UpArgs, data: &Path, sockets: BTreeMap<String, Vec<TcpListener>
         workers: args.machine.workers(),
         cache_ram: args.machine.cache_ram,
         cache_disk: args.machine.cache_disk,
+        storage: Storage::default(),
         data: Some(data.to_owned()),
         sockets: Arc::new(Mutex::new(sockets)),
     }

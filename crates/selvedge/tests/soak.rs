@@ -1,0 +1,374 @@
+//! Everything at once, for a while: afterwards connections, files and memory are what they were before.
+//!
+//! `SELVEDGE_SOAK_SECONDS` says for how long (`cargo xtask soak --minutes N` sets it); a few by default.
+
+mod support;
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use support::{Node, PATIENCE, metrics, run};
+use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio_rustls::rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme, StreamOwned,
+};
+
+const SECONDS: u64 = 6;
+/// Clients at once.
+const CROWD: u64 = 6;
+/// How much resident memory may differ between one calm and the next: allocators keep some.
+const GROWTH_KIB_MAX: u64 = 64 << 10;
+/// Files that may stay open more than before: connections kept to the origin.
+const FILES_MORE_MAX: usize = 16;
+/// Of `/large/...`, in bytes: cut into slices.
+const LARGE: usize = 3 << 20;
+
+/// Draws numbers; each client its own sequence (Knuth's LCG).
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
+    }
+}
+
+#[test]
+fn after_everything_at_once_a_node_is_as_it_was() {
+    let seconds = std::env::var("SELVEDGE_SOAK_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(SECONDS);
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start_with(dir.path(), &["--cache-ram", "16MiB", "--cache-disk", "32MiB"]);
+    let soak = Soak { node, origin: origin(), dir, done: AtomicU64::new(0) };
+    soak.apply(0);
+    soak.play(Duration::from_secs(seconds).div_f64(2.0));
+    let before = soak.calm();
+    soak.play(Duration::from_secs(seconds));
+    let after = soak.calm();
+    println!("{} exchanges; before {before:?}, after {after:?}", soak.done.load(Ordering::Relaxed));
+    assert!(soak.done.load(Ordering::Relaxed) > 50, "too little was done to show anything");
+    assert!(after.files <= before.files + FILES_MORE_MAX, "{before:?} {after:?}");
+    assert!(after.resident_kib <= before.resident_kib + GROWTH_KIB_MAX, "{before:?} {after:?}");
+    assert!(soak.node.interrupt(), "it ends well");
+}
+
+struct Soak {
+    node: Node,
+    origin: SocketAddr,
+    dir: tempfile::TempDir,
+    done: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Figures {
+    files: usize,
+    resident_kib: u64,
+}
+
+impl Soak {
+    /// Everything at once, for that time.
+    fn play(&self, time: Duration) {
+        let (stop, until) = (AtomicBool::new(false), Instant::now() + time);
+        std::thread::scope(|scope| {
+            for number in 0..CROWD {
+                let stop = &stop;
+                scope.spawn(move || {
+                    let mut dice = Dice(number * 7919 + 1);
+                    while !stop.load(Ordering::Relaxed) {
+                        // A connection may be cut for what its client does; what comes whole is checked.
+                        let _ = self.visit(&mut dice);
+                    }
+                });
+            }
+            let mut generation = 1;
+            while Instant::now() < until {
+                self.apply(generation);
+                run(self.dir.path(), &["cache", "purge", "--tag", "even"]);
+                run(self.dir.path(), &["cache", "purge", "--prefix", "http://a.test/large", "--soft"]);
+                generation += 1;
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+    }
+
+    fn apply(&self, generation: u64) {
+        let other = if generation.is_multiple_of(2) {
+            format!("[site.b]\nhosts = [\"b.test\"]\norigin = \"http://{}\"\n", self.origin)
+        } else {
+            String::new()
+        };
+        let text = format!(
+            "[site.a]\nhosts = [\"a.test\"]\norigin = \"http://{}\"\n[site.a.compress]\ncodings = [\"gzip\"]\n\
+             [site.a.response_headers]\nset = {{ X-Generation = \"{generation}\" }}\n{other}",
+            self.origin
+        );
+        let file = self.dir.path().join("site.toml");
+        std::fs::write(&file, text).unwrap();
+        run(self.dir.path(), &["apply", file.to_str().unwrap()]);
+    }
+
+    /// Waits until nothing is under way any more.
+    fn calm(&self) -> Figures {
+        let started = Instant::now();
+        let idle = |text: &str| text.lines().any(|line| line == "selvedge_connections_open 0");
+        while !idle(&metrics(self.node.api, self.dir.path())) {
+            assert!(started.elapsed() < PATIENCE, "connections stay open although all clients have left");
+            std::thread::yield_now();
+        }
+        Figures { files: self.node.open_files(), resident_kib: self.node.resident_kib() }
+    }
+
+    /// One client, from its connection to its end.
+    fn visit(&self, dice: &mut Dice) -> io::Result<()> {
+        let plain = |to| -> io::Result<TcpStream> {
+            let stream = TcpStream::connect(to)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            Ok(stream)
+        };
+        match dice.below(5) {
+            0 | 1 => self.http1(plain(self.node.http)?, dice),
+            2 => self.http1(encrypted(plain(self.node.https)?, b"http/1.1")?, dice),
+            3 => self.http2(plain(self.node.http)?, dice),
+            _ => self.http2(encrypted(plain(self.node.https)?, b"h2")?, dice),
+        }
+    }
+
+    fn http1(&self, mut stream: impl Read + Write, dice: &mut Dice) -> io::Result<()> {
+        for _ in 0..1 + dice.below(8) {
+            let path = path(dice);
+            let (mut lines, mut whole) = (String::new(), true);
+            match dice.below(10) {
+                0 | 1 => {
+                    let start = dice.below(LARGE as u64 - 70_000);
+                    lines = format!("Range: bytes={start}-{}\r\n", start + dice.below(70_000));
+                    whole = false;
+                }
+                2 => {
+                    lines = "Accept-Encoding: gzip\r\n".into();
+                    whole = false;
+                }
+                3 => {
+                    // It promises content and leaves.
+                    let head =
+                        format!("POST {path} HTTP/1.1\r\nHost: a.test\r\nContent-Length: 99\r\n\r\nhalf");
+                    return stream.write_all(head.as_bytes());
+                }
+                _ => {}
+            }
+            stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: a.test\r\n{lines}\r\n").as_bytes())?;
+            if dice.below(8) == 0 {
+                // It leaves in the middle of the answer, having read slowly.
+                for _ in 0..20 {
+                    stream.read_exact(&mut [0; 7])?;
+                }
+                return Ok(());
+            }
+            let (status, body) = read_http1(&mut stream)?;
+            if whole && status == 200 {
+                check(&path, &body);
+            }
+            self.done.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    fn http2(&self, mut stream: impl Read + Write, dice: &mut Dice) -> io::Result<()> {
+        // A window for all of one connection's content.
+        let settings = [&[0, 4][..], &(64u32 << 20).to_be_bytes()].concat();
+        let window = frame(8, 0, 0, &(1u32 << 30).to_be_bytes());
+        stream.write_all(
+            &[&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(4, 0, 0, &settings), &window].concat(),
+        )?;
+        let streams: Vec<(u32, String)> =
+            (0..1 + dice.below(6)).map(|n| (2 * n as u32 + 1, path(dice))).collect();
+        for (id, path) in &streams {
+            let text = |index: u8, value: &str| [&[index, value.len() as u8], value.as_bytes()].concat();
+            let block = [vec![0x82, 0x86], text(0x04, path), text(0x01, "a.test")].concat();
+            stream.write_all(&frame(1, 5, *id, &block))?;
+        }
+        if dice.below(6) == 0 {
+            stream.write_all(&frame(3, 0, 1, &8u32.to_be_bytes()))?;
+            return Ok(());
+        }
+        let mut bodies: Vec<Vec<u8>> = vec![Vec::new(); streams.len()];
+        let mut open = streams.len();
+        while open > 0 {
+            let mut head = [0; 9];
+            stream.read_exact(&mut head)?;
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+            let id = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+            let mut payload = vec![0; length];
+            stream.read_exact(&mut payload)?;
+            match (head[3], head[4]) {
+                (0, _) => bodies[id as usize / 2].extend_from_slice(&payload),
+                (3 | 7, _) => return Ok(()),
+                (4, 0) => stream.write_all(&frame(4, 1, 0, &[]))?,
+                _ => {}
+            }
+            if matches!(head[3], 0 | 1) && head[4] & 1 == 1 {
+                open -= 1;
+                self.done.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        for ((_, path), body) in streams.iter().zip(&bodies) {
+            check(path, body);
+        }
+        stream.write_all(&frame(7, 0, 0, &[0; 8]))
+    }
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = (payload.len() as u32).to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+fn path(dice: &mut Dice) -> String {
+    match dice.below(8) {
+        0 => format!("/large/{}", dice.below(6)),
+        1 => format!("/private/{}", dice.below(1000)),
+        _ => format!("/small/{}", dice.below(20).min(dice.below(2000))),
+    }
+}
+
+/// What the origin has at a path: the path, again and again.
+fn content(path: &str) -> Vec<u8> {
+    let length = if path.starts_with("/large") { LARGE } else { 2000 };
+    path.bytes().chain(*b"\n").cycle().take(length).collect()
+}
+
+fn check(path: &str, body: &[u8]) {
+    assert!(body == content(path), "{path} has {} bytes that are not its own", body.len());
+}
+
+/// An origin that knows ranges, and is slow at times.
+fn origin() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            std::thread::spawn(move || while answer(&stream).is_ok() {});
+        }
+    });
+    addr
+}
+
+fn answer(mut stream: &TcpStream) -> io::Result<()> {
+    let head = read_head(&mut stream)?;
+    let path = head.split(' ').nth(1).unwrap_or("/").to_owned();
+    let all = content(&path);
+    let keep = if path.starts_with("/private") { "no-store" } else { "max-age=60, stale-while-revalidate=5" };
+    let tag = if path.ends_with(['0', '2', '4', '6', '8']) { "even" } else { "odd" };
+    let fields = format!(
+        "Cache-Control: {keep}\r\nSurrogate-Key: {tag}\r\nETag: \"1\"\r\nContent-Type: text/plain\r\n"
+    );
+    let range = field(&head, "range").and_then(|range| {
+        let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
+        let start: usize = first.parse().ok()?;
+        let end = last.parse::<usize>().map_or(all.len(), |last| last + 1).min(all.len());
+        (start < end).then_some(start..end)
+    });
+    let (line, body) = match range {
+        Some(range) => {
+            let span = format!("Content-Range: bytes {}-{}/{}\r\n", range.start, range.end - 1, all.len());
+            (format!("HTTP/1.1 206 Partial Content\r\n{span}"), &all[range])
+        }
+        None => ("HTTP/1.1 200 OK\r\n".to_owned(), &all[..]),
+    };
+    let text = format!("{line}{fields}Content-Length: {}\r\n\r\n", body.len());
+    stream.write_all(text.as_bytes())?;
+    stream.write_all(body)
+}
+
+fn read_head(stream: &mut impl Read) -> io::Result<String> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte)?;
+        head.push(byte[0]);
+    }
+    Ok(String::from_utf8_lossy(&head).into_owned())
+}
+
+fn field(head: &str, name: &str) -> Option<String> {
+    let mut lines = head.lines().filter_map(|line| line.split_once(':'));
+    lines.find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim().to_owned())
+}
+
+fn read_http1(stream: &mut impl Read) -> io::Result<(u16, Vec<u8>)> {
+    let head = read_head(stream)?;
+    let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).ok_or(io::ErrorKind::InvalidData)?;
+    let mut body = Vec::new();
+    if let Some(length) = field(&head, "content-length") {
+        body.resize(length.parse().map_err(|_| io::ErrorKind::InvalidData)?, 0);
+        stream.read_exact(&mut body)?;
+        return Ok((status, body));
+    }
+    loop {
+        let mut line = Vec::new();
+        while !line.ends_with(b"\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte)?;
+            line.push(byte[0]);
+        }
+        let size = usize::from_str_radix(String::from_utf8_lossy(&line).trim(), 16);
+        let mut chunk = vec![0; size.map_err(|_| io::ErrorKind::InvalidData)? + 2];
+        stream.read_exact(&mut chunk)?;
+        if chunk.len() == 2 {
+            return Ok((status, body));
+        }
+        body.extend_from_slice(&chunk[..chunk.len() - 2]);
+    }
+}
+
+fn encrypted(stream: TcpStream, protocol: &[u8]) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
+    let builder = ClientConfig::builder_with_provider(ring::default_provider().into());
+    let builder = builder.with_safe_default_protocol_versions().map_err(io::Error::other)?;
+    let mut config =
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone)).with_no_client_auth();
+    config.alpn_protocols = vec![protocol.to_vec()];
+    let name = ServerName::try_from("a.test").map_err(io::Error::other)?;
+    let connection = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
+    Ok(StreamOwned::new(connection, stream))
+}
+
+/// Trusts the node's self-signed certificate.
+#[derive(Debug)]
+struct Anyone;
+
+impl ServerCertVerifier for Anyone {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        ring::default_provider().signature_verification_algorithms.supported_schemes()
+    }
+}
