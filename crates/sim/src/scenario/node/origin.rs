@@ -131,7 +131,7 @@ impl Origin {
         let number = self.history.fetched(path, arrived, wall);
         let (mut text, span) = self.head_of(head, &content, number);
         let body = span.map(|(start, end)| content.bytes(start, end)).unwrap_or_default();
-        let chunked = kind == Kind::Page && number % 3 == 0 && text.starts_with("HTTP/1.1 200");
+        let chunked = kind == Kind::Page && number.is_multiple_of(3) && text.starts_with("HTTP/1.1 200");
         let length = if chunked {
             "Transfer-Encoding: chunked\r\n".into()
         } else {
