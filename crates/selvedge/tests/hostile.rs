@@ -195,7 +195,7 @@ fn heads_without_measure_are_refused() {
     let _ = endless.write_all(b"GET /small HTTP/1.1\r\nHost: a.test\r\nX: ");
     let taken = flood(&mut endless, &[b'y'; 4096], 64 << 20);
     assert!(taken < 32 << 20, "a head of {taken} bytes was read");
-    arena.wait_for_cuts(&["BadRequest"], 3);
+    arena.wait_for_cuts(&["HeadTooLarge"], 3);
     arena.stayed_small();
 }
 
@@ -303,17 +303,4 @@ fn streams_whose_client_takes_nothing_hold_bounded_memory() {
     arena.wait_for_cuts(&["WriteTimeout"], 2);
     arena.stayed_small();
     drop(open);
-}
-
-/// Whatever the machine, the node's own account of itself is there to be read.
-#[test]
-fn every_limit_is_among_the_metrics() {
-    let dir = tempfile::tempdir().unwrap();
-    let node = Node::start(dir.path());
-    let text = metrics(node.api, Path::new(dir.path()));
-    for name in
-        ["selvedge_connections_open", "selvedge_connections_accepted_total", "selvedge_cache_waiters_limit"]
-    {
-        assert!(text.lines().any(|line| line.starts_with(name)), "{name} is not in:\n{text}");
-    }
 }
