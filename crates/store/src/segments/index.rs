@@ -136,7 +136,7 @@ impl DiskIndex {
     }
 
     /// Forgets every object of a share of the keys (of [`DiskIndex::shares`]) that is not to be kept. `keep` is
-    /// given a number that stands for the key's name, as [`name`] has it.
+    /// given a number that stands for the key's name, as `name` has it.
     pub fn retain(&self, share: usize, mut keep: impl FnMut(u64, &mut Indexed) -> bool) {
         let Some(part) = self.parts.get(share) else { return };
         lock(part).retain(|slot| {
