@@ -96,10 +96,8 @@ impl Demo {
         eprintln!();
         self.request("the first request", &world.tasks).await;
         self.request("the same again", &world.tasks).await;
-        let curl = match self.host.as_str() {
-            "localhost" => format!("curl -i http://{}/", self.front),
-            host => format!("curl -i -H 'Host: {host}' http://{}/", self.front),
-        };
+        // With the host that was asked for above: another one has a key of its own.
+        let curl = format!("curl -i -H 'Host: {}' http://{}/", self.host, self.front);
         let Some(origin) = &self.origin else {
             eprintln!("\nTry: {curl}\nCtrl-C ends this.");
             return Ok(());
