@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn the_oldest_answer_that_waits_has_the_time_of_an_exchange() {
         let (shared, mut watch, begun) = watch();
-        let mut answer = |watch: &mut Watch, second: u32| {
+        let answer = |watch: &mut Watch, second: u32| {
             watch.note_request(begun + second * SECOND);
             let delivery = Delivery::new(shared.clone(), None, false);
             let mut piece = delivery.piece(bytes::Bytes::from_static(b"ab"));

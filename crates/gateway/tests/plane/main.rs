@@ -2,4 +2,5 @@
 
 mod doors;
 mod keys;
+mod unanswered;
 mod world;
