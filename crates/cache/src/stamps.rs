@@ -176,6 +176,14 @@ impl Stamps {
         self.generation = self.generation.wrapping_add(1);
     }
 
+    /// The purges that were written at `at` or later, in no order.
+    pub fn since(&self, at: Hlc) -> impl Iterator<Item = (ScopeHash, PurgeKind, Hlc)> + '_ {
+        let both = self.by_scope.iter().flat_map(|(scope, stamp)| {
+            [(*scope, PurgeKind::Hard, stamp.hard), (*scope, PurgeKind::Soft, stamp.soft)]
+        });
+        both.filter(move |(_, _, written)| *written >= at)
+    }
+
     /// Whether an object whose fetch began at `fetched` may be covered at all; if not, no scope need be
     /// hashed.
     pub fn may_cover(&self, fetched: Hlc) -> bool {
@@ -296,6 +304,17 @@ mod tests {
         stamps.purge(tag, PurgeKind::Hard, OLD);
         assert_eq!(stamps.covering([tag].into_iter(), OLD), Some(Purged::Hard));
         assert_eq!(stamps.covering([tag].into_iter(), PURGE), soft);
+    }
+
+    #[test]
+    fn what_was_purged_since_a_moment_can_be_told() {
+        let mut stamps = Stamps::new();
+        stamps.purge(ScopeHash(1), PurgeKind::Soft, OLD);
+        stamps.purge(ScopeHash(1), PurgeKind::Hard, PURGE);
+        stamps.purge(ScopeHash(2), PurgeKind::Soft, NEW);
+        let mut since: Vec<_> = stamps.since(PURGE).collect();
+        since.sort();
+        assert_eq!(since, [(ScopeHash(1), PurgeKind::Hard, PURGE), (ScopeHash(2), PurgeKind::Soft, NEW)]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The memory tier: shards behind locks, and the purge stamps that what they hold is checked against.
 
 use super::object::{Object, Stored};
+use super::purge::Purge;
 use selvedge_cache::semantics::{KeyHash, KeyHasher, VaryNames};
 use selvedge_cache::shard::Shard;
 use selvedge_cache::stamps::{PurgeKind, Purged, ScopeHash, ScopeHasher, Stamps};
@@ -208,6 +209,12 @@ impl StampBook {
     /// The strictest purge that covers something in `scopes` whose fetch began at `fetched`.
     pub(crate) fn covering(&self, scopes: impl Iterator<Item = ScopeHash>, fetched: Hlc) -> Option<Purged> {
         self.stamps.read().unwrap_or_else(PoisonError::into_inner).covering(scopes, fetched)
+    }
+
+    /// The purges that were written at `at` or later.
+    pub(crate) fn since(&self, at: Hlc) -> Vec<Purge> {
+        let stamps = self.stamps.read().unwrap_or_else(PoisonError::into_inner);
+        stamps.since(at).map(|(scope, kind, at)| Purge { scope, kind, at }).collect()
     }
 
     pub(crate) fn len(&self) -> usize {
