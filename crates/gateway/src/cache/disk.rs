@@ -22,6 +22,10 @@ impl Inner {
     /// more: it may have become worth it.
     pub(crate) fn keep_in_memory(&self, key: KeyHash, stored: Stored) {
         let evicted = self.memory.insert(key, stored);
+        self.offer_others(key, &evicted);
+    }
+
+    fn offer_others(&self, key: KeyHash, evicted: &[(KeyHash, Stored)]) {
         let others = evicted.iter().filter(|(k, _)| *k != key);
         others.clone().for_each(|(key, stored)| self.offer(*key, stored, false));
         self.metrics.evicted(others.count() as u64);
@@ -73,19 +77,32 @@ impl Inner {
         self.disk.as_ref()?.locate(disk_key(key))
     }
 
-    /// Reads a value from disk, and keeps it in memory. What is damaged is not there.
+    /// Reads a value from disk, and keeps it in memory, unless a newer one came there meanwhile, which it then is.
+    /// What is damaged is not there.
     pub(crate) async fn read_disk(&self, key: KeyHash, at: Located) -> Option<Stored> {
         let disk = self.disk.as_ref()?;
         let found = match disk.try_read(&at) {
             Some(found) => found,
-            None => disk.read(at).await,
+            None => disk.read(at.clone()).await,
         };
-        let Some(stored) = found.and_then(decode) else {
-            disk.remove(disk_key(key));
-            return None;
-        };
-        self.keep_in_memory(key, stored.clone());
-        Some(stored)
+        match decode(found?) {
+            Some(stored) => Some(self.keep_if_absent(key, stored)),
+            None => {
+                // Another version wrote it. A newer value may be elsewhere by now.
+                disk.remove_at(&at);
+                None
+            }
+        }
+    }
+
+    fn keep_if_absent(&self, key: KeyHash, stored: Stored) -> Stored {
+        match self.memory.insert_if_absent(key, stored.clone()) {
+            Ok(evicted) => {
+                self.offer_others(key, &evicted);
+                stored
+            }
+            Err(newer) => newer,
+        }
     }
 
     /// Answers from disk what memory does not have.

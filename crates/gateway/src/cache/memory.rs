@@ -107,6 +107,22 @@ impl Memory {
         out
     }
 
+    /// Keeps `stored` under `key` if nothing is there; returns what had to go, or else what is there.
+    pub(crate) fn insert_if_absent(
+        &self,
+        key: KeyHash,
+        stored: Stored,
+    ) -> Result<Vec<(KeyHash, Stored)>, Stored> {
+        let cost = stored.cost();
+        let mut out = Vec::new();
+        let mut shard = self.shard(key);
+        if let Some(there) = shard.peek(key) {
+            return Err(there.clone());
+        }
+        shard.insert(key, stored, cost, 0, &mut out);
+        Ok(out)
+    }
+
     pub(crate) fn peek(&self, key: KeyHash) -> Option<Stored> {
         self.shard(key).peek(key).cloned()
     }

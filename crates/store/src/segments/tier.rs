@@ -243,6 +243,11 @@ impl DiskTier {
         self.shared.segments.remove(key)
     }
 
+    /// Forgets what is in a place, and nothing that has been written of the same name since.
+    pub fn remove_at(&self, at: &Located) {
+        self.shared.segments.lose(at.key, at.location);
+    }
+
     /// Whether objects are written. Not for a while after a failure; what is there is read all the same.
     pub fn is_available(&self) -> bool {
         self.shared.available.load(Ordering::Relaxed)
