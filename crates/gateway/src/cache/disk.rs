@@ -5,7 +5,7 @@ use super::object::{Object, Stored};
 use super::record::{decode, disk_key, disk_purge, disk_scope, encode};
 use super::{Ask, Inner, without_scheme};
 use selvedge_cache::semantics::{Forwarded, KeyHash, RequestFacts};
-use selvedge_cache::stamps::{PurgeKind, Purged, ScopeHash};
+use selvedge_cache::stamps::{PurgeKind, PurgeScope, Purged, ScopeHash};
 use selvedge_exchange::{Reply, Source};
 use selvedge_store::segments::Located;
 use selvedge_types::{Fields, Hlc};
@@ -52,6 +52,20 @@ impl Inner {
     /// Purges what `scope` covers and was fetched up to `at`, with a note on disk that outlives a restart.
     pub(crate) fn purge_here(&self, scope: ScopeHash, kind: PurgeKind, at: Hlc) {
         self.memory.stamps.purge(scope, kind, at);
+        self.note_purge(scope, kind, at);
+    }
+
+    /// Purges what a visitor's request to `site` invalidates, with a note on disk.
+    pub(crate) fn invalidate_here(&self, scope: ScopeHash, site: &str, at: Hlc) {
+        let stamps = &self.memory.stamps;
+        let site = stamps.hasher.scope(&PurgeScope::Site { site: site.to_owned() });
+        if stamps.invalidate(scope, site, at) {
+            self.metrics.invalidations_limit_reached();
+        }
+        self.note_purge(scope, PurgeKind::Hard, at);
+    }
+
+    fn note_purge(&self, scope: ScopeHash, kind: PurgeKind, at: Hlc) {
         if let Some(disk) = &self.disk {
             disk.stamp(disk_scope(scope), at, disk_purge(kind));
         }

@@ -209,6 +209,11 @@ impl StampBook {
         self.change(|stamps| stamps.purge(scope, kind, at));
     }
 
+    /// Purges what a visitor's request invalidates; says whether they have become too many to be told apart.
+    pub(crate) fn invalidate(&self, scope: ScopeHash, site: ScopeHash, at: Hlc) -> bool {
+        self.change(|stamps| stamps.invalidate(scope, site, at))
+    }
+
     fn generation(&self) -> u32 {
         self.generation.load(Ordering::Acquire)
     }
