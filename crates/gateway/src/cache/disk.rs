@@ -165,18 +165,33 @@ impl Inner {
         })
     }
 
-    /// The response that is on disk for a request, if one is.
-    pub(crate) async fn object_on_disk(
+    /// The response that is on disk for a request, if one is. Counts no use, and keeps nothing in memory.
+    pub(crate) async fn peek_on_disk(
         &self,
         primary: KeyHash,
         key: KeyHash,
         fields: &Fields,
     ) -> Option<Object> {
-        match self.read_disk(key, self.on_disk(key)?).await? {
+        match self.peek_disk(key).await? {
             Stored::Object(object) => Some(object),
-            Stored::Varies(names) => self.read_object(self.memory.variant_key(primary, &names, fields)).await,
+            Stored::Varies(names) => {
+                let key = self.memory.variant_key(primary, &names, fields);
+                let stored = match self.memory.peek(key) {
+                    Some(stored) => Some(stored),
+                    None => self.peek_disk(key).await,
+                };
+                match stored? {
+                    Stored::Object(object) => Some(object),
+                    _ => None,
+                }
+            }
             Stored::Pass(_) | Stored::Slice(_) => None,
         }
+    }
+
+    async fn peek_disk(&self, key: KeyHash) -> Option<Stored> {
+        let disk = self.disk.as_ref()?;
+        decode(disk.read(disk.peek(disk_key(key))?).await?)
     }
 
     async fn read_object(&self, key: KeyHash) -> Option<Object> {

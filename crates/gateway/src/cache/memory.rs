@@ -89,6 +89,18 @@ impl Memory {
         }
     }
 
+    /// What a request with those fields would find, and under which key. Counts no use, and checks no purges.
+    pub(crate) fn peek_for(&self, primary: KeyHash, fields: &Fields) -> (KeyHash, Option<Stored>) {
+        let shard = self.shard(primary);
+        match shard.peek(primary) {
+            Some(Stored::Varies(vary)) => {
+                let key = self.variant_key(primary, vary, fields);
+                (key, shard.peek(key).cloned())
+            }
+            other => (primary, other.cloned()),
+        }
+    }
+
     /// The hash of a canonical key.
     pub(crate) fn key(&self, canonical: &[u8]) -> KeyHash {
         self.hasher.hash(canonical)

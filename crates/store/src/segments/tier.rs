@@ -223,6 +223,11 @@ impl DiskTier {
         self.shared.segments.locate(key)
     }
 
+    /// Finds an object; counts no hit, does not wait.
+    pub fn peek(&self, key: Key) -> Option<Located> {
+        self.shared.segments.peek(key)
+    }
+
     /// Reads an object if that needs no waiting for the device: none if it does. What is damaged is a miss.
     pub fn try_read(&self, at: &Located) -> Option<Option<Found>> {
         self.shared.segments.try_read(at)

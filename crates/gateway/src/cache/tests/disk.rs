@@ -169,6 +169,32 @@ async fn what_was_on_its_way_when_its_purge_expired_does_not_come_back() {
 }
 
 #[tokio::test]
+async fn inspecting_is_no_use_and_moves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = start(&dir, vec![ok(FRESH, "one")]);
+    world.get("/a", "").await;
+    stop(world).await;
+    let world = start(&dir, vec![]);
+    let inner = world.cache.0.clone();
+    let inspected = world.cache.inspect(world.asked_for("GET", "/a", "")).await;
+    assert_eq!((inspected.decision, inspected.stored.unwrap().in_memory), ("hit", false));
+    let usage = world.cache.usage();
+    assert_eq!((usage.ram_objects, usage.disk_objects), (0, 1), "it stays where it is");
+    assert!(is_hit(&world.get("/a", "").await));
+    let inspected = world.cache.inspect(world.asked_for("GET", "/a", "")).await;
+    assert!(inspected.stored.unwrap().in_memory);
+    inner.purge_here(
+        inner.memory.stamps.hasher.scope(&PurgeScope::Site { site: "default/test".into() }),
+        PurgeKind::Hard,
+        inner.tick(),
+    );
+    let inspected = world.cache.inspect(world.asked_for("GET", "/a", "")).await;
+    assert_eq!(inspected.decision, "miss", "{}", inspected.reason);
+    assert_eq!(world.cache.usage().ram_objects, 1, "that is for a request to find");
+    stop(world).await;
+}
+
+#[tokio::test]
 async fn what_is_read_from_disk_takes_the_place_of_nothing_newer() {
     let dir = tempfile::tempdir().unwrap();
     let world = start(&dir, vec![ok(FRESH, "old")]);
