@@ -128,7 +128,7 @@ impl Traffic {
 impl SiteTraffic {
     /// Counts an answer, and what is sent of it when that is known; until then it keeps `place`.
     pub(crate) fn answered(
-        self: &Arc<Self>,
+        self: Arc<Self>,
         status: u16,
         source: Source,
         begun: Duration,
@@ -138,7 +138,7 @@ impl SiteTraffic {
         let class = usize::from(status / 100).clamp(1, 6) - 1;
         self.by_class[class].inc();
         self.by_source[source as usize].inc();
-        Box::new(Pending { site: self.clone(), begun, clock: clock.clone(), _place: place })
+        Box::new(Pending { site: self, begun, clock: clock.clone(), _place: place })
     }
 
     /// Counts a request to an origin that brought no usable response.
