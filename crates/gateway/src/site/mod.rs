@@ -16,6 +16,7 @@ mod auth;
 mod blueprint;
 mod body;
 mod cache_rules;
+mod combinations;
 mod compile;
 mod condition;
 mod cookies;
