@@ -7,11 +7,14 @@ use crate::access_log::{AccessLog, Entry};
 use crate::busy::Busy;
 use crate::cache::origin::{FetchFailure, Origin};
 use crate::cache::{Ask, Cache};
-use crate::site::{About, Outcome, Passage, Refusal, Router, RouterState, SecretSource, Way};
+use crate::site::{
+    About, Outcome, Passage, Refusal, ResponseChanges, Router, RouterState, SecretSource, Way,
+};
 use crate::traffic::{Asked, SiteTraffic, Traffic};
 use crate::upstream::{OriginGroup, Upstream};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use foldhash::fast::FixedState;
 use selvedge_exchange::{Handler, Interim, Later, Reply, Request, Response};
 use selvedge_observe::LimitCounters;
 use selvedge_rt::{Clock, read_operator_file};
@@ -68,7 +71,7 @@ struct Active {
     router: Router,
     /// In the router's order; what is wrong with a group that cannot be used.
     origins: Vec<Result<Arc<OriginGroup>, String>>,
-    traffic: HashMap<Arc<str>, Arc<SiteTraffic>>,
+    traffic: HashMap<Arc<str>, Arc<SiteTraffic>, FixedState>,
     /// For requests that no site answers.
     nobody: Arc<SiteTraffic>,
 }
@@ -83,7 +86,7 @@ impl Plane {
             requests_max: Limits::default().requests,
             router,
             origins: Vec::new(),
-            traffic: HashMap::new(),
+            traffic: HashMap::default(),
             nobody,
         };
         Plane(Arc::new(Shared { parts, active: ArcSwap::from_pointee(active), busy: Busy::default() }))
@@ -146,7 +149,8 @@ impl Plane {
         let (request, passage) = active.router.find(request, entrance)?;
         let group = active.origins.get(passage.origin);
         let is_answered_here = group.is_none();
-        Some(DryRun { ask: ask(request, &passage, group, active.nobody.clone()), is_answered_here })
+        let (ask, _) = ask(request, passage, group, active.nobody.clone());
+        Some(DryRun { ask, is_answered_here })
     }
 }
 
@@ -181,12 +185,13 @@ impl Handler for Plane {
             Outcome::Answer(response) => return Reply::Now(self.done(response, None, answering)),
             Outcome::Forward(request, passage) => (request, passage),
         };
-        let ask = ask(request, &passage, active.origins.get(passage.origin), traffic);
+        let group = active.origins.get(passage.origin);
+        let (ask, changes) = ask(request, passage, group, traffic);
         match parts.cache.handle(ask) {
-            Reply::Now(response) => Reply::Now(self.done(response, Some(&passage), answering)),
+            Reply::Now(response) => Reply::Now(self.done(response, changes, answering)),
             Reply::Later(Later { response, interim }) => {
                 let plane = self.clone();
-                let response = Box::pin(async move { plane.done(response.await, Some(&passage), answering) });
+                let response = Box::pin(async move { plane.done(response.await, changes, answering) });
                 Reply::Later(Later { response, interim })
             }
         }
@@ -202,10 +207,15 @@ struct Answering {
 
 impl Plane {
     /// The last touches to a response: the route's changes, the counters, the log.
-    fn done(&self, mut response: Response, passage: Option<&Passage>, answering: Answering) -> Response {
+    fn done(
+        &self,
+        mut response: Response,
+        changes: Option<ResponseChanges>,
+        answering: Answering,
+    ) -> Response {
         let Answering { asked, line } = answering;
-        if let Some(passage) = passage.filter(|p| p.changes_responses())
-            && passage.finish(&mut response).is_err()
+        if let Some(changes) = changes
+            && changes.make(&mut response).is_err()
         {
             response =
                 Response::text(Status::INTERNAL_SERVER_ERROR, "the response's header became too large\n");
@@ -225,20 +235,21 @@ impl Active {
     }
 }
 
+/// The question to the cache, and what is to be changed about the answer.
 fn ask(
     request: Request,
-    passage: &Passage,
+    passage: Passage,
     group: Option<&Result<Arc<OriginGroup>, String>>,
     traffic: Arc<SiteTraffic>,
-) -> Ask {
+) -> (Ask, Option<ResponseChanges>) {
     let group = match group {
         Some(Ok(group)) => Ok(group.clone()),
         Some(Err(problem)) => Err(problem.clone()),
         None => Err("the origin is not configured".into()),
     };
-    let sent = passage.sent.clone();
-    let origin = Arc::new(OriginOnTheWay { group, way: passage.way.clone(), sent: sent.clone(), traffic });
-    Ask { request, sent, rules: passage.rules.clone(), origin, bypass: passage.bypass }
+    let Passage { rules, bypass, origin: _, sent, way, changes } = passage;
+    let origin = Arc::new(OriginOnTheWay { group, way, sent: sent.clone(), traffic });
+    (Ask { request, sent, rules, origin, bypass }, changes)
 }
 
 /// An origin for one request, which is told of the way the request took.

@@ -173,7 +173,8 @@ fn write_fields(out: &mut Vec<u8>, fields: &Fields, framing: Option<BodyFraming>
         name::TRANSFER_ENCODING | name::CONNECTION => true,
         _ => false,
     };
-    if !fields.iter_known().any(|(known, ..)| known.is_some_and(drops)) {
+    let decided = [name::TRANSFER_ENCODING, name::CONNECTION];
+    if !fields.contains_any(&decided) && (length_stays || !fields.contains(name::CONTENT_LENGTH)) {
         fields.write_wire(out);
         return;
     }

@@ -349,6 +349,12 @@ impl Fields {
         self.known & name.bit() != 0
     }
 
+    /// Whether any of `names` occurs: one comparison, where they are constant.
+    #[inline]
+    pub fn contains_any(&self, names: &[Name]) -> bool {
+        self.known & names.iter().fold(0, |bits, name| bits | name.bit()) != 0
+    }
+
     /// All values of `name` joined with ", " (RFC 9110 section 5.3), none if it does not occur.
     pub fn joined(&self, name: Name) -> Option<Vec<u8>> {
         let mut values = self.get_all(name);
@@ -527,6 +533,7 @@ mod tests {
                 for name in (1..TEXTS.len()).map(|id| Name(id as u8)) {
                     let occurs = fields.iter_known().any(|(known, ..)| known == Some(name));
                     proptest::prop_assert_eq!(fields.contains(name), occurs);
+                    proptest::prop_assert_eq!(fields.contains_any(&[name::WARNING, name]), occurs);
                 }
             }
         }

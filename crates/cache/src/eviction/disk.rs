@@ -79,8 +79,13 @@ impl DiskPolicy {
 
     /// An entry on disk was asked for, also if RAM answered.
     pub fn on_hit(&mut self, mark: &mut Mark, hash: u64, cost: u32) {
-        let now = self.tick();
-        let heat = self.heat(*mark).touched(now);
+        self.on_hits(mark, hash, cost, 1);
+    }
+
+    /// As so many calls of [`on_hit`](Self::on_hit) in a row, at little more than the cost of one.
+    pub fn on_hits(&mut self, mark: &mut Mark, hash: u64, cost: u32, times: u8) {
+        let now = (0..times).fold(self.clock.now(), |_, _| self.tick());
+        let heat = (0..times).fold(self.heat(*mark), |heat, _| heat.touched(now));
         self.forget(*mark, cost);
         *mark = self.mark(heat, now);
         self.count(*mark, cost);

@@ -3,7 +3,7 @@
 use super::cache_control::RequestDirectives;
 use super::list::members;
 use super::policy::ClientDirectives;
-use selvedge_types::{Fields, Method, name};
+use selvedge_types::{Fields, Method, Name, name};
 
 /// How a request's method concerns the cache.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -60,10 +60,25 @@ pub struct RequestFacts {
     pub origin_conditional: bool,
 }
 
+/// What facts are read from.
+const OF_INTEREST: [Name; 8] = [
+    name::CACHE_CONTROL,
+    name::PRAGMA,
+    name::AUTHORIZATION,
+    name::RANGE,
+    name::IF_NONE_MATCH,
+    name::IF_MODIFIED_SINCE,
+    name::IF_MATCH,
+    name::IF_UNMODIFIED_SINCE,
+];
+
 impl RequestFacts {
     /// Reads a request's fields.
     pub fn parse(method: &Method, fields: &Fields, clients: ClientDirectives) -> Self {
         let mut facts = RequestFacts::plain(MethodClass::of(method));
+        if !fields.contains_any(&OF_INTEREST) {
+            return facts;
+        }
         let (mut cache_control, mut pragma) = (false, false);
         for (known, _, value) in fields.iter_known() {
             match known {

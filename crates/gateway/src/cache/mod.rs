@@ -211,7 +211,7 @@ impl Inner {
     /// covers it, if one does.
     fn answer_stored(
         self: &Arc<Self>,
-        mut ask: Ask,
+        ask: Ask,
         facts: RequestFacts,
         primary: KeyHash,
         (key, object, purged): (KeyHash, Object, Option<Hlc>),
@@ -253,10 +253,10 @@ impl Inner {
             refetch = Some(from);
         }
         let asked = Asked {
-            method: ask.request.method.clone(),
-            fields: std::mem::take(&mut ask.request.fields),
+            method: ask.request.method,
+            fields: ask.request.fields,
             facts,
-            rules: ask.rules.clone(),
+            rules: ask.rules,
             now,
             refetch,
         };

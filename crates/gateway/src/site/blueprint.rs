@@ -1,7 +1,8 @@
 //! A site with its rules and secrets read, from which what holds for a request is made: the site's policies,
 //! the route's on top, then those of every rule that fits, in the order written.
 
-use super::cache_rules::{Layered, Refiner, ResponseRule, SiteNames, origin_of};
+use super::cache_rules::{COMBINATIONS_MAX, Layered, Refiner, ResponseRule, SiteNames, origin_of};
+use super::combinations::Combinations;
 use super::compile::LevelGate;
 use super::condition::{RequestCondition, ResponseCondition};
 use super::effective::{Action, BypassTest, Effective, Limit};
@@ -13,7 +14,7 @@ use selvedge_types::resource::{
     CachePolicy, Compression, Destination, OriginName, Policies, Rewrite, Route, Site, UpgradeProtocol,
 };
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// What a site's effective policies are made from.
 #[derive(Debug)]
@@ -163,7 +164,7 @@ impl Blueprint {
             names: self.names.clone(),
             base: base.clone(),
             rules,
-            made: Mutex::default(),
+            made: Combinations::new(COMBINATIONS_MAX),
         }))
     }
 

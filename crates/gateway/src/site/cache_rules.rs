@@ -1,5 +1,6 @@
 //! From a site's, route's and rules' cache policies to the rules that the cache's driver goes by.
 
+use super::combinations::Combinations;
 use super::condition::ResponseCondition;
 use crate::cache::{CacheRules, CompressRules, Refine};
 use selvedge_cache::semantics::FreshnessPolicy;
@@ -7,9 +8,8 @@ use selvedge_types::resource::{
     CachePolicy, Coding, Compression, Destination, Glob, OriginName, Route, Site, Text,
 };
 use selvedge_types::{Fields, Status};
-use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// What all rules of a site have in common.
 #[derive(Debug, Clone)]
@@ -105,14 +105,14 @@ pub(super) struct ResponseRule {
 }
 
 /// How many combinations of response rules are kept for one route.
-const COMBINATIONS_MAX: usize = 64;
+pub(super) const COMBINATIONS_MAX: usize = 64;
 
 /// Lays on a route's policies those of the response rules that fit. Each combination is made once.
 pub(super) struct Refiner {
     pub(super) names: SiteNames,
     pub(super) base: Layered,
     pub(super) rules: Vec<Arc<ResponseRule>>,
-    pub(super) made: Mutex<BTreeMap<Vec<u16>, Arc<CacheRules>>>,
+    pub(super) made: Combinations<CacheRules>,
 }
 
 impl fmt::Debug for Refiner {
@@ -128,16 +128,10 @@ impl Refine for Refiner {
             return None;
         }
         let combination: Vec<u16> = fitting.iter().map(|rule| rule.index).collect();
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(rules) = made.get(&combination) {
-            return Some(rules.clone());
-        }
-        let mut layered = self.base.clone();
-        fitting.iter().for_each(|rule| layered.apply(&rule.name, &rule.cache, &rule.compress));
-        let rules = Arc::new(layered.rules(&self.names, None));
-        if made.len() < COMBINATIONS_MAX {
-            made.insert(combination, rules.clone());
-        }
-        Some(rules)
+        Some(self.made.get(&combination, || {
+            let mut layered = self.base.clone();
+            fitting.iter().for_each(|rule| layered.apply(&rule.name, &rule.cache, &rule.compress));
+            layered.rules(&self.names, None)
+        }))
     }
 }

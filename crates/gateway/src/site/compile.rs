@@ -2,14 +2,14 @@
 
 use super::auth::Gate;
 use super::blueprint::Blueprint;
+use super::combinations::Combinations;
 use super::effective::Effective;
 use super::path::Matcher;
 use super::rate::RateTable;
 use selvedge_exchange::Request;
 use selvedge_types::Method;
 use selvedge_types::resource::Route;
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// A site, ready for requests.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ struct CompiledRoute {
     /// For requests that fit no rule with a condition on the request.
     plain: Arc<Effective>,
     /// For those that fit these.
-    made: Mutex<BTreeMap<Vec<u16>, Arc<Effective>>>,
+    made: Combinations<Effective>,
 }
 
 /// How many combinations of rules are kept for one route; others are made for each request.
@@ -50,7 +50,7 @@ impl CompiledSite {
             methods: route.map_or_else(Vec::new, |r| r.methods.clone()),
             index,
             plain: Arc::new(blueprint.effective(index, &[], rates)),
-            made: Mutex::default(),
+            made: Combinations::new(COMBINATIONS_MAX),
         };
         let routes = blueprint.site.route.iter().enumerate();
         let routes = routes.map(|(i, route)| make(Some(i), Some(route))).collect();
@@ -67,7 +67,7 @@ impl CompiledSite {
         let effective = if rules.is_empty() {
             route.plain.clone()
         } else {
-            route.with_rules(rules, &self.blueprint, rates)
+            route.made.get(&rules, || self.blueprint.effective(route.index, &rules, rates))
         };
         Match { effective, rest }
     }
@@ -79,18 +79,6 @@ impl CompiledRoute {
             return None;
         }
         self.patterns.iter().find(|matcher| matcher.matches(path))
-    }
-
-    fn with_rules(&self, rules: Vec<u16>, blueprint: &Blueprint, rates: &RateTable) -> Arc<Effective> {
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(effective) = made.get(&rules) {
-            return effective.clone();
-        }
-        let effective = Arc::new(blueprint.effective(self.index, &rules, rates));
-        if made.len() < COMBINATIONS_MAX {
-            made.insert(rules, effective.clone());
-        }
-        effective
     }
 }
 

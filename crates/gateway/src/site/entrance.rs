@@ -65,8 +65,7 @@ const OF_THE_WAY: [Name; 8] = [
 /// front left only for codings below `chunked`, is of the content.
 fn leave_connection(request: &mut Request) -> Result<(), FieldError> {
     let fields = &mut request.fields;
-    let is_dropped = |known: Option<Name>| known.is_some_and(|known| OF_THE_CONNECTION.contains(&known));
-    if !fields.iter_known().any(|(known, ..)| is_dropped(known)) {
+    if !fields.contains_any(&OF_THE_CONNECTION) {
         return Ok(());
     }
     let takes_trailers = fields.has_member(name::TE, "trailers");

@@ -94,6 +94,9 @@ impl Trusted {
     /// Takes off what the sender may not say about the request's way: all of it if it is not trusted, else what
     /// it does not write itself and therefore passed on from whoever asked it.
     pub(super) fn drop_claims(&self, fields: &mut Fields, by_trusted: bool) {
+        if !fields.contains_any(&CLAIMS) {
+            return;
+        }
         let claims: &[Name] = match self.field {
             _ if !by_trusted => &CLAIMS,
             ProxyField::XForwardedFor => &[name::FORWARDED],

@@ -4,7 +4,7 @@
 //! Snapshot --compile--> Router --enter(request), route(request)--> Answer(response)
 //!                                                             \-> Forward(request, Passage) --> cache --> origin
 //!                                                        Passage::way.describe(request) before it is sent
-//!                                                        Passage::finish(response) on the way back
+//!                                                        Passage::changes.make(response) on the way back
 //! ```
 //! All is decided when a snapshot is compiled; a request for a plain site costs a hash of its host, a look at
 //! each route's pattern, and a few counters. Nothing here waits, reads a file or a clock.
@@ -16,6 +16,7 @@ mod auth;
 mod blueprint;
 mod body;
 mod cache_rules;
+mod combinations;
 mod compile;
 mod condition;
 mod cookies;
@@ -37,5 +38,5 @@ pub use entrance::Entrance;
 pub use forwarded::{Identity, Way};
 pub use rate::{RateTable, TooMany};
 pub use request_id::{RequestId, RequestIds};
-pub use router::{About, OriginEntry, Outcome, Passage, Routed, Router, RouterState};
+pub use router::{About, OriginEntry, Outcome, Passage, ResponseChanges, Routed, Router, RouterState};
 pub use secrets::{SECRET_BYTES_MAX, SecretSource, SystemSecrets};

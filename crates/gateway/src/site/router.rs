@@ -112,21 +112,27 @@ pub struct Passage {
     pub sent: Option<Arc<str>>,
     /// What the origin is told of the way it took.
     pub way: Way,
+    /// The route's changes to responses, if it makes any.
+    pub changes: Option<ResponseChanges>,
+}
+
+/// What a route changes about the response to a request.
+#[derive(Debug, Clone)]
+pub struct ResponseChanges {
     effective: Arc<Effective>,
     parts: Option<Arc<Parts>>,
 }
 
-impl Passage {
-    /// Whether [`Passage::finish`] has anything to do.
-    pub fn changes_responses(&self) -> bool {
-        self.effective.changes_responses()
+impl ResponseChanges {
+    fn of(effective: Arc<Effective>, parts: Option<Arc<Parts>>) -> Option<Self> {
+        effective.changes_responses().then_some(ResponseChanges { effective, parts })
     }
 
-    /// Makes the route's changes to the response on its way to the client.
+    /// Makes the changes to the response on its way to the client.
     ///
     /// # Errors
     /// When the header section becomes too large.
-    pub fn finish(&self, response: &mut Response) -> Result<(), FieldError> {
+    pub fn make(&self, response: &mut Response) -> Result<(), FieldError> {
         self.effective.finish(response, self.parts.as_deref())
     }
 }
@@ -210,7 +216,9 @@ impl Router {
             // Beyond every list: the gateway answers itself.
             Action::Redirect { .. } | Action::Respond(..) | Action::Nothing => usize::MAX,
         };
-        let passage = Passage { rules: effective.rules.clone(), bypass, origin, sent, way, effective, parts };
+        let rules = effective.rules.clone();
+        let changes = ResponseChanges::of(effective, parts);
+        let passage = Passage { rules, bypass, origin, sent, way, changes };
         refusal.is_none().then_some((request, passage))
     }
 
@@ -298,7 +306,9 @@ impl Router {
             request.body = limited(body, limit.get()).map_err(|_| Refusal::BodyTooLarge)?;
         }
         let sent = effective.prepare(&mut request, parts_here)?;
-        let passage = Passage { rules: effective.rules.clone(), bypass, origin, sent, way, effective, parts };
+        let rules = effective.rules.clone();
+        let changes = ResponseChanges::of(effective, parts);
+        let passage = Passage { rules, bypass, origin, sent, way, changes };
         Ok(Outcome::Forward(request, passage))
     }
 

@@ -26,11 +26,9 @@ impl Segments {
         };
         for (key, bytes) in asked {
             let name = self.index.name(*key);
-            for _ in 0..times {
-                let known = self.index.update(*key, |mark, at| policy.on_hit(mark, name, cost(at.len())));
-                if known.is_none() {
-                    policy.on_miss(name, cost(*bytes));
-                }
+            let hits = |mark: &mut Mark, at: Location| policy.on_hits(mark, name, cost(at.len()), times);
+            if self.index.update(*key, hits).is_none() {
+                (0..times).for_each(|_| policy.on_miss(name, cost(*bytes)));
             }
         }
     }

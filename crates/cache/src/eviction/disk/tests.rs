@@ -14,6 +14,15 @@ fn everything_is_admitted_while_there_is_room() {
 
 #[test]
 fn hot_entries_are_kept_and_others_are_let_go() {
+    are_kept(|policy, mark, hash| (0..3).for_each(|_| policy.on_hit(mark, hash, 100)));
+}
+
+#[test]
+fn hits_told_together_count_as_those_told_one_by_one() {
+    are_kept(|policy, mark, hash| policy.on_hits(mark, hash, 100, 3));
+}
+
+fn are_kept(hit: impl Fn(&mut DiskPolicy, &mut Mark, u64)) {
     let mut policy = DiskPolicy::new(10_000, 0, 1);
     let mut marks: Vec<Mark> = (0..100)
         .map(|hash| {
@@ -21,9 +30,7 @@ fn hot_entries_are_kept_and_others_are_let_go() {
             policy.offer(hash, 100).unwrap()
         })
         .collect();
-    for _ in 0..3 {
-        (0..50).for_each(|hash| policy.on_hit(&mut marks[hash], hash as u64, 100));
-    }
+    (0..50).for_each(|hash| hit(&mut policy, &mut marks[hash], hash as u64));
     let kept: Vec<usize> = (0..100).filter(|&hash| policy.keep(marks[hash], hash as u64, 100)).collect();
     assert!((0..50).all(|hash| kept.contains(&hash)));
     assert!((85..=95).contains(&kept.len()), "nine tenths may be kept: {}", kept.len());
