@@ -217,6 +217,7 @@ impl Config {
             clock: clock.clone(),
         });
 
+        forget_gone(&plane, &tasks);
         let certificates = Certificates::new();
         certificates.set_self_signed_fallback(vec!["localhost".into(), "127.0.0.1".into()])?;
         let mut first_token = None;
@@ -477,11 +478,26 @@ fn last_snapshot(file: &SnapshotFile) -> Option<Snapshot> {
     })
 }
 
+/// How often it is looked for what was counted of sites that are long gone.
+const FORGET_GONE: Duration = Duration::from_secs(600);
+
 /// How long what uses the data directory may take to end.
 const LENDING: Duration = Duration::from_secs(10);
 
 /// How often purges are looked through for those that nothing can be covered by any more.
 const EXPIRE_PURGES: Duration = Duration::from_secs(600);
+
+fn forget_gone(plane: &Plane, tasks: &Tasks) {
+    let (plane, stopping) = (plane.clone(), tasks.clone());
+    tasks.spawn("counters of what is gone", OnEnd::Forget, async move {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(FORGET_GONE) => plane.forget_gone(),
+                () = stopping.stopped() => return,
+            }
+        }
+    });
+}
 
 /// Drops purges with the last object that they could cover, in the cache and then in the control state.
 fn expire_purges(state: &State, cache: &Cache, tasks: &Tasks) {
