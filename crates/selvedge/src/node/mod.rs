@@ -22,7 +22,7 @@ use selvedge_gateway::access_log::AccessLog;
 use selvedge_gateway::cache::{Cache, CacheOptions};
 use selvedge_gateway::front::{CertificateError, Certificates, Front};
 use selvedge_gateway::plane::{Plane, PlaneParts};
-use selvedge_gateway::site::{RateTable, RequestIds, RouterState};
+use selvedge_gateway::site::{RateTable, RequestIds, RouterState, SystemSecrets};
 use selvedge_gateway::traffic::Traffic;
 use selvedge_gateway::upstream::{Seams as UpstreamSeams, Upstream, UpstreamMetrics, system_roots};
 use selvedge_observe::Registry;
@@ -274,9 +274,11 @@ impl Config {
             certificates: certificates.clone(),
             front,
             listening: listening.clone(),
+            secrets: Arc::new(SystemSecrets),
+            tasks: tasks.clone(),
             began_with: settings.clone(),
         };
-        parts.apply(&snapshot, &in_force).await;
+        parts.apply(snapshot.clone(), &in_force).await;
         for (listen, listener) in bound {
             listening.open(listen, listener).map_err(|error| match error {
                 ListenError::Bind(source) => cannot_listen(listen.addr, listen.name())(source),
