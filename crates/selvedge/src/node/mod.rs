@@ -176,6 +176,7 @@ impl Config {
         let settings = snapshot.settings.clone();
 
         let disk_tier = self.disk_tier(&disk, &settings, &rng, &data_tasks, &clock, &registry);
+        let disk_problem = disk_tier.as_ref().err().cloned();
         let cache_options = CacheOptions {
             ram_bytes: self.cache_ram.unwrap_or(settings.cache.ram.get()),
             secret: identity.cache_secret,
@@ -184,7 +185,7 @@ impl Config {
         };
         let cache = Cache::new(
             &cache_options,
-            disk_tier,
+            disk_tier.ok().flatten(),
             clock.clone(),
             hlc.clone(),
             traffic_tasks.clone(),
@@ -301,6 +302,7 @@ impl Config {
             )),
             cache: Arc::new(ApiCache {
                 plane: plane.clone(),
+                disk_problem,
                 disk_capacity: self.cache_disk.unwrap_or(settings.cache.disk.get()),
             }),
             requests: Arc::new(ApiRequests::new(plane.clone())),
@@ -348,25 +350,22 @@ impl Config {
         tasks: &Tasks,
         clock: &selvedge_rt::Clock,
         registry: &Registry,
-    ) -> Option<DiskTier> {
+    ) -> Result<Option<DiskTier>, String> {
         let bytes_max = self.cache_disk.unwrap_or(settings.cache.disk.get());
         if bytes_max == 0 {
-            return None;
+            return Ok(None);
         }
         let options = segments::Options { bytes_max, ..self.storage.segments };
         let opened = disk
             .subdir("cache")
             .map_err(|e| e.to_string())
             .and_then(|dir| Segments::open(dir, options, rng.branch("segments")).map_err(|e| chain(&e)));
-        match opened {
-            Ok(opened) => {
-                Some(DiskTier::start(opened, tasks, clock.clone(), segments::Metrics::register(registry)))
-            }
-            Err(problem) => {
-                tracing::error!(%problem, "the cache's disk cannot be used; the cache is in memory alone");
-                None
-            }
-        }
+        // Counted also when there is nothing to count: it is then not available.
+        let metrics = segments::Metrics::register(registry);
+        let opened = opened.inspect_err(|problem| {
+            tracing::error!(%problem, "the cache's disk cannot be used; the cache is in memory alone");
+        });
+        Ok(Some(DiskTier::start(opened?, tasks, clock.clone(), metrics)))
     }
 
     /// Makes the first token where there is none.
