@@ -8,4 +8,5 @@ mod gone;
 pub mod plane;
 pub mod site;
 pub mod traffic;
+mod unanswered;
 pub mod upstream;
