@@ -4,6 +4,7 @@ mod busy;
 pub mod cache;
 pub mod compress;
 pub mod front;
+mod gone;
 pub mod plane;
 pub mod site;
 pub mod traffic;

@@ -131,6 +131,11 @@ impl Plane {
         &self.0.parts.cache
     }
 
+    /// Forgets what was counted of sites that are long gone. To be called now and then.
+    pub fn forget_gone(&self) {
+        self.0.parts.traffic.forget_gone(self.0.parts.clock.monotonic());
+    }
+
     /// The sites' counters.
     pub fn traffic(&self) -> &Traffic {
         &self.0.parts.traffic

@@ -1,6 +1,7 @@
 //! What passes through each site, counted.
 
 use crate::busy::Place;
+use crate::gone::Gone;
 use crate::unanswered;
 use selvedge_exchange::{Body, BodyError, BodyStream, Finish, Frame, Sent, Source};
 
@@ -13,6 +14,8 @@ use std::time::Duration;
 
 type Labels = Vec<(&'static str, String)>;
 
+const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "other"];
+
 /// The counters of all sites.
 pub struct Traffic {
     requests: Family<Labels, Counter>,
@@ -22,12 +25,13 @@ pub struct Traffic {
     failures: Family<Labels, Counter>,
     latency: Family<Labels, Histogram>,
     sites: Mutex<BTreeMap<String, Arc<SiteTraffic>>>,
+    gone: Mutex<Gone>,
 }
 
 /// The counters of one site.
 pub struct SiteTraffic {
     by_source: [Counter; Source::ALL.len()],
-    by_class: [Counter; 6],
+    by_class: [Counter; CLASSES.len()],
     sent: Counter,
     received: Counter,
     failures: Counter,
@@ -87,6 +91,7 @@ impl Traffic {
                 Family::new_with_constructor(histogram as fn() -> Histogram),
             ),
             sites: Mutex::default(),
+            gone: Mutex::default(),
         }
     }
 
@@ -96,19 +101,41 @@ impl Traffic {
         if let Some(site) = sites.get(name) {
             return site.clone();
         }
-        let label = || vec![("site", name.to_string())];
-        let with = |key, value: &str| [label(), vec![(key, value.to_string())]].concat();
-        let classes = ["1xx", "2xx", "3xx", "4xx", "5xx", "other"];
+        let label = label(name);
+        let by_source = |s: Source| self.requests.get_or_create(&with(&label, "source", s.as_str())).clone();
+        let by_class = |c: &str| self.statuses.get_or_create(&with(&label, "class", c)).clone();
         let site = Arc::new(SiteTraffic {
-            by_source: Source::ALL.map(|s| self.requests.get_or_create(&with("source", s.as_str())).clone()),
-            by_class: classes.map(|c| self.statuses.get_or_create(&with("class", c)).clone()),
-            sent: self.sent.get_or_create(&label()).clone(),
-            received: self.received.get_or_create(&label()).clone(),
-            failures: self.failures.get_or_create(&label()).clone(),
-            latency: self.latency.get_or_create(&label()).clone(),
+            by_source: Source::ALL.map(by_source),
+            by_class: CLASSES.map(by_class),
+            sent: self.sent.get_or_create(&label).clone(),
+            received: self.received.get_or_create(&label).clone(),
+            failures: self.failures.get_or_create(&label).clone(),
+            latency: self.latency.get_or_create(&label).clone(),
         });
         sites.insert(name.to_string(), site.clone());
         site
+    }
+
+    /// Forgets what was counted of sites that have not been declared for an hour. To be called now and then.
+    pub fn forget_gone(&self, now: Duration) {
+        let mut sites = self.sites.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        // What is declared, or answered still, has more owners than this list.
+        let known = sites.iter().map(|(name, site)| (name, name.is_empty() || Arc::strong_count(site) > 1));
+        for name in gone.look(known, now) {
+            sites.remove(&name);
+            let label = label(&name);
+            for source in Source::ALL {
+                self.requests.remove(&with(&label, "source", source.as_str()));
+            }
+            for class in CLASSES {
+                self.statuses.remove(&with(&label, "class", class));
+            }
+            for family in [&self.sent, &self.received, &self.failures] {
+                family.remove(&label);
+            }
+            self.latency.remove(&label);
+        }
     }
 
     /// What passed through each site.
@@ -124,6 +151,14 @@ impl Traffic {
         };
         sites.iter().map(count).collect()
     }
+}
+
+fn label(site: &str) -> Labels {
+    vec![("site", site.to_owned())]
+}
+
+fn with(label: &Labels, key: &'static str, value: &str) -> Labels {
+    [&label[..], &[(key, value.to_owned())]].concat()
 }
 
 impl SiteTraffic {
@@ -214,6 +249,24 @@ impl BodyStream for Counted {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gone::GRACE;
+
+    #[test]
+    fn what_was_counted_of_a_site_goes_an_hour_after_it() {
+        let registry = Registry::default();
+        let traffic = Traffic::register(&registry);
+        drop(traffic.site(""));
+        let stays = traffic.site("default/stays");
+        drop(traffic.site("default/goes"));
+        let told = || registry.encode();
+        traffic.forget_gone(Duration::ZERO);
+        assert!(told().contains("default/goes"), "it may be scraped still");
+        traffic.forget_gone(GRACE);
+        let left: Vec<String> = traffic.counts().into_iter().map(|counts| counts.site).collect();
+        assert_eq!(left, ["", "default/stays"]);
+        assert!(!told().contains("default/goes") && told().contains("default/stays"), "{}", told());
+        drop(stays);
+    }
 
     #[test]
     fn requests_without_an_answer_are_counted() {

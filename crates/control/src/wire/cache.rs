@@ -17,7 +17,7 @@ pub struct CacheStats {
 }
 
 /// One tier of the cache.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Tier {
     /// Stored responses.
     pub objects: u64,
@@ -27,6 +27,9 @@ pub struct Tier {
     pub capacity: u64,
     /// Responses dropped to make room.
     pub evictions: u64,
+    /// Why nothing is written to it at present: it is full, or fails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// The traffic of one site. Requests = hits + stale + misses + bypassed + answered.

@@ -9,8 +9,9 @@
 //! The producer appends what the origin sends. Whoever joins takes a [`Seat`], waits there for the head, and
 //! then reads at its own pace. What those in their seats could need is held, within two bounds: the producer
 //! waits when it is [`Flight::WINDOW`] ahead of the fastest reader, and what the fastest has passed is let go
-//! once it can be read back from where it is stored; if nothing is stored, once everyone has passed it or
-//! it lies [`Flight::BEHIND`] behind the fastest.
+//! once it can be read back from where it is stored. If nothing is stored, the producer also waits when it is
+//! [`Flight::BEHIND`] ahead of the slowest, for whom everything is held; one for whom it waited [`Flight::STALL`] in
+//! vain is cut off.
 
 use super::beginnings::Beginning;
 use bytes::Bytes;
@@ -21,6 +22,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 /// What became of the head of a shared fetch.
 pub(crate) enum Head<H> {
@@ -72,8 +74,10 @@ enum Kept {
 impl<H> Flight<H> {
     /// How many bytes the producer may be ahead of the fastest reader.
     pub(crate) const WINDOW: u64 = 2 << 20;
-    /// How many bytes behind the fastest reader are held of content that is not stored.
+    /// How many bytes the producer may be ahead of the slowest reader of content that is not stored.
     pub(crate) const BEHIND: u64 = 8 << 20;
+    /// How long everybody waits for the slowest reader of such content, if that takes nothing.
+    pub(crate) const STALL: Duration = Duration::from_secs(10);
 
     pub(crate) fn new(beginning: Beginning) -> Arc<Self> {
         Arc::new(Flight {
@@ -161,15 +165,26 @@ impl<H> Flight<H> {
 
     /// Waits until the producer may append more, and says whether anyone still reads. Cancel-safe.
     pub(crate) async fn room(&self) -> bool {
-        poll_fn(|cx| {
-            let mut inner = self.lock();
-            if inner.seats.taken == 0 || inner.end < inner.furthest + Self::WINDOW {
-                return Poll::Ready(inner.seats.taken > 0);
+        // Mostly there is, and no timer is needed.
+        if let Poll::Ready(is_read) = self.lock().has_room() {
+            return is_read;
+        }
+        loop {
+            let room = tokio::time::timeout(Self::STALL, poll_fn(|cx| self.poll_room(cx))).await;
+            match room {
+                Ok(is_read) => return is_read,
+                Err(_) => self.lock().cut_slowest(),
             }
+        }
+    }
+
+    fn poll_room(&self, cx: &Context<'_>) -> Poll<bool> {
+        let mut inner = self.lock();
+        let room = inner.has_room();
+        if room.is_pending() {
             inner.producer = Some(cx.waker().clone());
-            Poll::Pending
-        })
-        .await
+        }
+        room
     }
 }
 
@@ -179,11 +194,12 @@ impl<H> Inner<H> {
         let limit = match self.kept {
             Kept::UpTo(offset) if self.seats.taken == 0 => offset,
             Kept::UpTo(offset) => offset.min(self.furthest),
-            Kept::Not => {
-                let slowest = self.seats.slowest().unwrap_or(self.end);
-                slowest.max(self.furthest.saturating_sub(Flight::<H>::BEHIND))
-            }
+            Kept::Not => self.slowest().unwrap_or(self.end),
         };
+        self.let_go_up_to(limit);
+    }
+
+    fn let_go_up_to(&mut self, limit: u64) {
         while let Some(first) = self.chunks.front() {
             let end = self.base + first.len() as u64;
             if end > limit {
@@ -194,12 +210,40 @@ impl<H> Inner<H> {
         }
     }
 
+    /// Where the slowest reader is that was not cut off.
+    fn slowest(&self) -> Option<u64> {
+        self.seats.offsets().filter(|at| *at >= self.base).min()
+    }
+
+    /// Ready if the producer may append more, with whether anyone still reads.
+    fn has_room(&self) -> Poll<bool> {
+        let is_read = self.seats.taken > 0;
+        let is_far_ahead = self.end >= self.furthest + Flight::<H>::WINDOW || self.waits_for_slowest();
+        if is_read && is_far_ahead { Poll::Pending } else { Poll::Ready(is_read) }
+    }
+
+    fn waits_for_slowest(&self) -> bool {
+        let is_far = |slowest| self.end >= slowest + Flight::<H>::BEHIND;
+        matches!(self.kept, Kept::Not) && self.slowest().is_some_and(is_far)
+    }
+
+    /// Cuts off the slowest reader, if it is the one that is waited for.
+    fn cut_slowest(&mut self) {
+        if !self.waits_for_slowest() {
+            return;
+        }
+        let (Some(slowest), Some(first)) = (self.slowest(), self.chunks.front()) else { return };
+        // What it would read next goes, and it with that.
+        let next = self.base + first.len() as u64;
+        self.let_go_up_to(next.max(slowest));
+        self.seats.wake();
+        self.let_go();
+    }
+
     fn move_to(&mut self, slot: usize, offset: u64) {
         self.seats.places[slot].at = offset;
-        if offset > self.furthest {
-            self.furthest = offset;
-            self.wake_producer();
-        }
+        self.furthest = self.furthest.max(offset);
+        self.wake_producer();
     }
 
     fn wake_producer(&mut self) {
@@ -271,8 +315,8 @@ impl Seats {
         self.places.iter_mut().filter_map(|place| place.waker.take()).for_each(Waker::wake);
     }
 
-    fn slowest(&self) -> Option<u64> {
-        self.places.iter().filter(|place| place.taken).map(|place| place.at).min()
+    fn offsets(&self) -> impl Iterator<Item = u64> + '_ {
+        self.places.iter().filter(|place| place.taken).map(|place| place.at)
     }
 }
 
@@ -440,8 +484,8 @@ mod tests {
         assert_eq!(text(next(&mut slow)), "cd");
     }
 
-    #[test]
-    fn the_producer_waits_for_the_fastest_reader_and_goes_on_without_any() {
+    #[tokio::test]
+    async fn the_producer_waits_for_the_fastest_reader_and_goes_on_without_any() {
         let flight = flight();
         let mut reader = flight.seat();
         flight.push(Bytes::from(vec![0; Flight::<()>::WINDOW as usize]));
@@ -455,22 +499,61 @@ mod tests {
         assert_eq!(Box::pin(flight.room()).as_mut().poll(&mut cx), Poll::Ready(false));
     }
 
-    #[test]
-    fn content_that_is_not_stored_is_held_for_the_slowest_within_a_bound() {
-        const CHUNK: u64 = 1 << 20;
+    const CHUNK: u64 = 1 << 20;
+
+    fn chunk() -> Bytes {
+        Bytes::from(vec![7; CHUNK as usize])
+    }
+
+    fn held(flight: &Flight<()>) -> u64 {
+        flight.lock().chunks.iter().map(|chunk| chunk.len() as u64).sum()
+    }
+
+    /// As long as there is room, `fast` reads all that comes; how many chunks that were.
+    async fn pump(flight: &Flight<()>, fast: &mut Seat<()>) -> u64 {
+        let mut count = 0;
+        while tokio::time::timeout(Duration::from_secs(1), flight.room()).await.is_ok() {
+            flight.push(chunk());
+            assert!(next(fast).is_ready());
+            count += 1;
+            if count == 40 {
+                break;
+            }
+        }
+        count
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn content_that_is_not_stored_waits_for_the_slowest_and_is_whole_for_it() {
         let flight = flight();
         let (mut fast, mut slow) = (flight.seat(), flight.seat());
         flight.keep_nothing();
-        for _ in 0..40 {
-            flight.push(Bytes::from(vec![0; CHUNK as usize]));
-            assert!(next(&mut fast).is_ready());
+        assert_eq!(pump(&flight, &mut fast).await * CHUNK, Flight::<()>::BEHIND);
+        assert_eq!(held(&flight), Flight::<()>::BEHIND);
+        // Each chunk that it takes makes room for one.
+        for _ in 0..20 {
+            assert!(matches!(next(&mut slow), Poll::Ready(Next::Data(_))));
+            assert_eq!(pump(&flight, &mut fast).await, 1);
         }
-        let held: usize = flight.lock().chunks.iter().map(Bytes::len).sum();
-        assert!(held as u64 <= Flight::<()>::BEHIND + CHUNK, "{held} bytes");
-        assert_eq!(text(next(&mut slow)), "Forgotten");
+        assert_eq!(slow.offset(), 20 * CHUNK);
         drop(slow);
-        flight.push(Bytes::from_static(b"x"));
-        assert_eq!(flight.lock().chunks.len(), 1);
+        assert_eq!(pump(&flight, &mut fast).await, 40, "nobody else is waited for");
+        assert_eq!(held(&flight), CHUNK, "but the last one, which is let go with the next");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_takes_nothing_is_cut_off_alone() {
+        let flight = flight();
+        let (mut fast, mut slow, mut stalled) = (flight.seat(), flight.seat(), flight.seat());
+        flight.keep_nothing();
+        pump(&flight, &mut fast).await;
+        assert!(matches!(next(&mut slow), Poll::Ready(Next::Data(_))));
+        let before = tokio::time::Instant::now();
+        assert!(flight.room().await);
+        assert_eq!(before.elapsed(), Flight::<()>::STALL);
+        assert_eq!(text(next(&mut stalled)), "Forgotten");
+        assert_eq!(pump(&flight, &mut fast).await, 1);
+        assert!(matches!(next(&mut slow), Poll::Ready(Next::Data(_))));
     }
 
     #[test]

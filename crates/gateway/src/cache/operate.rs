@@ -157,6 +157,11 @@ impl Cache {
         }
     }
 
+    /// Why nothing is written to disk at present, if there is one and nothing is.
+    pub fn disk_problem(&self) -> Option<String> {
+        self.0.disk.as_ref().and_then(DiskTier::problem)
+    }
+
     /// The URI of a request in its key, without the scheme: what a purge by URL names.
     pub fn uri_of(&self, rules: &CacheRules, request: &Request) -> String {
         without_scheme(&uri_of(rules, request)).to_string()

@@ -228,7 +228,9 @@ impl Inner {
     ) -> Result<Response, FieldError> {
         let mut fields = new.own_fields.as_ref().filter(|_| lead).unwrap_or(&new.fields).clone();
         let mut coding = None;
+        // What is kept in slices is sent as it is, from the first answer on: its ranges are those of one form.
         if !new.freshness.no_transform
+            && new.length.is_none_or(|length| length <= new.rules.slice_bytes)
             && is_compressible(&new.rules.compress, new.status, &fields, new.length)
         {
             add_vary_accept_encoding(&mut fields)?;

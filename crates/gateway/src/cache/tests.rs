@@ -582,6 +582,19 @@ async fn content_is_compressed_once_for_those_who_want_it() {
 }
 
 #[tokio::test]
+async fn content_kept_in_slices_is_sent_as_it_is_by_the_first_answer_and_all_others() {
+    let text = "the edge of a cloth ".repeat(100);
+    let mut world = World::new(vec![ok("Cache-Control: max-age=60|Content-Type: text/plain|", &text)]);
+    world.rules.compress.codings = vec![Coding::Gzip];
+    for _ in 0..2 {
+        let response = world.ask("GET", "/a", "Accept-Encoding: gzip|").wait().await;
+        assert!(!response.fields.contains(name::CONTENT_ENCODING));
+        assert_eq!(told(response).await.1, text);
+    }
+    assert_eq!(world.asked(), 1);
+}
+
+#[tokio::test]
 async fn a_post_whose_response_is_the_target_itself_is_stored_for_get() {
     let stated = "Cache-Control: max-age=60|Content-Location: /a|";
     let world = World::new(vec![

@@ -111,18 +111,21 @@ impl Certificates {
     pub fn set(&self, wanted: Vec<CertificateFiles>) -> Vec<CertificateError> {
         let mut files = self.0.files.lock().unwrap_or_else(PoisonError::into_inner);
         files.wanted = wanted;
-        let errors = files.read();
-        let by_host = table_of(&files.loaded);
-        let fallback = self.0.table.load().fallback.clone();
-        self.0.table.store(Arc::new(Table { by_host, fallback }));
-        errors
+        self.read(&mut files)
     }
 
     /// Reads the files again, also those that could not be used; what changed is used from now on. Blocks on the
     /// disk.
     pub fn reload(&self) -> Vec<CertificateError> {
-        let wanted = self.0.files.lock().unwrap_or_else(PoisonError::into_inner).wanted.clone();
-        self.set(wanted)
+        self.read(&mut self.0.files.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn read(&self, files: &mut Files) -> Vec<CertificateError> {
+        let errors = files.read();
+        let by_host = table_of(&files.loaded);
+        let fallback = self.0.table.load().fallback.clone();
+        self.0.table.store(Arc::new(Table { by_host, fallback }));
+        errors
     }
 
     /// What is wrong with those that cannot be used, as of the last time that their files were read.

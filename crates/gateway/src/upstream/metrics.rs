@@ -1,7 +1,11 @@
 //! What is counted of origins.
 
+use crate::gone::Gone;
 use selvedge_cache::semantics::ProxyError;
 use selvedge_observe::{Counter, Family, Histogram, Registry};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 type ByOrigin = [(&'static str, String); 1];
 type ByOriginAndKind = [(&'static str, String); 2];
@@ -19,6 +23,8 @@ pub struct UpstreamMetrics {
     health_changes: Family<ByOrigin, Counter>,
     broken_content: Family<ByOrigin, Counter>,
     first_byte: Family<ByOrigin, Histogram, fn() -> Histogram>,
+    /// Of which origins there are any, and which of these are gone.
+    known: Arc<Mutex<(BTreeSet<String>, Gone)>>,
 }
 
 /// Seconds: half a millisecond to half a minute.
@@ -52,10 +58,42 @@ impl UpstreamMetrics {
                 "Time from sending a request to the head of its answer",
                 Family::new_with_constructor(histogram),
             ),
+            known: Arc::default(),
         }
     }
 
+    /// Forgets what was counted of origins that have been out of use for an hour. To be called now and then.
+    pub(super) fn forget_gone(&self, in_use: impl Fn(&str) -> bool, now: Duration) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let (names, gone) = &mut *known;
+        for name in gone.look(names.iter().map(|name| (name, in_use(name))), now) {
+            names.remove(&name);
+            let label = label(&name);
+            for family in self.counters() {
+                family.remove(&label);
+            }
+            self.first_byte.remove(&label);
+            for error in ProxyError::ALL {
+                self.errors.remove(&error_label(&name, *error));
+            }
+        }
+    }
+
+    fn counters(&self) -> [&Family<ByOrigin, Counter>; 8] {
+        [
+            &self.answers,
+            &self.opened,
+            &self.reused,
+            &self.retries,
+            &self.retries_denied,
+            &self.ejections,
+            &self.health_changes,
+            &self.broken_content,
+        ]
+    }
+
     pub(super) fn of(&self, origin: &str) -> Counters {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).0.insert(origin.into());
         let of = |family: &Family<ByOrigin, Counter>| family.get_or_create_owned(&label(origin));
         Counters {
             origin: origin.into(),
@@ -77,6 +115,10 @@ fn label(origin: &str) -> ByOrigin {
     [("origin", origin.into())]
 }
 
+fn error_label(origin: &str, kind: ProxyError) -> ByOriginAndKind {
+    [("origin", origin.into()), ("error", kind.as_str().to_owned())]
+}
+
 /// One group's metrics.
 pub(super) struct Counters {
     origin: String,
@@ -94,7 +136,27 @@ pub(super) struct Counters {
 
 impl Counters {
     pub(super) fn count_error(&self, kind: ProxyError) {
-        let labels = [("origin", self.origin.clone()), ("error", kind.as_str().to_owned())];
-        self.errors.get_or_create(&labels).inc();
+        self.errors.get_or_create(&error_label(&self.origin, kind)).inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gone::GRACE;
+
+    #[test]
+    fn what_was_counted_of_an_origin_goes_an_hour_after_it() {
+        let registry = Registry::default();
+        let metrics = UpstreamMetrics::new(&registry);
+        for origin in ["stays", "goes"] {
+            let counters = metrics.of(origin);
+            counters.answers.inc();
+            counters.count_error(ProxyError::ConnectionRefused);
+        }
+        metrics.forget_gone(|name| name == "stays", Duration::ZERO);
+        metrics.forget_gone(|name| name == "stays", GRACE);
+        let told = registry.encode();
+        assert!(!told.contains("goes") && told.contains("stays"), "{told}");
     }
 }

@@ -148,7 +148,12 @@ async fn sweep(inner: Weak<Inner>) {
     loop {
         sleep(SWEEP_INTERVAL).await;
         let Some(inner) = inner.upgrade() else { return };
-        let groups: Vec<_> = lock(&inner.groups).values().filter_map(Weak::upgrade).collect();
+        let groups: Vec<_> = {
+            let named = lock(&inner.groups);
+            let in_use = |name: &str| named.get(name).is_some_and(|group| group.strong_count() > 0);
+            inner.metrics.forget_gone(in_use, inner.seams.clock.monotonic());
+            named.values().filter_map(Weak::upgrade).collect()
+        };
         let now = Instant::now();
         for endpoint in groups.iter().flat_map(|group| group.known_endpoints().to_vec()) {
             endpoint.pool.sweep(now);

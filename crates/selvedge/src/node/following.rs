@@ -6,7 +6,7 @@ use super::settings;
 use selvedge_gateway::cache::Cache;
 use selvedge_gateway::front::{CertificateFiles, Certificates, Front};
 use selvedge_gateway::plane::Plane;
-use selvedge_gateway::site::SystemSecrets;
+use selvedge_gateway::site::SecretSource;
 use selvedge_observe::{Gauge, Registry};
 use selvedge_rt::{OnEnd, Tasks};
 use selvedge_state::State;
@@ -36,6 +36,10 @@ pub(super) struct Parts {
     pub(super) certificates: Certificates,
     pub(super) front: Arc<Front>,
     pub(super) listening: Listening,
+    /// Where secrets are read.
+    pub(super) secrets: Arc<dyn SecretSource + Send + Sync>,
+    /// Whose threads wait for files.
+    pub(super) tasks: Tasks,
     /// Those that the node was built with.
     pub(super) began_with: Settings,
 }
@@ -76,23 +80,14 @@ impl InForce {
 }
 
 impl Parts {
-    /// Puts a snapshot into force, and says in the log what of it does not work.
-    pub(super) async fn apply(&self, snapshot: &Snapshot, in_force: &InForce) {
+    /// Puts a snapshot into force, and says in the log what of it does not work. Files that it names are read on
+    /// another thread: they may lie on a network that is gone, and nothing else has to wait then.
+    pub(super) async fn apply(&self, snapshot: Arc<Snapshot>, in_force: &InForce) {
         let settings = &snapshot.settings;
         self.front.set_options(settings::front_options(&settings.limits));
         self.cache.resize(self.config.cache_ram.unwrap_or(settings.cache.ram.get()));
         self.cache.set_collapsed_waiters_max(settings.limits.collapsed_waiters);
-        let mut problems = self.plane.follow(snapshot, &SystemSecrets);
-        let files = snapshot.sites.values().filter_map(|site| {
-            let tls = site.tls.as_ref()?;
-            Some(CertificateFiles {
-                hosts: site.hosts.iter().map(ToString::to_string).collect(),
-                chain: tls.cert.clone().into(),
-                key: tls.key.clone().into(),
-            })
-        });
-        // What is wrong with these is asked of them, as it can change.
-        drop(self.certificates.set(files.collect()));
+        let mut problems = self.read_files(snapshot.clone()).await;
         problems.extend(self.listening.follow(&self.config, settings).await);
         problems.extend(self.at_next_start(settings));
         let shared = &in_force.0;
@@ -103,6 +98,19 @@ impl Parts {
         let drain = u64::try_from(settings.limits.drain_timeout.get().as_millis()).unwrap_or(u64::MAX);
         shared.drain_ms.store(drain, Ordering::Release);
         shared.revision.store(snapshot.revision.0, Ordering::Release);
+    }
+
+    /// Has the data plane go by a snapshot, with the secrets, authorities and certificates that it names.
+    async fn read_files(&self, snapshot: Arc<Snapshot>) -> Vec<String> {
+        let (plane, certificates, secrets) =
+            (self.plane.clone(), self.certificates.clone(), self.secrets.clone());
+        let read = self.tasks.blocking("configuration", move || {
+            let problems = plane.follow(&snapshot, &*secrets);
+            // What is wrong with these is asked of them, as it can change.
+            drop(certificates.set(certificate_files(&snapshot)));
+            problems
+        });
+        read.await.unwrap_or_else(|error| vec![format!("the configuration is not in force: {error}")])
     }
 
     /// What is declared otherwise than it was when the node was built, and is only looked at then.
@@ -131,8 +139,23 @@ impl Parts {
                     () = stopping.stopped() => return,
                 }
                 let snapshot = snapshots.borrow_and_update().clone();
-                self.apply(&snapshot, &in_force).await;
+                tokio::select! {
+                    () = self.apply(snapshot, &in_force) => {}
+                    () = stopping.stopped() => return,
+                }
             }
         });
     }
+}
+
+fn certificate_files(snapshot: &Snapshot) -> Vec<CertificateFiles> {
+    let files = snapshot.sites.values().filter_map(|site| {
+        let tls = site.tls.as_ref()?;
+        Some(CertificateFiles {
+            hosts: site.hosts.iter().map(ToString::to_string).collect(),
+            chain: tls.cert.clone().into(),
+            key: tls.key.clone().into(),
+        })
+    });
+    files.collect()
 }

@@ -187,6 +187,8 @@ impl StateHandle for ApiState {
 pub(super) struct ApiCache {
     pub(super) plane: Plane,
     pub(super) disk_capacity: u64,
+    /// Why the disk tier could not be opened, if it could not.
+    pub(super) disk_problem: Option<String>,
 }
 
 impl CacheHandle for ApiCache {
@@ -199,12 +201,14 @@ impl CacheHandle for ApiCache {
                 bytes: usage.ram_bytes,
                 capacity: usage.ram_capacity,
                 evictions: usage.evictions,
+                problem: None,
             },
             disk: wire::Tier {
                 objects: usage.disk_objects,
                 bytes: usage.disk_bytes,
                 capacity: self.disk_capacity,
                 evictions: 0,
+                problem: self.disk_problem.clone().or_else(|| self.plane.cache().disk_problem()),
             },
             purges: usage.purges,
             sites: sites.iter().filter(|s| !s.site.is_empty()).map(site_stats).collect(),

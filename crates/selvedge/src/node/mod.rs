@@ -22,7 +22,7 @@ use selvedge_gateway::access_log::AccessLog;
 use selvedge_gateway::cache::{Cache, CacheOptions};
 use selvedge_gateway::front::{CertificateError, Certificates, Front};
 use selvedge_gateway::plane::{Plane, PlaneParts};
-use selvedge_gateway::site::{RateTable, RequestIds, RouterState};
+use selvedge_gateway::site::{RateTable, RequestIds, RouterState, SystemSecrets};
 use selvedge_gateway::traffic::Traffic;
 use selvedge_gateway::upstream::{Seams as UpstreamSeams, Upstream, UpstreamMetrics, system_roots};
 use selvedge_observe::Registry;
@@ -176,6 +176,7 @@ impl Config {
         let settings = snapshot.settings.clone();
 
         let disk_tier = self.disk_tier(&disk, &settings, &rng, &data_tasks, &clock, &registry);
+        let disk_problem = disk_tier.as_ref().err().cloned();
         let cache_options = CacheOptions {
             ram_bytes: self.cache_ram.unwrap_or(settings.cache.ram.get()),
             secret: identity.cache_secret,
@@ -184,7 +185,7 @@ impl Config {
         };
         let cache = Cache::new(
             &cache_options,
-            disk_tier,
+            disk_tier.ok().flatten(),
             clock.clone(),
             hlc.clone(),
             traffic_tasks.clone(),
@@ -217,6 +218,7 @@ impl Config {
             clock: clock.clone(),
         });
 
+        forget_gone(&plane, &tasks);
         let certificates = Certificates::new();
         certificates.set_self_signed_fallback(vec!["localhost".into(), "127.0.0.1".into()])?;
         let mut first_token = None;
@@ -273,9 +275,11 @@ impl Config {
             certificates: certificates.clone(),
             front,
             listening: listening.clone(),
+            secrets: Arc::new(SystemSecrets),
+            tasks: tasks.clone(),
             began_with: settings.clone(),
         };
-        parts.apply(&snapshot, &in_force).await;
+        parts.apply(snapshot.clone(), &in_force).await;
         for (listen, listener) in bound {
             listening.open(listen, listener).map_err(|error| match error {
                 ListenError::Bind(source) => cannot_listen(listen.addr, listen.name())(source),
@@ -298,6 +302,7 @@ impl Config {
             )),
             cache: Arc::new(ApiCache {
                 plane: plane.clone(),
+                disk_problem,
                 disk_capacity: self.cache_disk.unwrap_or(settings.cache.disk.get()),
             }),
             requests: Arc::new(ApiRequests::new(plane.clone())),
@@ -345,25 +350,22 @@ impl Config {
         tasks: &Tasks,
         clock: &selvedge_rt::Clock,
         registry: &Registry,
-    ) -> Option<DiskTier> {
+    ) -> Result<Option<DiskTier>, String> {
         let bytes_max = self.cache_disk.unwrap_or(settings.cache.disk.get());
         if bytes_max == 0 {
-            return None;
+            return Ok(None);
         }
         let options = segments::Options { bytes_max, ..self.storage.segments };
         let opened = disk
             .subdir("cache")
             .map_err(|e| e.to_string())
             .and_then(|dir| Segments::open(dir, options, rng.branch("segments")).map_err(|e| chain(&e)));
-        match opened {
-            Ok(opened) => {
-                Some(DiskTier::start(opened, tasks, clock.clone(), segments::Metrics::register(registry)))
-            }
-            Err(problem) => {
-                tracing::error!(%problem, "the cache's disk cannot be used; the cache is in memory alone");
-                None
-            }
-        }
+        // Counted also when there is nothing to count: it is then not available.
+        let metrics = segments::Metrics::register(registry);
+        let opened = opened.inspect_err(|problem| {
+            tracing::error!(%problem, "the cache's disk cannot be used; the cache is in memory alone");
+        });
+        Ok(Some(DiskTier::start(opened?, tasks, clock.clone(), metrics)))
     }
 
     /// Makes the first token where there is none.
@@ -477,11 +479,26 @@ fn last_snapshot(file: &SnapshotFile) -> Option<Snapshot> {
     })
 }
 
+/// How often it is looked for what was counted of sites that are long gone.
+const FORGET_GONE: Duration = Duration::from_secs(600);
+
 /// How long what uses the data directory may take to end.
 const LENDING: Duration = Duration::from_secs(10);
 
 /// How often purges are looked through for those that nothing can be covered by any more.
 const EXPIRE_PURGES: Duration = Duration::from_secs(600);
+
+fn forget_gone(plane: &Plane, tasks: &Tasks) {
+    let (plane, stopping) = (plane.clone(), tasks.clone());
+    tasks.spawn("counters of what is gone", OnEnd::Forget, async move {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(FORGET_GONE) => plane.forget_gone(),
+                () = stopping.stopped() => return,
+            }
+        }
+    });
+}
 
 /// Drops purges with the last object that they could cover, in the cache and then in the control state.
 fn expire_purges(state: &State, cache: &Cache, tasks: &Tasks) {

@@ -26,7 +26,7 @@ pub(super) const BLOCK: usize = 64 << 10;
 pub const META_BYTES_MAX: usize = 256 << 10;
 
 /// An object's name: a uniform 128-bit hash of its cache key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key(pub u128);
 
 /// What is known of an object beside its bytes.
@@ -52,10 +52,15 @@ pub enum Kind {
     Stamp(u8),
     /// A note that nothing fetched up to its time is used any more. Files that are begun later say so themselves.
     Floor,
+    /// A note that the object of that name, written before, is not there any more. It need not outlive its file: what
+    /// was written before is in older ones, or in the same.
+    Gone,
 }
 
 /// The bits of [`Kind::Floor`], after those of all stamps.
 const FLOOR: u64 = 1 << 16;
+/// The bits of [`Kind::Gone`].
+const GONE: u64 = FLOOR + 1;
 
 impl Kind {
     pub(super) fn to_bits(self) -> u64 {
@@ -63,6 +68,7 @@ impl Kind {
             Kind::Object => 0,
             Kind::Stamp(kind) => u64::from(kind) + 1,
             Kind::Floor => FLOOR,
+            Kind::Gone => GONE,
         }
     }
 
@@ -70,6 +76,7 @@ impl Kind {
         match bits.checked_sub(1) {
             None => Some(Kind::Object),
             Some(_) if bits == FLOOR => Some(Kind::Floor),
+            Some(_) if bits == GONE => Some(Kind::Gone),
             Some(kind) => u8::try_from(kind).ok().map(Kind::Stamp),
         }
     }
@@ -121,6 +128,11 @@ impl NewRecord {
     /// The note that nothing fetched up to `at` is used any more.
     pub(super) fn floor(at: Hlc) -> Self {
         NewRecord::bare(Head { key: Key(0), fetched: at, kind: Kind::Floor, note: 0 })
+    }
+
+    /// The note that the object of that name is not there any more.
+    pub(super) fn gone(key: Key) -> Self {
+        NewRecord::bare(Head { key, fetched: Hlc::ZERO, kind: Kind::Gone, note: 0 })
     }
 
     fn bare(head: Head) -> Self {

@@ -210,6 +210,7 @@ impl Segments {
             Kind::Stamp(kind) => {
                 self.take_stamp(&NewRecord::stamp(entry.key, entry.fetched, kind));
             }
+            Kind::Gone => drop(self.index.remove(entry.key)),
             Kind::Floor => {
                 opened.floor = opened.floor.max(entry.fetched);
                 self.set_floor(entry.fetched);

@@ -7,7 +7,8 @@ use super::write::Tally;
 use super::{Error, Options};
 use selvedge_observe::{Counter, Gauge, Registry};
 use selvedge_rt::{Clock, OnEnd, Tasks};
-use selvedge_types::Hlc;
+use selvedge_types::{Hlc, HlcClock};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -89,8 +90,14 @@ impl Metrics {
 #[derive(Clone)]
 pub struct DiskTier {
     shared: Arc<Shared>,
-    queue: mpsc::Sender<NewRecord>,
+    queue: mpsc::Sender<Queued>,
 }
+
+/// A record on its way, and when it came.
+type Queued = (Turn, NewRecord);
+
+/// Counts what objects and removals come, in their order.
+type Turn = u64;
 
 struct Shared {
     segments: Segments,
@@ -104,9 +111,15 @@ struct Shared {
     /// In place of stamps that were too many: a floor to be set, as bits.
     floor: AtomicU64,
     stamped: Notify,
+    turns: AtomicU64,
+    /// Objects that were removed, to be noted before anything else, and when.
+    gone: Mutex<BTreeMap<Key, Turn>>,
     queued_bytes: AtomicUsize,
     available: AtomicBool,
+    /// Why the last write failed.
+    problem: Mutex<String>,
     reads: Semaphore,
+    clock: Clock,
     tasks: Tasks,
     metrics: Metrics,
 }
@@ -129,14 +142,19 @@ impl DiskTier {
             stamps: Mutex::default(),
             floor: AtomicU64::new(0),
             stamped: Notify::new(),
+            turns: AtomicU64::new(0),
+            gone: Mutex::default(),
             queued_bytes: AtomicUsize::new(0),
             available: AtomicBool::new(true),
+            problem: Mutex::default(),
             reads: Semaphore::new(options.reads_max),
+            clock: clock.clone(),
             tasks: tasks.clone(),
             metrics,
         });
         shared.observe();
-        let writer = Writer { shared: shared.clone(), records, clock, pause: None, owes: false };
+        let gone = BTreeMap::new();
+        let writer = Writer { shared: shared.clone(), records, clock, pause: None, owes: false, gone };
         tasks.spawn("cache disk", OnEnd::Forget, writer.run(tasks.clone()));
         DiskTier { shared, queue }
     }
@@ -155,12 +173,12 @@ impl DiskTier {
         let queued = shared.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
         let taken = self.is_available()
             && queued + bytes <= shared.segments.options().queue_bytes_max
-            && self.queue.try_send(record).is_ok();
+            && self.queue.try_send((shared.turn(), record)).is_ok();
         if !taken {
             shared.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
             shared.metrics.dropped.inc();
             if asked {
-                shared.segments.remove(key);
+                self.remove(key);
             }
         }
         taken
@@ -243,9 +261,25 @@ impl DiskTier {
         self.blocking(move |segments| segments.read_part(&at, part)).await
     }
 
-    /// Forgets an object, and says whether it was there.
-    pub fn remove(&self, key: Key) -> bool {
-        self.shared.segments.remove(key)
+    /// Forgets an object, for good: what was written of it is not found after a restart either. Never waits; while the
+    /// disk fails it is kept to be noted later.
+    pub fn remove(&self, key: Key) {
+        let shared = &self.shared;
+        // In this order: what is written meanwhile is in one of them.
+        let is_coming = self.has_queued();
+        if !shared.segments.remove(key) && !is_coming {
+            return;
+        }
+        let mut gone = lock(&shared.gone);
+        gone.insert(key, shared.turn());
+        if gone.len() > shared.segments.options().stamps_max {
+            // Too many to be told apart: nothing that is there now is used any more.
+            gone.clear();
+            let now = HlcClock::default().tick(shared.clock.wall());
+            shared.floor.fetch_max(now.to_bits(), Ordering::Relaxed);
+        }
+        drop(gone);
+        shared.stamped.notify_one();
     }
 
     /// Forgets what is in a place, and nothing that has been written of the same name since.
@@ -256,6 +290,11 @@ impl DiskTier {
     /// Whether objects are written. Not for a while after a failure; what is there is read all the same.
     pub fn is_available(&self) -> bool {
         self.shared.available.load(Ordering::Relaxed)
+    }
+
+    /// Why nothing is written at present, if nothing is: the disk is full, or fails.
+    pub fn problem(&self) -> Option<String> {
+        (!self.is_available()).then(|| lock(&self.shared.problem).clone())
     }
 
     /// Objects on disk.
@@ -279,6 +318,10 @@ impl DiskTier {
 }
 
 impl Shared {
+    fn turn(&self) -> Turn {
+        self.turns.fetch_add(1, Ordering::Relaxed)
+    }
+
     fn write(&self, batch: &[NewRecord], floor: Hlc) -> Result<Tally, Error> {
         if floor > Hlc::ZERO {
             self.segments.set_floor(floor);
@@ -299,8 +342,10 @@ impl Shared {
 
 struct Writer {
     shared: Arc<Shared>,
-    records: mpsc::Receiver<NewRecord>,
+    records: mpsc::Receiver<Queued>,
     clock: Clock,
+    /// What was removed while something older of its name may be on its way.
+    gone: BTreeMap<Key, Turn>,
     /// Since the last failure: how long to pause, and since when.
     pause: Option<(Duration, Duration)>,
     /// Whether stamps could not be written.
@@ -333,16 +378,26 @@ impl Writer {
         Some((since + length).saturating_sub(self.clock.monotonic()))
     }
 
-    async fn write(&mut self, mut batch: Vec<NewRecord>) {
-        let bytes: usize = batch.iter().map(NewRecord::encoded_len).sum();
-        let count = batch.len() as u64;
+    async fn write(&mut self, queued: Vec<Queued>) {
+        let bytes: usize = queued.iter().map(|(_, record)| record.encoded_len()).sum();
+        let count = queued.len() as u64;
         let m = self.shared.metrics.clone();
         if !self.shared.available.load(Ordering::Relaxed) {
             self.shared.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
             m.dropped.inc_by(count);
             return;
         }
+        let removed = std::mem::take(&mut *lock(&self.shared.gone));
+        self.gone.extend(removed.iter().map(|(key, turn)| (*key, *turn)));
+        let is_newest =
+            |(turn, record): &Queued| self.gone.get(&record.head.key).is_none_or(|gone| gone < turn);
+        let newest = queued.into_iter().filter(is_newest);
+        let mut batch: Vec<NewRecord> = newest.map(|(_, record)| record).collect();
+        if self.records.is_empty() {
+            self.gone.clear();
+        }
         batch.append(&mut lock(&self.shared.stamps));
+        batch.extend(removed.keys().map(|key| NewRecord::gone(*key)));
         let floor = Hlc::from_bits(self.shared.floor.swap(0, Ordering::Relaxed));
         if batch.is_empty() && floor == Hlc::ZERO && !self.owes {
             return;
@@ -357,7 +412,14 @@ impl Writer {
                 self.owes = false;
                 m.count(&tally);
             }
-            Ok(Err(error)) => self.fail(&error),
+            Ok(Err(error)) => {
+                self.fail(&error);
+                // To be noted again; a later removal of the same name stays.
+                let mut gone = lock(&self.shared.gone);
+                for (key, turn) in removed {
+                    gone.entry(key).or_insert(turn);
+                }
+            }
             Err(error) => tracing::error!(%error, "a write to the cache's disk was lost"),
         }
         self.shared.observe();
@@ -368,6 +430,9 @@ impl Writer {
         let length = self.pause.map_or(retry_after, |(length, _)| (length * 2).min(retry_after_max));
         self.pause = Some((length, self.clock.monotonic()));
         self.owes = true;
+        let why = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
+        *lock(&self.shared.problem) =
+            format!("{error}{why}; tried again every {} s", length.as_secs().max(1));
         self.shared.available.store(false, Ordering::Relaxed);
         self.shared.metrics.failures.inc();
         tracing::warn!(%error, retry_s = length.as_secs(), "the cache goes on in RAM alone");
@@ -418,6 +483,36 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_is_removed_is_not_found_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options { reserve_bytes: 0, ..Options::default() };
+        let (tier, tasks) = start(&dir, options).await;
+        let key = |i: u128| Key(i << 8);
+        for i in 1..=3 {
+            assert!(tier.put(record(i, 100)));
+        }
+        // On its way still, and on disk.
+        tier.remove(key(1));
+        while tier.has_queued() {
+            tokio::task::yield_now().await;
+        }
+        assert!(!tier.contains(key(1)) && tier.contains(key(2)));
+        tier.remove(key(2));
+        tier.remove(key(3));
+        // What comes after its removal is there.
+        assert!(tier.put(record(3, 200)));
+        while tier.has_queued() {
+            tokio::task::yield_now().await;
+        }
+        assert!(tasks.shut_down(Duration::from_secs(5)).await);
+        drop(tier);
+        let (tier, _tasks) = start(&dir, options).await;
+        assert!(!tier.contains(key(1)) && !tier.contains(key(2)));
+        let at = tier.locate(key(3)).unwrap();
+        assert_eq!(tier.read(at).await.unwrap().body.len(), 200);
+    }
+
+    #[tokio::test]
     async fn a_full_queue_takes_nothing_and_never_waits() {
         let dir = tempfile::tempdir().unwrap();
         let options = Options { reserve_bytes: 0, queue_bytes_max: 100_000, ..Options::default() };
@@ -436,10 +531,13 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert!(!tier.put(record(2, 10)));
+        let problem = tier.problem().unwrap();
+        assert!(problem.contains("full"), "{problem}");
         tokio::time::sleep(options.retry_after).await;
         while !tier.is_available() {
             tokio::task::yield_now().await;
         }
+        assert_eq!(tier.problem(), None);
         assert!(tier.put(record(3, 10)), "tried again after the pause");
     }
 }

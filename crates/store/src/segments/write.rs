@@ -82,6 +82,11 @@ impl Segments {
     fn write_all(&self, writer: &mut Writer, records: &[NewRecord]) -> Result<(), Error> {
         self.place_stamps(writer)?;
         self.tell_floor(writer)?;
+        for record in records.iter().filter(|r| r.head.kind == Kind::Gone) {
+            // It may have been on its way here when it was removed.
+            self.remove(record.head.key);
+            self.append_note(writer, record)?;
+        }
         for record in records.iter().filter(|r| r.head.kind == Kind::Object) {
             self.put_object(writer, record)?;
         }

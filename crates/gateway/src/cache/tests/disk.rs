@@ -64,6 +64,17 @@ async fn what_an_unsafe_request_invalidated_does_not_come_back() {
 }
 
 #[tokio::test]
+async fn what_was_replaced_by_something_that_is_not_stored_does_not_come_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = start(&dir, vec![ok(FRESH, "one"), ok("Cache-Control: no-store|", "two")]);
+    world.get("/a", "").await;
+    world.settle().await;
+    assert_eq!(world.get("/a", "Cache-Control: no-cache|").await.1, "two");
+    stop(world).await;
+    assert_eq!(start(&dir, vec![ok(FRESH, "three")]).get("/a", "").await.1, "three");
+}
+
+#[tokio::test]
 async fn what_was_invalidated_with_its_group_does_not_come_back() {
     let dir = tempfile::tempdir().unwrap();
     let grouped = "Cache-Control: max-age=6000|Cache-Groups: \"g\"|";
@@ -205,7 +216,7 @@ async fn what_is_read_from_disk_takes_the_place_of_nothing_newer() {
     let key = inner.primary_key(&world.asked_for("GET", "/a", "")).0;
     let old_place = inner.on_disk(key).unwrap();
     // While the old one is read, its successor is stored.
-    world.get("/a", "Cache-Control: no-cache\r\n").await;
+    world.get("/a", "Cache-Control: no-cache|").await;
     world.settle().await;
     let Some(Stored::Object(read)) = inner.read_disk(key, old_place).await else { panic!("it is there") };
     assert_eq!(read.body(), "new");
@@ -230,7 +241,7 @@ async fn what_is_unreadable_in_its_old_place_is_found_in_its_new_one() {
     world.settle().await;
     let old_place = inner.on_disk(key).unwrap();
     inner.memory.remove(key);
-    world.get("/a", "Cache-Control: no-cache\r\n").await;
+    world.get("/a", "Cache-Control: no-cache|").await;
     world.settle().await;
     inner.memory.remove(key);
     assert!(inner.read_disk(key, old_place).await.is_none());

@@ -205,7 +205,11 @@ pub(super) fn tier_fill(tier: &Tier) -> String {
         return "off".to_owned();
     }
     let (used, all) = (bytes(tier.bytes), bytes(tier.capacity));
-    format!("{} objects, {used} of {all}, {} evicted", tier.objects, tier.evictions)
+    let fill = format!("{} objects, {used} of {all}, {} evicted", tier.objects, tier.evictions);
+    match &tier.problem {
+        Some(problem) => format!("{fill}; not written to: {problem}"),
+        None => fill,
+    }
 }
 
 fn hit_ratio(site: &SiteStats) -> String {
