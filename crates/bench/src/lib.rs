@@ -3,4 +3,5 @@
 pub mod edge;
 pub mod hit_ratio;
 pub mod load;
+pub mod mesh;
 pub mod origin;

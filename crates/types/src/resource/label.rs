@@ -68,6 +68,15 @@ label!(
     OriginName, "origin-name", "an origin"
 );
 
+label!(
+    /// The name of a point of presence: nodes near each other, one failure domain.
+    PopName, "pop-name", "a PoP"
+);
+label!(
+    /// The name of a region: PoPs that share a part of the world.
+    RegionName, "region-name", "a region"
+);
+
 impl Default for Namespace {
     fn default() -> Self {
         Namespace("default".into())

@@ -26,7 +26,9 @@ pub use access::{Access, Auth, BasicAuth, BearerAuth, RateKey, RateLimit};
 pub use cache::{Bypass, CacheKey, CachePolicy, QueryKey, SetCookiePolicy};
 pub use field::{FieldName, HeaderChanges, MutableField};
 pub use host::{HostPattern, is_host, owner_of_host};
-pub use label::{KeyspaceId, KeyspaceName, Namespace, OriginName, SiteId, SiteName, TokenName};
+pub use label::{
+    KeyspaceId, KeyspaceName, Namespace, OriginName, PopName, RegionName, SiteId, SiteName, TokenName,
+};
 pub use limits::Limits;
 pub use origin::{Ejection, Health, Origin, OriginProtocol, OriginTable, Retry, Target};
 pub use pattern::{Glob, Network, PathPattern, StatusRange, glob_matches};

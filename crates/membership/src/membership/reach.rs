@@ -1,0 +1,67 @@
+//! Which PoPs can be reached: as the delegates' pool shows it to the PoP's first delegate, who tells the PoP.
+
+use super::{Membership, Now};
+use crate::limits::REACH_WAIT;
+use crate::view::Event;
+use crate::wire::{Item, Reach};
+use selvedge_types::resource::PopName;
+use std::time::Duration;
+
+impl Membership {
+    /// Looks again at all PoPs.
+    pub(super) fn review_all_reach(&mut self, now: &mut Now<'_>) {
+        if self.is_first_delegate() {
+            let names: Vec<PopName> = self.pops.keys().cloned().collect();
+            names.iter().for_each(|name| self.review_reach(now, name));
+        }
+    }
+
+    /// Tells the PoP when another one was lost or found.
+    pub(super) fn review_reach(&mut self, now: &mut Now<'_>, name: &PopName) {
+        if *name == self.options.pop || !self.is_first_delegate() {
+            return;
+        }
+        let Some(pop) = self.pops.get(name) else { return };
+        let reachable = self.is_reached(name);
+        let known = pop.reach.map(|reach| reach.reachable);
+        if known == Some(reachable) || (!reachable && !self.may_judge(now.elapsed, pop.since, known)) {
+            return;
+        }
+        let reach = Reach { stamp: now.clock.tick(now.wall), reachable };
+        if self.take_reach(name, reach) {
+            self.pop.spread(&Item::Reach(name.clone(), reach));
+        }
+    }
+
+    /// Whether a delegate of that PoP is there.
+    pub(super) fn is_reached(&self, name: &PopName) -> bool {
+        let Some(world) = &self.world else { return false };
+        let present = |node| world.standing(node).is_some_and(|s| s.is_present());
+        let named = self
+            .pops
+            .get(name)
+            .is_some_and(|pop| pop.digest.delegates.iter().any(|delegate| present(&delegate.identity.node)));
+        named || self.delegate_of.iter().any(|(node, pop)| pop == name && present(node))
+    }
+
+    /// A delegate that is new, or a PoP that is, needs time before silence says anything.
+    fn may_judge(&self, now: Duration, known_since: Duration, known: Option<bool>) -> bool {
+        let waited = now >= self.world_since.max(known_since) + REACH_WAIT;
+        waited || (known == Some(true) && self.cursors.world.is_read())
+    }
+
+    /// Takes up whether a PoP can be reached. Whether it was new.
+    pub(super) fn take_reach(&mut self, name: &PopName, reach: Reach) -> bool {
+        let Some(pop) = self.pops.get_mut(name) else { return false };
+        if pop.reach.is_some_and(|known| known.stamp >= reach.stamp) {
+            return false;
+        }
+        let before = pop.reach.replace(reach).map(|known| known.reachable);
+        match (before, reach.reachable) {
+            (Some(true) | None, false) => self.events.push_back(Event::PopLost(name.clone())),
+            (Some(false) | None, true) => self.events.push_back(Event::PopFound(name.clone())),
+            _ => {}
+        }
+        true
+    }
+}
