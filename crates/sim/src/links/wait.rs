@@ -1,0 +1,78 @@
+//! Waiting until something arrives.
+
+use super::SimMesh;
+use super::state::State;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
+
+/// What a look at the network tells.
+pub(super) enum Step<T> {
+    /// It is there.
+    Done(T),
+    /// It is not there; look again at that time, or when something changes.
+    Wait(Option<Duration>),
+}
+
+/// Looks again and again until it is there. Cancel-safe if `look` is.
+pub(super) async fn until<T>(
+    mesh: &SimMesh,
+    notify: &Arc<Notify>,
+    mut look: impl FnMut(&mut State, Duration) -> Step<T>,
+) -> T {
+    loop {
+        let changed = notify.clone().notified_owned();
+        let now = mesh.now();
+        let step = look(&mut mesh.state(), now);
+        match step {
+            Step::Done(found) => return found,
+            Step::Wait(at) => pause(changed, at, now).await,
+        }
+    }
+}
+
+/// The same, for a caller that polls: `pause` keeps what is waited for.
+pub(super) struct Waiting(Option<Pin<Box<dyn Future<Output = ()> + Send>>>);
+
+impl Waiting {
+    pub(super) const fn new() -> Self {
+        Waiting(None)
+    }
+
+    pub(super) fn poll<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mesh: &SimMesh,
+        notify: &Arc<Notify>,
+        mut look: impl FnMut(&mut State, Duration) -> Step<T>,
+    ) -> Poll<T> {
+        loop {
+            let changed = notify.clone().notified_owned();
+            let now = mesh.now();
+            let step = look(&mut mesh.state(), now);
+            let mut waits = match step {
+                Step::Done(found) => return Poll::Ready(found),
+                Step::Wait(at) => Box::pin(pause(changed, at, now)),
+            };
+            if waits.as_mut().poll(cx).is_pending() {
+                self.0 = Some(waits);
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+async fn pause(changed: OwnedNotified, at: Option<Duration>, now: Duration) {
+    let Some(at) = at else { return changed.await };
+    // One more: timers are as coarse as milliseconds.
+    let left = at.saturating_sub(now).max(Duration::from_millis(1));
+    tokio::select! {
+        biased;
+        () = changed => {}
+        () = tokio::time::sleep(left) => {}
+    }
+}
