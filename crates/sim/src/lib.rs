@@ -7,6 +7,7 @@
 pub mod clock;
 pub mod disk;
 pub mod history;
+pub mod links;
 pub mod net;
 pub mod run;
 pub mod scenario;
@@ -14,6 +15,7 @@ pub mod trace;
 
 pub use clock::SimClock;
 pub use disk::{DiskStats, Faults, SimDisk};
+pub use links::{LinkStats, SimLinks, Weather};
 pub use net::net;
 pub use run::{Failure, Run};
 pub use trace::Trace;
