@@ -1,6 +1,7 @@
 //! What is played in every run, one after the other.
 
 mod engine;
+mod group;
 mod network;
 mod node;
 mod segments;
@@ -24,6 +25,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "engine", play: engine::play },
     Scenario { name: "segments", play: segments::play },
     Scenario { name: "state", play: state::play },
+    Scenario { name: "group", play: group::play },
     Scenario { name: "network", play: network::play },
     Scenario { name: "node", play: node::play },
 ];

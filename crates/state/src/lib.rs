@@ -13,6 +13,7 @@
 
 mod codec;
 mod command;
+pub mod group;
 mod history;
 mod machine;
 mod recovery;

@@ -26,11 +26,17 @@ pub enum Bug {
     DamageServed,
     /// Each request fetches for itself.
     FetchedByEach,
+    /// An entry counts as acknowledged by members who did not answer.
+    CommittedWithoutQuorum,
+    /// A leader answers reads without asking whether it still leads, and up to where.
+    ReadUnconfirmed,
+    /// What does not fit one batch of a watch is left out.
+    WatchSkips,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 10] = [
+    pub const ALL: [Bug; 13] = [
         Bug::AcknowledgedUnflushed,
         Bug::StampReversed,
         Bug::PurgesForgotten,
@@ -41,6 +47,9 @@ impl Bug {
         Bug::SlicesMixed,
         Bug::DamageServed,
         Bug::FetchedByEach,
+        Bug::CommittedWithoutQuorum,
+        Bug::ReadUnconfirmed,
+        Bug::WatchSkips,
     ];
 }
 

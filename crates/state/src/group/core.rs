@@ -1,0 +1,195 @@
+//! What the parts of an open group share, and what it does itself or asks of the leader.
+
+mod change;
+mod chores;
+mod propose;
+mod read;
+mod trust;
+
+pub use read::{Level, Reading};
+
+use super::caller::{CallError, Caller};
+use super::error::Error;
+use super::id::{Member, VoterId};
+use super::incoming::{Arriving, Streams};
+use super::links::LinkError;
+use super::log::LogStore;
+use super::machine::{Shared, StateMachine};
+use super::raft::{Runtime, Types};
+use super::wire::{Fault, Hint, Reply, Request};
+use openraft::async_runtime::WatchReceiver;
+use openraft::{Raft, ServerState};
+use selvedge_rt::{Rng, Tasks};
+use selvedge_store::wal::Wal;
+use std::cell::Cell;
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+/// How long nobody is asked again after nobody led.
+const LEADERLESS_PAUSE: Duration = Duration::from_millis(30);
+
+pub(super) struct Core {
+    pub(super) raft: Raft<Types, StateMachine>,
+    pub(super) caller: Arc<Caller>,
+    pub(super) log: LogStore,
+    pub(super) wal: Wal,
+    pub(super) shared: Arc<Shared>,
+    pub(super) streams: Streams,
+    pub(super) arriving: Mutex<Option<Arriving>>,
+    pub(super) tasks: Tasks,
+    trusted: AtomicBool,
+    permits: Semaphore,
+    fresh: Mutex<Option<read::Fresh>>,
+    rng: Mutex<Rng>,
+}
+
+impl Core {
+    pub(super) fn new(
+        raft: Raft<Types, StateMachine>,
+        caller: Arc<Caller>,
+        log: LogStore,
+        wal: Wal,
+        shared: Arc<Shared>,
+        trusted: bool,
+        rng: Rng,
+        tasks: Tasks,
+    ) -> Self {
+        let permits = Semaphore::new(caller.options.proposals_max);
+        Core {
+            raft,
+            caller,
+            log,
+            wal,
+            shared,
+            streams: Streams::default(),
+            arriving: Mutex::default(),
+            tasks,
+            trusted: AtomicBool::new(trusted),
+            permits,
+            fresh: Mutex::default(),
+            rng: Mutex::new(rng),
+        }
+    }
+
+    pub(super) fn me(&self) -> VoterId {
+        self.caller.me
+    }
+
+    /// Whether its log holds all that it ever acknowledged, so that it may vote.
+    pub(super) fn is_trusted(&self) -> bool {
+        self.trusted.load(Ordering::Acquire)
+    }
+
+    /// Work that may use the consensus library: it gets its randomness from here.
+    pub(super) fn scoped<F: Future>(&self, work: F) -> impl Future<Output = F::Output> + use<F> {
+        let seed = self.rng.lock().unwrap_or_else(PoisonError::into_inner).next_u64();
+        scope(seed, work)
+    }
+
+    /// Who leads, as far as this node knows.
+    pub(super) fn leader(&self) -> Option<(VoterId, Member)> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let leader = metrics.current_leader?;
+        Some((leader, metrics.membership_config.get_node(&leader)?.clone()))
+    }
+
+    pub(super) fn is_leader(&self) -> bool {
+        self.raft.metrics().borrow_watched().state == ServerState::Leader
+    }
+
+    /// Why the store has stopped, if it has.
+    pub(super) fn check_running(&self) -> Result<(), Error> {
+        if let Some(failed) = self.log.health().failed() {
+            return Err(Error::Stopped { why: failed.to_string() });
+        }
+        let metrics = self.raft.metrics();
+        let running = metrics.borrow_watched().running_state.clone();
+        running.map_err(|error| Error::Stopped { why: error.to_string() })
+    }
+
+    /// Has something done by whoever leads: by `here` if that is this node, else by asking. Tries until it is
+    /// known who leads; what may have been done and must not be done twice is not tried again.
+    async fn by_leader<T, F: Future<Output = Result<T, Error>>>(
+        &self,
+        request: &Request,
+        repeatable: bool,
+        deadline: Duration,
+        here: impl Fn() -> F,
+        take: impl Fn(Reply) -> Option<Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let end = Instant::now() + deadline;
+        let (mut hint, mut unknown) = (None, false);
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let why = "no answer came in time";
+                return Err(if unknown {
+                    Error::Unknown { why }
+                } else {
+                    Error::NoLeader { waited: deadline }
+                });
+            }
+            let tried = match hint.take().or_else(|| self.leader()) {
+                Some((id, member)) if id != self.me() => {
+                    self.ask(id, &member, request.clone(), left, &take, &mut hint).await
+                }
+                _ => match tokio::time::timeout(left, here()).await {
+                    Ok(done) => done,
+                    Err(_) => Err(Error::Unknown { why: "it took too long" }),
+                },
+            };
+            match tried {
+                Err(Error::NoLeader { .. }) => {}
+                Err(error @ Error::Unknown { .. }) => {
+                    unknown = true;
+                    if !repeatable {
+                        return Err(error);
+                    }
+                }
+                // What an earlier try did is still not known.
+                Err(error) if unknown && !matches!(error, Error::Refused(_)) => {
+                    return Err(Error::Unknown { why: "no answer came in time" });
+                }
+                done => return done,
+            }
+            if hint.is_none() {
+                tokio::time::sleep(LEADERLESS_PAUSE.min(left)).await;
+            }
+        }
+    }
+
+    async fn ask<T>(
+        &self,
+        id: VoterId,
+        member: &Member,
+        request: Request,
+        deadline: Duration,
+        take: impl Fn(Reply) -> Option<Result<T, Error>>,
+        hint: &mut Option<(VoterId, Member)>,
+    ) -> Result<T, Error> {
+        let nobody = Error::NoLeader { waited: deadline };
+        match self.caller.call(id, member, request, deadline.min(self.caller.options.election_max * 4)).await
+        {
+            Ok(reply) => take(reply).unwrap_or(Err(Error::Unknown { why: "the leader answered strangely" })),
+            Err(CallError::Fault(Fault::NotLeader(leader))) => {
+                *hint = leader.filter(|leader| leader.id != id).map(|Hint { id, member }| (id, member));
+                Err(nobody)
+            }
+            Err(CallError::Fault(Fault::Refused(_)) | CallError::Link(LinkError::Unreachable)) => Err(nobody),
+            Err(CallError::Fault(fault)) => Err(fault.into()),
+            Err(CallError::Link(LinkError::Lost) | CallError::Form) => {
+                Err(Error::Unknown { why: "the leader did not answer" })
+            }
+        }
+    }
+}
+
+/// Work with the consensus library's randomness from a seed.
+pub(super) fn scope<F: Future>(seed: u64, work: F) -> impl Future<Output = F::Output> + use<F> {
+    Runtime::scope(seed, work) as openraft_rt::task_local::TaskLocalFuture<Cell<u64>, F>
+}

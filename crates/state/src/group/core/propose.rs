@@ -1,0 +1,63 @@
+//! Commands into the log.
+
+use super::Core;
+use crate::group::error::Error;
+use crate::group::proposal::Proposal;
+use crate::group::wire::{Reply, Request};
+use openraft::errors::{ClientWriteError, RaftError};
+use selvedge_kv::{Answer, Call, Command, Entry};
+use selvedge_store::wal::PAYLOAD_BYTES_MAX;
+use std::time::Duration;
+
+/// Bytes of a record that are not the command's.
+const RECORD_OVERHEAD: usize = 1024;
+
+impl Core {
+    /// Has a command done, wherever the leader is.
+    pub(in crate::group) async fn propose(
+        &self,
+        command: Command,
+        call: Option<Call>,
+        deadline: Duration,
+    ) -> Result<Answer, Error> {
+        let max = self.caller.options.proposals_max;
+        let permit = tokio::time::timeout(deadline, self.permits.acquire()).await;
+        let Ok(Ok(_permit)) = permit else { return Err(Error::Busy { max }) };
+        let request = Request::Propose { call, command: command.clone() };
+        let here = || self.propose_here(command.clone(), call);
+        let take = |reply| match reply {
+            Reply::Answered(answer) => Some(answer.map_err(Error::Refused)),
+            _ => None,
+        };
+        self.by_leader(&request, call.is_some(), deadline, here, take).await
+    }
+
+    /// Has a command done if this node leads.
+    pub(in crate::group) async fn propose_here(
+        &self,
+        command: Command,
+        call: Option<Call>,
+    ) -> Result<Answer, Error> {
+        self.check_running()?;
+        if self.log.health().is_full() {
+            return Err(Error::Full);
+        }
+        let entry = Entry { time: self.caller.time.tick(), call, command };
+        let bytes = entry.encode();
+        let max = PAYLOAD_BYTES_MAX - RECORD_OVERHEAD;
+        if bytes.len() > max {
+            return Err(Error::TooLarge { bytes: bytes.len(), max });
+        }
+        match self.raft.client_write(Proposal(bytes.into())).await {
+            Ok(written) => match written.data.0 {
+                Some(answer) => Ok(answer?),
+                None => Err(Error::Unknown { why: "the entry was not the command" }),
+            },
+            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_))) => {
+                Err(Error::NoLeader { waited: Duration::ZERO })
+            }
+            Err(RaftError::APIError(_)) => Err(Error::Unknown { why: "the leader changed" }),
+            Err(RaftError::Fatal(_)) => Err(Error::Unknown { why: "the store stopped" }),
+        }
+    }
+}
