@@ -20,6 +20,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 /// What a fetch led to, for all who wait for it.
+#[allow(clippy::large_enum_variant)] // one for each fetch, and behind a pointer
 pub(crate) enum Answer {
     /// A new response, whose content follows.
     New(NewResponse),
