@@ -87,6 +87,7 @@ pub(crate) fn read_request(
     if parts.headers.len() > limits.field_lines_max {
         return Err(refusal(431, "the request has too many fields"));
     }
+    read_scheme(&parts.uri)?;
     let authority = read_authority(parts)?;
     if link.certificate.as_ref().is_some_and(|ours| !ours.covers(authority.host())) {
         return Err(refusal(421, "the connection's certificate is not for this host"));
@@ -123,8 +124,19 @@ fn read_authority(parts: &http::request::Parts) -> Result<Authority, Refusal> {
     }
 }
 
+/// RFC 9113 section 8.3.1 allows any scheme. Whether it is that of the connection is not asked: what stands before us
+/// may have ended TLS.
+fn read_scheme(uri: &http::Uri) -> Result<(), Refusal> {
+    match uri.scheme_str() {
+        None | Some("http" | "https") => Ok(()),
+        Some(_) => Err(refusal(400, "the scheme is neither http nor https")),
+    }
+}
+
 fn read_target(method: &Method, uri: &http::Uri, bytes_max: usize) -> Result<String, Refusal> {
-    let text = uri.path_and_query().map_or("/", |target| target.as_str());
+    // RFC 9113 section 8.3.1: without a path it is malformed.
+    let given = uri.path_and_query().filter(|_| !uri.path().is_empty());
+    let text = given.ok_or_else(|| refusal(400, "the path is missing"))?.as_str();
     if text.len() > bytes_max {
         return Err(refusal(414, "the request target is too long"));
     }
@@ -138,6 +150,10 @@ struct Checked(Fields);
 
 fn read_fields(headers: &http::HeaderMap) -> Result<Checked, Refusal> {
     let malformed = |_| refusal(400, "a field is malformed");
+    // RFC 9110 section 8.6 allows to fold equal ones; as in HTTP/1.1, whoever sends several is not trusted to count.
+    if headers.get_all(http::header::CONTENT_LENGTH).iter().nth(1).is_some() {
+        return Err(refusal(400, "Content-Length is given more than once"));
+    }
     let mut fields = Fields::with_capacity(headers.len() + 4, 512);
     for (name, value) in headers {
         let (name, value) = (name.as_str().as_bytes(), value.as_bytes());

@@ -5,25 +5,10 @@ use bytes::Bytes;
 use h2::server::SendResponse;
 use http::{HeaderMap, HeaderValue};
 use selvedge_exchange::Handler;
-use selvedge_gateway::front::{Endpoint, Front, FrontOptions};
-use selvedge_observe::Registry;
-use selvedge_rt::{Clock, Net, OnEnd, Tasks};
 use selvedge_types::name;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-
-/// A front before the world's plane.
-async fn front(world: &World) -> SocketAddr {
-    let handler = Arc::new(world.plane.clone());
-    let front = Front::new(handler, FrontOptions::default(), Clock::real(), &Registry::default());
-    let listener = Net::Real.bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-    let addr = listener.local_addr().unwrap();
-    let tasks = Tasks::real();
-    tasks.spawn("listener", OnEnd::Forget, front.serve(listener, Endpoint::default(), tasks.clone()));
-    addr
-}
 
 /// An origin that speaks HTTP/2: early hints, then the request's `te` and content, then trailers.
 async fn grpc_like() -> SocketAddr {
@@ -67,7 +52,7 @@ fn h2_manifest(addr: SocketAddr) -> String {
 #[tokio::test]
 async fn a_call_over_http2_passes_with_its_hints_te_and_trailers() {
     let world = World::new(&h2_manifest(grpc_like().await));
-    let stream = TcpStream::connect(front(&world).await).await.unwrap();
+    let stream = TcpStream::connect(world.front().await).await.unwrap();
     let (client, connection) = h2::client::handshake(stream).await.unwrap();
     tokio::spawn(connection);
     let call = http::Request::post("http://a.test/call").header("te", "trailers").body(()).unwrap();
@@ -86,7 +71,7 @@ async fn a_call_over_http2_passes_with_its_hints_te_and_trailers() {
 #[tokio::test]
 async fn trailers_of_an_http2_origin_reach_a_client_over_http11() {
     let world = World::new(&h2_manifest(grpc_like().await));
-    let mut stream = TcpStream::connect(front(&world).await).await.unwrap();
+    let mut stream = TcpStream::connect(world.front().await).await.unwrap();
     let call = b"POST /call HTTP/1.1\r\nHost: a.test\r\nTE: trailers\r\nConnection: TE, close\r\nContent-Length: 4\r\n\r\nping";
     stream.write_all(call).await.unwrap();
     let mut all = String::new();

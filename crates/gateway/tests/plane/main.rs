@@ -3,5 +3,6 @@
 mod doors;
 mod hops;
 mod keys;
+mod smuggling;
 mod unanswered;
 mod world;

@@ -4,12 +4,13 @@ use bytes::Bytes;
 use selvedge_exchange::{Body, Client, Handler, Request, Response};
 use selvedge_gateway::access_log::AccessLog;
 use selvedge_gateway::cache::{Cache, CacheOptions};
+use selvedge_gateway::front::{Endpoint, Front, FrontOptions};
 use selvedge_gateway::plane::{Plane, PlaneParts};
 use selvedge_gateway::site::{RateTable, RequestIds, RouterState, SystemSecrets};
 use selvedge_gateway::traffic::Traffic;
 use selvedge_gateway::upstream::*;
 use selvedge_observe::Registry;
-use selvedge_rt::{Clock, Net, Rng, Tasks};
+use selvedge_rt::{Clock, Net, OnEnd, Rng, Tasks};
 use selvedge_types::resource::{AccessLog as LogOptions, Resources};
 use selvedge_types::{Fields, Manifest, Method, Revision, Scheme, Snapshot, UnixMillis, Version, name};
 use std::net::{IpAddr, SocketAddr};
@@ -45,19 +46,51 @@ impl Origin {
 }
 
 async fn answer(mut stream: TcpStream, name: &str, head: &str, count: Arc<AtomicUsize>) {
-    let mut asked = Vec::new();
-    while let Ok(byte) = stream.read_u8().await {
-        asked.push(byte);
-        if !asked.ends_with(b"\r\n\r\n") {
+    let mut asked = String::new();
+    while read_line(&mut stream, &mut asked).await {
+        if !asked.ends_with("\r\n\r\n") {
             continue;
         }
         let n = count.fetch_add(1, SeqCst) + 1;
-        let body = format!("{name} {n}\n{}", String::from_utf8_lossy(&asked));
+        if !read_content(&mut stream, &asked.to_ascii_lowercase()).await {
+            return;
+        }
+        let body = format!("{name} {n}\n{asked}");
         let head = head.replace('|', "\r\n");
         let text = format!("HTTP/1.1 200 OK\r\n{head}Content-Length: {}\r\n\r\n{body}", body.len());
         stream.write_all(text.as_bytes()).await.unwrap();
         asked.clear();
     }
+}
+
+/// Adds a line to `text`; false at the connection's end.
+async fn read_line(stream: &mut TcpStream, text: &mut String) -> bool {
+    while let Ok(byte) = stream.read_u8().await {
+        text.push(char::from(byte));
+        if byte == b'\n' {
+            return true;
+        }
+    }
+    false
+}
+
+/// Reads the content that a head in lower case announces; false if it does not come whole.
+async fn read_content(stream: &mut TcpStream, head: &str) -> bool {
+    if let Some((_, after)) = head.split_once("\r\ncontent-length: ") {
+        let len = after.split("\r\n").next().unwrap().parse().unwrap();
+        return stream.read_exact(&mut vec![0; len]).await.is_ok();
+    }
+    if !head.contains("\r\ntransfer-encoding: chunked\r\n") {
+        return true;
+    }
+    let mut all = String::new();
+    while read_line(stream, &mut all).await {
+        let last = all.find("0\r\n").filter(|at| *at == 0 || all[..*at].ends_with("\r\n"));
+        if last.is_some() && all.ends_with("\r\n\r\n") {
+            return true;
+        }
+    }
+    false
 }
 
 /// A data plane.
@@ -102,6 +135,17 @@ impl World {
         let problems = plane.follow(&Snapshot::new(Revision(1), resources), &SystemSecrets);
         assert_eq!(problems, [""; 0]);
         World { plane, registry }
+    }
+
+    /// A front before the plane.
+    pub async fn front(&self) -> SocketAddr {
+        let handler = Arc::new(self.plane.clone());
+        let front = Front::new(handler, FrontOptions::default(), Clock::real(), &Registry::default());
+        let listener = Net::Real.bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let tasks = Tasks::real();
+        tasks.spawn("listener", OnEnd::Forget, front.serve(listener, Endpoint::default(), tasks.clone()));
+        addr
     }
 
     /// Sends `METHOD target` for the host a.test, with header lines separated by `|`.

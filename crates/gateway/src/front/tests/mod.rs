@@ -6,6 +6,7 @@ mod frames;
 mod hostile;
 mod http1;
 mod http2;
+mod malformed;
 mod secure;
 mod wire;
 
