@@ -30,6 +30,23 @@ async fn a_manifest_is_planned_applied_and_then_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_manifest_without_sites_deletes_them_only_if_that_is_said() {
+    let world = World::default();
+    let secret = world.token("root", Role::Admin, None);
+    let nothing = world.ask("POST", "/v1/apply", &secret, "").await;
+    assert_eq!(nothing.status, 200, "there is nothing to lose: {}", nothing.text);
+    assert_eq!(world.ask("POST", "/v1/apply", &secret, MANIFEST).await.status, 200);
+
+    let refused = world.ask("POST", "/v1/apply", &secret, "").await;
+    assert_eq!(refused.status, 409, "{}", refused.text);
+    assert!(refused.text.contains("--delete-all"), "{}", refused.text);
+    let other = world.ask("POST", "/v1/apply", &secret, "namespace = \"other\"\n").await;
+    assert_eq!(other.status, 200, "it declares another namespace: {}", other.text);
+    let meant = world.ask("POST", "/v1/apply?delete_all=true", &secret, "").await;
+    assert_eq!(meant.json()["changes"][0]["action"], "delete");
+}
+
+#[tokio::test]
 async fn without_the_control_state_a_token_is_not_called_wrong() {
     let world = World::default();
     let secret = world.token("root", Role::Admin, None);
@@ -88,7 +105,7 @@ async fn each_role_may_do_what_it_is_for() {
         (&viewer, "GET", "/v1/tokens", "", 403),
         (&deployer, "POST", "/v1/apply", MANIFEST, 200),
         (&deployer, "POST", "/v1/cache/purge", "{\"tag\": \"x\"}", 200),
-        (&deployer, "POST", "/v1/apply", settings, 403),
+        (&deployer, "POST", "/v1/apply?delete_all=true", settings, 403),
         (&deployer, "POST", "/v1/tokens", "{\"name\": \"x\", \"role\": \"admin\"}", 403),
     ] {
         let answer = world.ask(method, path, secret, body).await;

@@ -32,17 +32,17 @@ fn the_printed_line_kills_the_origin_and_shows_the_stored_page() {
     let mut lines = BufReader::new(dev.0.stderr.take().unwrap()).lines().map_while(Result::ok);
     let line =
         lines.find_map(|line| Some(line.split_once("when its origin is gone: ")?.1.to_owned())).unwrap();
-    // kill PID && curl -i -H 'Host: HOST' http://ADDR/
+    // kill PID && curl -i http://ADDR/
     let (kill, curl) = line.split_once(" && ").unwrap();
     let pid = kill.strip_prefix("kill ").unwrap().parse().ok().and_then(rustix::process::Pid::from_raw);
-    let (_, rest) = curl.split_once("-H '").unwrap();
-    let (host, url) = rest.split_once("' http://").unwrap();
-    let addr = url.trim_end_matches('/').parse().unwrap();
+    let host = curl.strip_prefix("curl -i http://").unwrap().trim_end_matches('/');
+    let addr = host.parse().unwrap();
 
     rustix::process::kill_process(pid.unwrap(), rustix::process::Signal::TERM).unwrap();
     // Until the origin is gone, which is seen from another page.
-    let ask =
-        |path: &str| send_to(addr, &format!("GET {path} HTTP/1.1\r\n{host}\r\nConnection: close\r\n\r\n"));
+    let ask = |path: &str| {
+        send_to(addr, &format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"))
+    };
     let started = std::time::Instant::now();
     for i in 0.. {
         if ask(&format!("/none/{i}")).starts_with("HTTP/1.1 502") {

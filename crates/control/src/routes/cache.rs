@@ -84,6 +84,7 @@ fn scope(request: &PurgeRequest, resources: &Resources, caller: &Caller) -> Resu
         }
         (None, Some(prefix), None, false) => {
             let (url, host) = check_url(prefix)?;
+            check_prefix(prefix)?;
             Ok(PurgeScope::Prefix { site: site_of(resources, &host, caller)?, url })
         }
         (None, None, Some(tag), false) => tag_scope(request, tag, resources, caller),
@@ -155,6 +156,18 @@ fn check_url(text: &str) -> Result<(String, String), Problem> {
     Ok((text.to_owned(), host.to_ascii_lowercase()))
 }
 
+/// Prefixes are whole path segments: what reads like a pattern would drop nothing.
+fn check_prefix(url: &str) -> Result<(), Problem> {
+    if !url.contains(['*', '?', '#']) {
+        return Ok(());
+    }
+    let detail = format!(
+        "{url:?} is not a prefix: a prefix is a URL's whole path segments, without `*` and query, and means that \
+         path and all below it"
+    );
+    Err(Problem::invalid(detail))
+}
+
 /// The site that answers to `host`.
 fn site_of(resources: &Resources, host: &str, caller: &Caller) -> Result<SiteId, Problem> {
     let hosts = resources.sites.iter().flat_map(|(id, site)| site.hosts.iter().map(move |h| (h, id)));
@@ -213,6 +226,8 @@ mod tests {
             (default(), None, 400),
             (PurgeRequest { all: true, ..default() }, None, 400),
             (PurgeRequest { url: some("http://a/"), tag: some("x"), ..default() }, None, 400),
+            (PurgeRequest { prefix: some("http://docs.example.com/a*"), ..default() }, None, 400),
+            (PurgeRequest { prefix: some("http://docs.example.com/a?b"), ..default() }, None, 400),
             (PurgeRequest { url: some("/only/path"), ..default() }, None, 400),
             (PurgeRequest { url: some("ftp://docs.example.com/"), ..default() }, None, 400),
             (PurgeRequest { url: some("http://u@docs.example.com/"), ..default() }, None, 400),

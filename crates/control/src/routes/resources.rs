@@ -102,6 +102,9 @@ pub(crate) async fn plan(
 pub(crate) struct ApplyOptions {
     /// Only if this is the revision of the last change to sites or settings, as `plan` told it.
     expected: Option<u64>,
+    /// Whether a manifest without sites may delete all sites of its namespace.
+    #[serde(default)]
+    delete_all: bool,
 }
 
 /// Make what a manifest (TOML) declares. It is on disk when this answers.
@@ -110,7 +113,7 @@ pub(crate) struct ApplyOptions {
     (status = 200, description = "It is so, as of the revision told", body = Applied),
     (status = 401, description = "No valid token", body = Problem),
     (status = 403, description = "The token does not allow it", body = Problem),
-    (status = 409, description = "Another change came first, or a host belongs to another namespace's site", body = Problem),
+    (status = 409, description = "Another change came first, a host belongs to another namespace's site, or the manifest would delete all sites and `delete_all` was not asked for", body = Problem),
     (status = 422, description = "The manifest is wrong; each error is listed", body = Problem),
     (status = 503, description = "The state takes no changes; nothing was changed", body = Problem),
     (status = 504, description = "Whether it was changed is not known", body = Problem)))]
@@ -121,12 +124,30 @@ pub(crate) async fn apply(
     text: String,
 ) -> Result<Json<Applied>, Problem> {
     let manifest = read(&text, &caller)?;
-    let (_, plan) = compare(&handles.state.declared(), &manifest)?;
+    let declared = handles.state.declared();
+    let (_, plan) = compare(&declared, &manifest)?;
+    if !options.delete_all {
+        check_keeps_some(&declared.resources, &manifest)?;
+    }
     let may_set = caller.namespace.is_none() && caller.role >= Role::Admin;
     let revision = handles.state.apply(manifest, options.expected, may_set).await?;
     tracing::info!(revision, changes = plan.changes.len(), by = caller.token, "manifest applied");
     let warnings = super::status::problems(&handles, &caller);
     Ok(Json(Applied { revision, changes: plan.changes.into_iter().map(Into::into).collect(), warnings }))
+}
+
+/// A manifest that declares no site is more often a generator's failure than a wish to delete everything.
+fn check_keeps_some(now: &Resources, manifest: &Manifest) -> Result<(), Problem> {
+    let lost = now.sites.keys().filter(|id| id.namespace == manifest.namespace).count();
+    if lost == 0 || !manifest.sites.is_empty() {
+        return Ok(());
+    }
+    let detail = format!(
+        "the manifest declares no site: applying it would delete all sites of the namespace {} ({lost}); nothing \
+         was changed; say `delete_all=true` (`selvedge apply --delete-all`) if that is meant",
+        manifest.namespace
+    );
+    Err(Problem::new(axum::http::StatusCode::CONFLICT, "deletes-all", detail))
 }
 
 fn read(text: &str, caller: &Caller) -> Result<Manifest, Problem> {

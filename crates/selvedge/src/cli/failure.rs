@@ -6,6 +6,9 @@ use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
+/// The longest line of a text that is shown, in bytes.
+const SHOWN_LINE_BYTES_MAX: usize = 1000;
+
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
@@ -84,8 +87,12 @@ impl Failure {
         self
     }
 
-    /// The place in a text that it is about.
+    /// The place in a text that it is about. Text whose lines are too long to be shown is left out.
     pub fn at(mut self, file: &str, text: &str, span: std::ops::Range<usize>, label: &str) -> Self {
+        if let Some(place) = unshowable(text, span.start) {
+            self.0.what = format!("{file}:{place}: {}", self.0.what);
+            return self;
+        }
         self.0.source_code = Some(miette::NamedSource::new(file, text.to_owned()));
         self.0.labels = vec![LabeledSpan::new_with_span(Some(label.to_owned()), span)];
         self
@@ -124,6 +131,18 @@ impl Failure {
     }
 }
 
+/// `LINE:COLUMN` of a place that cannot be shown: the report indents by columns, which a long line has too many of.
+fn unshowable(text: &str, at: usize) -> Option<String> {
+    let bytes = text.as_bytes();
+    let at = at.min(bytes.len());
+    let begin = bytes[..at].iter().rposition(|b| *b == b'\n').map_or(0, |end| end + 1);
+    // What is shown beside the line itself: the one before it and the one after.
+    let before = bytes[..begin.saturating_sub(1)].iter().rposition(|b| *b == b'\n').map_or(0, |end| end + 1);
+    let longest = bytes[before..].split(|b| *b == b'\n').take(4).map(<[u8]>::len).max().unwrap_or(0);
+    let line = bytes[..begin].iter().filter(|b| **b == b'\n').count() + 1;
+    (longest > SHOWN_LINE_BYTES_MAX).then(|| format!("{line}:{}", at - begin + 1))
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.what)
@@ -153,5 +172,22 @@ impl Diagnostic for Failure {
     fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn Diagnostic> + 'a>> {
         let related = self.0.related.iter().map(|f| f as &dyn Diagnostic);
         (!self.0.related.is_empty()).then(|| Box::new(related) as Box<dyn Iterator<Item = _>>)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_in_a_line_too_long_to_be_shown_says_where_it_is() {
+        let text = format!("a = 1\nb = {}", "[".repeat(100_000));
+        let failure = Failure::failed("too deep").at("m.toml", &text, 90_000..90_001, "here");
+        assert_eq!(failure.to_string(), "m.toml:2:89995: too deep");
+        let mut report = String::new();
+        failure.handler().render_report(&mut report, &failure).unwrap();
+        assert!(report.contains("m.toml:2:89995"), "{report}");
+        let short = Failure::failed("no").at("m.toml", "a = 1\nb = [\n", 10..11, "here");
+        assert_eq!(short.to_string(), "no");
     }
 }

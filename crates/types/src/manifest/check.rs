@@ -18,6 +18,12 @@ pub const MAX_ROUTES: usize = 1000;
 /// The most servers in a group of origin servers.
 pub const MAX_TARGETS: usize = 256;
 
+/// The longest name of the access log's file, in bytes: file systems end at 255, and rotation adds a number.
+const LOG_NAME_BYTES_MAX: usize = 200;
+/// What stands in a node's data directory already.
+const OWN_NAMES: [&str; 7] =
+    ["cache", "context.json", "handover.sock", "identity", "identity.new", "lock", "state"];
+
 /// Reports everything that is wrong in a manifest whose parts are right by themselves.
 pub(super) fn check(manifest: &Manifest, table: &DeTable<'_>, reporter: &mut Reporter<'_>) {
     let mut check = Check { table, reporter, at: Vec::new() };
@@ -61,8 +67,23 @@ impl Check<'_, '_> {
             let help = "use letters, digits and `-`";
             self.error(&[key("name")], format!("`{}` is not a token", settings.name), help);
         }
-        if settings.access_log.to == LogTarget::File && settings.access_log.path.is_empty() {
-            self.error(&[key("access_log")], "the access log has no file", "add `path = \"access.log\"`");
+        if settings.access_log.to == LogTarget::File {
+            self.log_file(&settings.access_log.path);
+        }
+    }
+
+    /// The file stands in the data directory itself, beside the node's own files.
+    fn log_file(&mut self, path: &str) {
+        let at = [key("access_log"), key("path")];
+        let help = "name a file in the data directory, such as `path = \"access.log\"`";
+        if path.is_empty()
+            || path.len() > LOG_NAME_BYTES_MAX
+            || path.contains(['/', '\0'])
+            || path.starts_with('.')
+        {
+            self.error(&at, format!("{path:?} is not a plain file name"), help);
+        } else if OWN_NAMES.contains(&path) {
+            self.error(&at, format!("`{path}` is a name that the node itself uses"), help);
         }
     }
 

@@ -81,7 +81,7 @@ pub struct AccessLog {
     pub to: LogTarget,
     /// The form of a line.
     pub format: LogFormat,
-    /// The file, with `to = "file"`; relative to the data directory.
+    /// The file's name, with `to = "file"`. It stands in the data directory.
     pub path: String,
     /// The size at which a new file is begun.
     #[schemars(extend("formatMinimum" = "4KiB"))]

@@ -28,7 +28,7 @@ pub struct PurgeArgs {
     /// What carries this tag
     #[arg(long)]
     pub tag: Option<String>,
-    /// Every URL that begins with this one, by whole path segments
+    /// This path and every one below it, by whole segments: /guide means /guide and /guide/..., not /guides
     #[arg(long, value_name = "URL")]
     pub prefix: Option<String>,
     /// All of --site
@@ -104,7 +104,10 @@ fn subject(request: &PurgeRequest) -> String {
     let site = request.site.clone().unwrap_or_default();
     match request {
         PurgeRequest { url: Some(url), .. } => url.clone(),
-        PurgeRequest { prefix: Some(prefix), .. } => format!("{prefix}*"),
+        PurgeRequest { prefix: Some(prefix), .. } => {
+            let path = prefix.trim_end_matches('/');
+            format!("{path} and {path}/...")
+        }
         PurgeRequest { tag: Some(tag), .. } => format!("tag {tag}"),
         _ => format!("site {site}"),
     }

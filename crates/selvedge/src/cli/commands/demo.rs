@@ -97,7 +97,10 @@ impl Demo {
         self.request("the first request", &world.tasks).await;
         self.request("the same again", &world.tasks).await;
         // With the host that was asked for above: another one has a key of its own.
-        let curl = format!("curl -i -H 'Host: {}' http://{}/", self.host, self.front);
+        let curl = match self.front.to_string() == self.host {
+            true => format!("curl -i http://{}/", self.front),
+            false => format!("curl -i -H 'Host: {}' http://{}/", self.host, self.front),
+        };
         let Some(origin) = &self.origin else {
             eprintln!("\nTry: {curl}\nCtrl-C ends this.");
             return Ok(());

@@ -96,6 +96,7 @@ async fn serve(
             .next("leave --data out, or set it to a directory that `dev` made")
     })?;
     let world = Arc::new(World { context: context.clone(), tasks: Tasks::real() });
+    let addresses = addresses.without_secret(data);
     let lived = live(output, &world, &running, &addresses, manifest, &mut signals).await;
     world.tasks.stop();
     node::shut_down(running, &mut signals).await;
@@ -118,7 +119,7 @@ async fn live(
             let origin = Origin::start().await?;
             let site = documentation_site(origin.url());
             declare(running, manifest::check("dev", &site)?).await?;
-            Demo::new(front, "localhost", Some(origin))
+            Demo::new(front, &front.to_string(), Some(origin))
         }
         Some((file, text)) => {
             let manifest = manifest::check(file, &text)?;

@@ -31,6 +31,9 @@ pub struct ApplyArgs {
     /// Apply only if this is the present revision, as `plan` told it
     #[arg(long, value_name = "REVISION")]
     pub expected: Option<u64>,
+    /// Apply a manifest without sites, which deletes all sites of its namespace
+    #[arg(long)]
+    pub delete_all: bool,
     /// Which API to ask.
     #[command(flatten)]
     pub api: ApiArgs,
@@ -39,9 +42,12 @@ pub struct ApplyArgs {
 /// Shows what applying a manifest would change.
 pub(super) fn plan(output: Output, args: &PlanArgs) -> Result<Exit, Failure> {
     let text = read(&args.file)?;
-    check(&args.file, &text)?;
+    let declares_none = check(&args.file, &text)?.sites.is_empty();
     let plan: wire::Plan = Client::find(&args.api)?.plan(text)?;
     print(output, &plan, &plan.changes)?;
+    if declares_none && plan.changes.iter().any(|change| change.kind == "site") {
+        eprintln!("the manifest declares no site: `apply` takes it with --delete-all alone");
+    }
     let changes = args.detailed_exitcode && !plan.changes.is_empty();
     Ok(if changes { Exit::Usage } else { Exit::Done })
 }
@@ -50,10 +56,10 @@ pub(super) fn plan(output: Output, args: &PlanArgs) -> Result<Exit, Failure> {
 pub(super) fn apply(output: Output, args: &ApplyArgs) -> Result<Exit, Failure> {
     let text = read(&args.file)?;
     check(&args.file, &text)?;
-    let target = match args.expected {
-        Some(revision) => format!("/v1/apply?expected={revision}"),
-        None => "/v1/apply".to_owned(),
-    };
+    let mut target = format!("/v1/apply?delete_all={}", args.delete_all);
+    if let Some(revision) = args.expected {
+        target.push_str(&format!("&expected={revision}"));
+    }
     let applied: wire::Applied = Client::find(&args.api)?.apply(&target, text)?;
     print(output, &applied, &applied.changes)?;
     eprintln!("revision {}", applied.revision);
