@@ -89,7 +89,29 @@ impl Metrics {
 #[derive(Clone)]
 pub struct DiskTier {
     shared: Arc<Shared>,
-    queue: mpsc::Sender<NewRecord>,
+    queue: mpsc::Sender<Offer>,
+}
+
+/// An object to be written, of which the record is made when it is.
+///
+/// A queue of records would cost more memory than their bytes: a copy of a header is about as large as the object it
+/// is of, so that the allocator lays them side by side, and what is left of the copies is holes between objects.
+pub struct Offer {
+    /// Its name.
+    pub key: Key,
+    /// About how many bytes it has, of memory and on disk.
+    pub bytes: usize,
+    /// See [`NewRecord::asked`].
+    pub asked: bool,
+    /// Makes the record, on another thread; none if that cannot be done.
+    pub make: Box<dyn FnOnce() -> Option<NewRecord> + Send>,
+}
+
+impl From<NewRecord> for Offer {
+    fn from(record: NewRecord) -> Self {
+        let (key, bytes, asked) = (record.head.key, record.encoded_len(), record.asked);
+        Offer { key, bytes, asked, make: Box::new(move || Some(record)) }
+    }
 }
 
 struct Shared {
@@ -120,7 +142,7 @@ impl DiskTier {
         metrics: Metrics,
     ) -> DiskTier {
         let options = segments.options();
-        let (queue, records) = mpsc::channel(options.queue_max);
+        let (queue, offers) = mpsc::channel(options.queue_max);
         let shared = Arc::new(Shared {
             segments,
             opened,
@@ -136,7 +158,7 @@ impl DiskTier {
             metrics,
         });
         shared.observe();
-        let writer = Writer { shared: shared.clone(), records, clock, pause: None, owes: false };
+        let writer = Writer { shared: shared.clone(), offers, clock, pause: None, owes: false };
         tasks.spawn("cache disk", OnEnd::Forget, writer.run(tasks.clone()));
         DiskTier { shared, queue }
     }
@@ -150,12 +172,13 @@ impl DiskTier {
     ///
     /// It is found once it is written, if the eviction policy finds it worth that. Not taken while the queue is
     /// full or the disk fails; what was there of its name is then forgotten, since it is not the newest.
-    pub fn put(&self, record: NewRecord) -> bool {
-        let (shared, bytes, key, asked) = (&self.shared, record.encoded_len(), record.head.key, record.asked);
+    pub fn put(&self, offer: impl Into<Offer>) -> bool {
+        let offer = offer.into();
+        let (shared, bytes, key, asked) = (&self.shared, offer.bytes, offer.key, offer.asked);
         let queued = shared.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
         let taken = self.is_available()
             && queued + bytes <= shared.segments.options().queue_bytes_max
-            && self.queue.try_send(record).is_ok();
+            && self.queue.try_send(offer).is_ok();
         if !taken {
             shared.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
             shared.metrics.dropped.inc();
@@ -279,11 +302,13 @@ impl DiskTier {
 }
 
 impl Shared {
-    fn write(&self, batch: &[NewRecord], floor: Hlc) -> Result<Tally, Error> {
+    fn write(&self, batch: Vec<Offer>, stamps: Vec<NewRecord>, floor: Hlc) -> Result<Tally, Error> {
         if floor > Hlc::ZERO {
             self.segments.set_floor(floor);
         }
-        self.segments.write(batch)
+        let mut records = stamps;
+        records.extend(batch.into_iter().filter_map(|offer| (offer.make)()));
+        self.segments.write(&records)
     }
 
     fn observe(&self) {
@@ -299,7 +324,7 @@ impl Shared {
 
 struct Writer {
     shared: Arc<Shared>,
-    records: mpsc::Receiver<NewRecord>,
+    offers: mpsc::Receiver<Offer>,
     clock: Clock,
     /// Since the last failure: how long to pause, and since when.
     pause: Option<(Duration, Duration)>,
@@ -310,11 +335,11 @@ struct Writer {
 impl Writer {
     async fn run(mut self, tasks: Tasks) {
         loop {
-            let mut batch = Vec::new();
+            let mut batch = Vec::with_capacity(BATCH_MAX);
             let pause = pause(self.pause_left());
             tokio::select! {
                 biased;
-                count = self.records.recv_many(&mut batch, BATCH_MAX) => if count == 0 { break },
+                count = self.offers.recv_many(&mut batch, BATCH_MAX) => if count == 0 { break },
                 () = self.shared.stamped.notified() => {}
                 () = pause => {
                     self.shared.available.store(true, Ordering::Relaxed);
@@ -333,8 +358,8 @@ impl Writer {
         Some((since + length).saturating_sub(self.clock.monotonic()))
     }
 
-    async fn write(&mut self, mut batch: Vec<NewRecord>) {
-        let bytes: usize = batch.iter().map(NewRecord::encoded_len).sum();
+    async fn write(&mut self, batch: Vec<Offer>) {
+        let bytes: usize = batch.iter().map(|offer| offer.bytes).sum();
         let count = batch.len() as u64;
         let m = self.shared.metrics.clone();
         if !self.shared.available.load(Ordering::Relaxed) {
@@ -342,14 +367,14 @@ impl Writer {
             m.dropped.inc_by(count);
             return;
         }
-        batch.append(&mut lock(&self.shared.stamps));
+        let stamps = std::mem::take(&mut *lock(&self.shared.stamps));
         let floor = Hlc::from_bits(self.shared.floor.swap(0, Ordering::Relaxed));
-        if batch.is_empty() && floor == Hlc::ZERO && !self.owes {
+        if batch.is_empty() && stamps.is_empty() && floor == Hlc::ZERO && !self.owes {
             return;
         }
         let shared = self.shared.clone();
         let written =
-            self.shared.tasks.blocking("cache disk write", move || shared.write(&batch, floor)).await;
+            self.shared.tasks.blocking("cache disk write", move || shared.write(batch, stamps, floor)).await;
         self.shared.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
         match written {
             Ok(Ok(tally)) => {
