@@ -249,7 +249,7 @@ fn quote_or_backslash(text: &[u8]) -> Option<usize> {
     let (words, rest) = text.as_chunks::<8>();
     for (at, word) in words.iter().enumerate() {
         let word = u64::from_le_bytes(*word);
-        let found = zero_bytes(word ^ ONES * u64::from(b'"')) | zero_bytes(word ^ ONES * u64::from(b'\\'));
+        let found = zero_bytes(word ^ each(b'"')) | zero_bytes(word ^ each(b'\\'));
         if found != 0 {
             return Some(at * 8 + found.trailing_zeros() as usize / 8);
         }
@@ -260,6 +260,11 @@ fn quote_or_backslash(text: &[u8]) -> Option<usize> {
 
 /// A one in each byte of a word.
 const ONES: u64 = u64::from_le_bytes([1; 8]);
+
+/// A word of which each byte is this one.
+fn each(byte: u8) -> u64 {
+    ONES * u64::from(byte)
+}
 
 /// The highest bit of the lowest byte that is zero; bits above that one mean nothing.
 fn zero_bytes(word: u64) -> u64 {
