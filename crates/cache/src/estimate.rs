@@ -36,6 +36,9 @@ pub const SIZES_MAX: usize = 16;
 /// How many different objects are followed; requests for others are counted as misses.
 pub const OBJECTS_MAX: usize = 1 << 24;
 
+/// How many requests are replayed together: few enough to stay in the processor's cache meanwhile.
+const BATCH: usize = 256;
+
 /// How to estimate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
@@ -89,17 +92,6 @@ pub struct Report {
     pub buckets: Vec<Bucket>,
 }
 
-impl Report {
-    /// This report with the sizes of another one, of the same requests, after its own.
-    pub fn join(mut self, other: Report) -> Report {
-        self.sizes.extend(other.sizes);
-        for (bucket, others) in self.buckets.iter_mut().zip(other.buckets) {
-            bucket.origin.extend(others.origin);
-        }
-        self
-    }
-}
-
 impl SizeReport {
     /// Hits as a share of all requests, 0 to 1.
     pub fn hit_ratio(&self) -> f64 {
@@ -117,7 +109,7 @@ fn share(part: u64, rest: u64) -> f64 {
 }
 
 /// What is needed of a [`Record`] to replay it, 32 bytes: so that lines can be read on one thread and replayed
-/// on others, each with some of the sizes (see [`Report::join`]).
+/// on another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Request {
     time: UnixMillis,
@@ -144,13 +136,6 @@ impl From<&Record<'_>> for Request {
     }
 }
 
-/// One cache that is estimated.
-#[derive(Debug)]
-struct Size {
-    policy: Eviction,
-    report: SizeReport,
-}
-
 /// An object's place in the tables.
 #[derive(Debug, Clone, Copy)]
 struct Known {
@@ -162,16 +147,22 @@ struct Known {
 const ABSENT: u64 = 0;
 
 /// Replays requests, in the log's order.
+///
+/// It takes them a batch at a time: first each one's object is looked up, then one size after the other replays
+/// the batch. What is being worked on so stays in the processor's cache, and nothing waits for one table after
+/// the other.
 #[derive(Debug)]
 pub struct Estimate {
     freshness_ms: u64,
     overhead_bytes: u32,
+    /// Not replayed yet; fewer than [`BATCH`].
+    pending: Vec<Request>,
+    /// The batch that is replayed; empty in between.
+    steps: Vec<Step>,
     sizes: Vec<Size>,
     known: HashTable<Known>,
     /// By object: the largest answer so far.
     bytes: Vec<u64>,
-    /// By object and size: until when it is fresh, or [`ABSENT`].
-    fresh_until: Vec<u64>,
     timeline: Timeline,
     total: Traffic,
     passed: u64,
@@ -183,19 +174,16 @@ impl Estimate {
     /// Empty caches.
     pub fn new(options: &Options) -> Self {
         let capacities = options.capacities.iter().take(SIZES_MAX);
-        let size = |&capacity: &u64| Size {
-            policy: Eviction::new(capacity, 0, capacity),
-            report: SizeReport { capacity, ..SizeReport::default() },
-        };
-        let sizes: Vec<Size> = capacities.map(size).collect();
+        let sizes: Vec<Size> = capacities.map(|capacity| Size::new(*capacity)).collect();
         Estimate {
             freshness_ms: u64::try_from(options.freshness.as_millis()).unwrap_or(u64::MAX),
             overhead_bytes: options.overhead_bytes,
+            pending: Vec::with_capacity(BATCH),
+            steps: Vec::with_capacity(BATCH),
             timeline: Timeline::new(options.bucket, sizes.len()),
             sizes,
             known: HashTable::new(),
             bytes: Vec::new(),
-            fresh_until: Vec::new(),
             total: Traffic::default(),
             passed: 0,
             skipped: 0,
@@ -216,40 +204,23 @@ impl Estimate {
         self.skipped += lines;
     }
 
-    /// Replays one request.
+    /// Replays one request, with those that follow or when somebody asks for a result.
     pub fn request(&mut self, request: &Request) {
-        self.total.add(request.bytes);
-        self.timeline.request(request.time, request.bytes);
-        let object = match request.class {
-            Class::Pass => None,
-            Class::Lookup { .. } => self.object(request.hash),
-            Class::Invalidate => self.known_object(request.hash),
-        };
-        match (request.class, object) {
-            (Class::Lookup { store, refresh }, Some(object)) => self.look_up(object, request, store, refresh),
-            (Class::Lookup { .. }, None) => {
-                self.unfollowed += 1;
-                self.count_origin(request.bytes);
-            }
-            (Class::Invalidate, Some(object)) => {
-                self.passed += 1;
-                self.invalidate(object);
-                self.count_origin(request.bytes);
-            }
-            (Class::Invalidate | Class::Pass, _) => {
-                self.passed += 1;
-                self.count_origin(request.bytes);
-            }
+        self.pending.push(*request);
+        if self.pending.len() >= BATCH {
+            self.replay();
         }
     }
 
     /// What the cache of the size at that place in [`Options::capacities`] answered so far.
-    pub fn hits(&self, size: usize) -> Traffic {
+    pub fn hits(&mut self, size: usize) -> Traffic {
+        self.replay();
         self.sizes.get(size).map(|size| size.report.hits).unwrap_or_default()
     }
 
     /// What came out so far.
-    pub fn report(&self) -> Report {
+    pub fn report(&mut self) -> Report {
+        self.replay();
         let (bucket, buckets) = self.timeline.buckets();
         Report {
             total: self.total,
@@ -265,42 +236,53 @@ impl Estimate {
         }
     }
 
-    fn look_up(&mut self, object: u32, request: &Request, store: bool, refresh: bool) {
-        let Some(bytes) = self.bytes.get_mut(object as usize) else { return };
-        *bytes = (*bytes).max(request.bytes);
-        let body = u32::try_from(*bytes).unwrap_or(u32::MAX);
-        let lookup = Lookup {
-            slot: Slot(object),
-            hash: request.hash,
-            cost: body.saturating_add(self.overhead_bytes).max(1),
-            now: request.time.0,
-            fresh_until: request.time.0.saturating_add(self.freshness_ms).max(ABSENT + 1),
-            store,
-            refresh,
-        };
-        let sizes = self.sizes.len();
-        for at in 0..sizes {
-            if self.sizes[at].look_up(&lookup, &mut self.fresh_until[at..], sizes) {
-                self.sizes[at].report.hits.add(request.bytes);
-            } else {
-                self.sizes[at].report.origin.add(request.bytes);
-                self.timeline.origin(at, request.bytes);
+    /// Replays what is pending.
+    fn replay(&mut self) {
+        for at in 0..self.pending.len() {
+            let step = self.step(self.pending[at]);
+            self.steps.push(step);
+        }
+        for (at, size) in self.sizes.iter_mut().enumerate() {
+            size.grow(self.bytes.len());
+            for step in &mut self.steps {
+                step.hits |= u16::from(size.replay(step)) << at;
             }
         }
-    }
-
-    fn invalidate(&mut self, object: u32) {
-        let sizes = self.sizes.len();
-        for (at, size) in self.sizes.iter_mut().enumerate() {
-            size.policy.remove(Slot(object));
-            self.fresh_until[object as usize * sizes + at] = ABSENT;
+        for step in &self.steps {
+            self.timeline.request(step.request.time, step.request.bytes);
+            let missed = (0..self.sizes.len()).filter(|at| step.hits >> at & 1 == 0);
+            missed.for_each(|at| self.timeline.origin(at, step.request.bytes));
         }
+        self.pending.clear();
+        self.steps.clear();
     }
 
-    fn count_origin(&mut self, bytes: u64) {
-        for (at, size) in self.sizes.iter_mut().enumerate() {
-            size.report.origin.add(bytes);
-            self.timeline.origin(at, bytes);
+    /// Looks up a request's object, and counts what is the same for all sizes.
+    fn step(&mut self, request: Request) -> Step {
+        self.total.add(request.bytes);
+        let object = match request.class {
+            Class::Pass => None,
+            Class::Lookup { .. } => self.object(request.hash),
+            Class::Invalidate => self.known_object(request.hash),
+        };
+        match request.class {
+            Class::Pass | Class::Invalidate => self.passed += 1,
+            Class::Lookup { .. } => self.unfollowed += u64::from(object.is_none()),
+        }
+        let largest = match (request.class, object) {
+            (Class::Lookup { .. }, Some(object)) => {
+                let largest = &mut self.bytes[object as usize];
+                *largest = (*largest).max(request.bytes);
+                u32::try_from(*largest).unwrap_or(u32::MAX)
+            }
+            _ => 0,
+        };
+        Step {
+            request,
+            object,
+            cost: largest.saturating_add(self.overhead_bytes).max(1),
+            fresh_until: request.time.0.saturating_add(self.freshness_ms).max(ABSENT + 1),
+            hits: 0,
         }
     }
 
@@ -317,49 +299,84 @@ impl Estimate {
         let object = self.bytes.len() as u32;
         self.known.insert_unique(hash, Known { hash, object }, |known| known.hash);
         self.bytes.push(0);
-        self.fresh_until.resize(self.fresh_until.len() + self.sizes.len(), ABSENT);
         Some(object)
     }
 }
 
-/// One look-up, as every size sees it.
-struct Lookup {
-    slot: Slot,
-    hash: u64,
+/// One request of a batch, as every size sees it.
+#[derive(Debug)]
+struct Step {
+    request: Request,
+    /// What it is for; none if that is not followed, or does not matter.
+    object: Option<u32>,
     cost: u32,
-    now: u64,
     fresh_until: u64,
-    /// Whether the answer is stored if there is nothing yet.
-    store: bool,
-    /// Whether the answer brings what is stored up to date.
-    refresh: bool,
+    /// By size, from the lowest bit on: whether it was a hit.
+    hits: u16,
+}
+
+/// One cache that is estimated.
+#[derive(Debug)]
+struct Size {
+    policy: Eviction,
+    /// By object: until when it is fresh, or [`ABSENT`].
+    fresh_until: Vec<u64>,
+    report: SizeReport,
 }
 
 impl Size {
-    /// Whether it is a hit. `fresh_until` begins with this size's first object; objects are `stride` apart.
-    fn look_up(&mut self, request: &Lookup, fresh_until: &mut [u64], stride: usize) -> bool {
-        let place = request.slot.0 as usize * stride;
-        let until = fresh_until[place];
-        if until > request.now {
-            self.policy.on_hit(request.slot, request.hash);
+    fn new(capacity: u64) -> Self {
+        let report = SizeReport { capacity, ..SizeReport::default() };
+        Size { policy: Eviction::new(capacity, 0, capacity), fresh_until: Vec::new(), report }
+    }
+
+    /// There are that many objects.
+    fn grow(&mut self, objects: usize) {
+        self.fresh_until.resize(objects, ABSENT);
+    }
+
+    /// Whether it is a hit.
+    fn replay(&mut self, step: &Step) -> bool {
+        let bytes = step.request.bytes;
+        let hit = match (step.request.class, step.object) {
+            (Class::Lookup { store, refresh }, Some(object)) => self.look_up(step, object, store, refresh),
+            (Class::Invalidate, Some(object)) => {
+                self.policy.remove(Slot(object));
+                self.fresh_until[object as usize] = ABSENT;
+                false
+            }
+            (Class::Lookup { .. } | Class::Invalidate | Class::Pass, _) => false,
+        };
+        let counted = if hit { &mut self.report.hits } else { &mut self.report.origin };
+        counted.add(bytes);
+        hit
+    }
+
+    /// Whether it is a hit. If not, the answer is stored if it may be (`store`), and brings up to date what is
+    /// stored if it can (`refresh`).
+    fn look_up(&mut self, step: &Step, object: u32, store: bool, refresh: bool) -> bool {
+        let (slot, hash) = (Slot(object), step.request.hash);
+        let until = &mut self.fresh_until[object as usize];
+        if *until > step.request.time.0 {
+            self.policy.on_hit(slot, hash);
             return true;
         }
-        if until != ABSENT {
+        if *until != ABSENT {
             self.report.stale += 1;
-            self.policy.on_hit(request.slot, request.hash);
-            if request.refresh {
-                self.policy.set_cost(request.slot, request.cost);
-                fresh_until[place] = request.fresh_until;
+            self.policy.on_hit(slot, hash);
+            if refresh {
+                self.policy.set_cost(slot, step.cost);
+                *until = step.fresh_until;
             }
-        } else if request.store {
-            self.policy.insert(request.slot, request.hash, request.cost);
-            fresh_until[place] = request.fresh_until;
+        } else if store {
+            self.policy.insert(slot, hash, step.cost);
+            *until = step.fresh_until;
         } else {
-            self.policy.record_miss(request.hash);
+            self.policy.record_miss(hash);
         }
         while let Some(victim) = self.policy.pop_victim() {
             self.report.evictions += 1;
-            fresh_until[victim.0 as usize * stride] = ABSENT;
+            self.fresh_until[victim.0 as usize] = ABSENT;
         }
         false
     }

@@ -28,7 +28,7 @@ pub use read::Located;
 pub use record::{Found, Head, Key, Kind, META_BYTES_MAX, NewRecord};
 pub use set::{Opened, Segments};
 pub use stamps::DiskStamp;
-pub use tier::{DiskTier, Metrics};
+pub use tier::{DiskTier, Metrics, Offer};
 pub use write::Tally;
 
 use std::io;

@@ -98,9 +98,36 @@ fn lines_that_are_no_requests_are_counted() {
 }
 
 #[test]
-fn sizes_may_be_estimated_apart_and_joined() {
-    let get = |secs| (secs, "GET", "/a", 200, 10);
-    let requests = [get(0), get(1), get(61), get(62)];
-    let apart = replay(&options(&[0]), &requests).join(replay(&options(&[100]), &requests));
-    assert_eq!(apart, replay(&options(&[0, 100]), &requests));
+fn a_size_is_estimated_as_if_it_were_the_only_one() {
+    let request = |i: u64| (i, "GET", ["/a", "/b", "/c", "/d", "/e"][(i * i % 5) as usize], 200, 10 + i % 7);
+    let requests: Vec<_> = (0..1000).map(request).collect();
+    let together = replay(&options(&[20, 40, 100]), &requests);
+    for (at, size) in together.sizes.iter().enumerate() {
+        let alone = replay(&options(&[size.capacity]), &requests);
+        assert_eq!(alone.sizes, [*size]);
+        let origin = |report: &Report, at: usize| -> Vec<Traffic> {
+            report.buckets.iter().map(|b| b.origin[at]).collect()
+        };
+        assert_eq!(origin(&alone, 0), origin(&together, at));
+    }
+}
+
+#[test]
+fn asking_for_results_in_between_changes_nothing() {
+    let mut estimate = Estimate::new(&options(&[20, 40]));
+    let line = |i: u64| {
+        format!("1.2.3.4 - - [17/May/2015:10:05:03 +0000] \"GET /{} HTTP/1.1\" 200 {}", i * i % 7, 10 + i % 3)
+    };
+    let all = |estimate: &mut Estimate, ask: bool| {
+        for i in 0..1000 {
+            estimate.line(line(i).as_bytes());
+            if ask && i % 3 == 0 {
+                estimate.hits(0);
+            }
+        }
+        estimate.report()
+    };
+    let asked = all(&mut estimate, true);
+    assert_eq!(asked, all(&mut Estimate::new(&options(&[20, 40])), false));
+    assert_eq!(asked.total.requests, 1000);
 }

@@ -7,9 +7,12 @@ use super::{Ask, Inner, without_scheme};
 use selvedge_cache::semantics::{Forwarded, KeyHash, RequestFacts};
 use selvedge_cache::stamps::{PurgeKind, PurgeScope, Purged, ScopeHash};
 use selvedge_exchange::{Reply, Source};
-use selvedge_store::segments::Located;
+use selvedge_store::segments::{Located, Offer};
 use selvedge_types::{Fields, Hlc};
 use std::sync::Arc;
+
+/// What a record has beside what is stored, in bytes.
+const RECORD_BYTES: usize = 128;
 
 impl Inner {
     /// Keeps a value in memory, and on disk if there is one.
@@ -37,9 +40,15 @@ impl Inner {
         if !asked && disk.contains(disk_key(key)) {
             return;
         }
-        if let Some(record) = encode(key, stored, self.tick(), asked) {
-            disk.put(record);
-        }
+        let bytes = match stored {
+            Stored::Object(object) => object.stored_bytes(),
+            Stored::Slice(slice) => slice.bytes.len(),
+            Stored::Varies(_) => 0,
+            Stored::Pass(_) => return,
+        };
+        let (stored, now) = (stored.clone(), self.tick());
+        let make = Box::new(move || encode(key, &stored, now, asked));
+        disk.put(Offer { key: disk_key(key), bytes: bytes + RECORD_BYTES, asked, make });
     }
 
     /// Tells the disk's eviction policy of a hit in memory.

@@ -93,8 +93,30 @@ pub struct DiskTier {
     queue: mpsc::Sender<Queued>,
 }
 
-/// A record on its way, and when it came.
-type Queued = (Turn, NewRecord);
+/// An object to be written, of which the record is made when it is.
+///
+/// A queue of records would cost more memory than their bytes: a copy of a header is about as large as the object it
+/// is of, so that the allocator lays them side by side, and what is left of the copies is holes between objects.
+pub struct Offer {
+    /// Its name.
+    pub key: Key,
+    /// About how many bytes it has, of memory and on disk.
+    pub bytes: usize,
+    /// See [`NewRecord::asked`].
+    pub asked: bool,
+    /// Makes the record, on another thread; none if that cannot be done.
+    pub make: Box<dyn FnOnce() -> Option<NewRecord> + Send>,
+}
+
+impl From<NewRecord> for Offer {
+    fn from(record: NewRecord) -> Self {
+        let (key, bytes, asked) = (record.head.key, record.encoded_len(), record.asked);
+        Offer { key, bytes, asked, make: Box::new(move || Some(record)) }
+    }
+}
+
+/// An object on its way, and when it came.
+type Queued = (Turn, Offer);
 
 /// Counts what objects and removals come, in their order.
 type Turn = u64;
@@ -133,7 +155,7 @@ impl DiskTier {
         metrics: Metrics,
     ) -> DiskTier {
         let options = segments.options();
-        let (queue, records) = mpsc::channel(options.queue_max);
+        let (queue, offers) = mpsc::channel(options.queue_max);
         let shared = Arc::new(Shared {
             segments,
             opened,
@@ -154,7 +176,7 @@ impl DiskTier {
         });
         shared.observe();
         let gone = BTreeMap::new();
-        let writer = Writer { shared: shared.clone(), records, clock, pause: None, owes: false, gone };
+        let writer = Writer { shared: shared.clone(), offers, clock, pause: None, owes: false, gone };
         tasks.spawn("cache disk", OnEnd::Forget, writer.run(tasks.clone()));
         DiskTier { shared, queue }
     }
@@ -168,12 +190,13 @@ impl DiskTier {
     ///
     /// It is found once it is written, if the eviction policy finds it worth that. Not taken while the queue is
     /// full or the disk fails; what was there of its name is then forgotten, since it is not the newest.
-    pub fn put(&self, record: NewRecord) -> bool {
-        let (shared, bytes, key, asked) = (&self.shared, record.encoded_len(), record.head.key, record.asked);
+    pub fn put(&self, offer: impl Into<Offer>) -> bool {
+        let offer = offer.into();
+        let (shared, bytes, key, asked) = (&self.shared, offer.bytes, offer.key, offer.asked);
         let queued = shared.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
         let taken = self.is_available()
             && queued + bytes <= shared.segments.options().queue_bytes_max
-            && self.queue.try_send((shared.turn(), record)).is_ok();
+            && self.queue.try_send((shared.turn(), offer)).is_ok();
         if !taken {
             shared.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
             shared.metrics.dropped.inc();
@@ -322,11 +345,13 @@ impl Shared {
         self.turns.fetch_add(1, Ordering::Relaxed)
     }
 
-    fn write(&self, batch: &[NewRecord], floor: Hlc) -> Result<Tally, Error> {
+    fn write(&self, batch: Vec<Offer>, notes: Vec<NewRecord>, floor: Hlc) -> Result<Tally, Error> {
         if floor > Hlc::ZERO {
             self.segments.set_floor(floor);
         }
-        self.segments.write(batch)
+        let mut records = notes;
+        records.extend(batch.into_iter().filter_map(|offer| (offer.make)()));
+        self.segments.write(&records)
     }
 
     fn observe(&self) {
@@ -342,7 +367,7 @@ impl Shared {
 
 struct Writer {
     shared: Arc<Shared>,
-    records: mpsc::Receiver<Queued>,
+    offers: mpsc::Receiver<Queued>,
     clock: Clock,
     /// What was removed while something older of its name may be on its way.
     gone: BTreeMap<Key, Turn>,
@@ -355,11 +380,11 @@ struct Writer {
 impl Writer {
     async fn run(mut self, tasks: Tasks) {
         loop {
-            let mut batch = Vec::new();
+            let mut batch = Vec::with_capacity(BATCH_MAX);
             let pause = pause(self.pause_left());
             tokio::select! {
                 biased;
-                count = self.records.recv_many(&mut batch, BATCH_MAX) => if count == 0 { break },
+                count = self.offers.recv_many(&mut batch, BATCH_MAX) => if count == 0 { break },
                 () = self.shared.stamped.notified() => {}
                 () = pause => {
                     self.shared.available.store(true, Ordering::Relaxed);
@@ -379,7 +404,7 @@ impl Writer {
     }
 
     async fn write(&mut self, queued: Vec<Queued>) {
-        let bytes: usize = queued.iter().map(|(_, record)| record.encoded_len()).sum();
+        let bytes: usize = queued.iter().map(|(_, offer)| offer.bytes).sum();
         let count = queued.len() as u64;
         let m = self.shared.metrics.clone();
         if !self.shared.available.load(Ordering::Relaxed) {
@@ -389,22 +414,20 @@ impl Writer {
         }
         let removed = std::mem::take(&mut *lock(&self.shared.gone));
         self.gone.extend(removed.iter().map(|(key, turn)| (*key, *turn)));
-        let is_newest =
-            |(turn, record): &Queued| self.gone.get(&record.head.key).is_none_or(|gone| gone < turn);
-        let newest = queued.into_iter().filter(is_newest);
-        let mut batch: Vec<NewRecord> = newest.map(|(_, record)| record).collect();
-        if self.records.is_empty() {
+        let is_newest = |(turn, offer): &Queued| self.gone.get(&offer.key).is_none_or(|gone| gone < turn);
+        let batch: Vec<Offer> = queued.into_iter().filter(is_newest).map(|(_, offer)| offer).collect();
+        if self.offers.is_empty() {
             self.gone.clear();
         }
-        batch.append(&mut lock(&self.shared.stamps));
-        batch.extend(removed.keys().map(|key| NewRecord::gone(*key)));
+        let mut notes = std::mem::take(&mut *lock(&self.shared.stamps));
+        notes.extend(removed.keys().map(|key| NewRecord::gone(*key)));
         let floor = Hlc::from_bits(self.shared.floor.swap(0, Ordering::Relaxed));
-        if batch.is_empty() && floor == Hlc::ZERO && !self.owes {
+        if batch.is_empty() && notes.is_empty() && floor == Hlc::ZERO && !self.owes {
             return;
         }
         let shared = self.shared.clone();
         let written =
-            self.shared.tasks.blocking("cache disk write", move || shared.write(&batch, floor)).await;
+            self.shared.tasks.blocking("cache disk write", move || shared.write(batch, notes, floor)).await;
         self.shared.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
         match written {
             Ok(Ok(tally)) => {

@@ -5,7 +5,6 @@
 
 use std::borrow::Cow;
 
-use memchr::memchr2;
 use selvedge_types::UnixMillis;
 
 use super::{Fault, Record, decimal, request_line, status, time};
@@ -162,7 +161,7 @@ impl<'a> Reader<'a> {
 
     fn string(&mut self) -> Option<Cow<'a, [u8]>> {
         self.expect(b'"')?;
-        let end = memchr2(b'"', b'\\', self.rest)?;
+        let end = quote_or_backslash(self.rest)?;
         if self.rest[end] == b'"' {
             let text = &self.rest[..end];
             self.rest = &self.rest[end + 1..];
@@ -170,7 +169,7 @@ impl<'a> Reader<'a> {
         }
         let mut text = Vec::new();
         loop {
-            let end = memchr2(b'"', b'\\', self.rest)?;
+            let end = quote_or_backslash(self.rest)?;
             text.extend_from_slice(&self.rest[..end]);
             let quote = self.rest[end] == b'"';
             self.rest = &self.rest[end + 1..];
@@ -220,10 +219,15 @@ impl<'a> Reader<'a> {
         digits.iter().try_fold(0, |unit, digit| Some(unit * 16 + char::from(*digit).to_digit(16)?))
     }
 
-    /// The next byte that is not white space.
+    /// The next byte that is not white space, of which most logs have none.
     fn peek(&mut self) -> Option<u8> {
-        self.rest = self.rest.trim_ascii_start();
-        self.rest.first().copied()
+        match self.rest.first() {
+            Some(byte) if *byte > b' ' => Some(*byte),
+            _ => {
+                self.rest = self.rest.trim_ascii_start();
+                self.rest.first().copied()
+            }
+        }
     }
 
     fn take(&mut self, byte: u8) -> bool {
@@ -236,5 +240,48 @@ impl<'a> Reader<'a> {
 
     fn expect(&mut self, byte: u8) -> Option<()> {
         self.take(byte).then_some(())
+    }
+}
+
+/// Where the first quote or backslash is. Strings in logs are short: looking at eight bytes at a time, in place,
+/// is done before a search made for long ones has begun.
+fn quote_or_backslash(text: &[u8]) -> Option<usize> {
+    let (words, rest) = text.as_chunks::<8>();
+    for (at, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let found = zero_bytes(word ^ each(b'"')) | zero_bytes(word ^ each(b'\\'));
+        if found != 0 {
+            return Some(at * 8 + found.trailing_zeros() as usize / 8);
+        }
+    }
+    let at = rest.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+    Some(words.len() * 8 + at)
+}
+
+/// A one in each byte of a word.
+const ONES: u64 = u64::from_le_bytes([1; 8]);
+
+/// A word of which each byte is this one.
+fn each(byte: u8) -> u64 {
+    ONES * u64::from(byte)
+}
+
+/// The highest bit of the lowest byte that is zero; bits above that one mean nothing.
+fn zero_bytes(word: u64) -> u64 {
+    word.wrapping_sub(ONES) & !word & (ONES << 7)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_first_quote_or_backslash_is_found(text in proptest::collection::vec(prop_oneof![
+            8 => any::<u8>(), 1 => Just(b'"'), 1 => Just(b'\\'), 1 => Just(b'#'), 1 => Just(b'!')
+        ], 0..40)) {
+            prop_assert_eq!(quote_or_backslash(&text), memchr::memchr2(b'"', b'\\', &text));
+        }
     }
 }

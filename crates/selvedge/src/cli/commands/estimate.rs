@@ -7,16 +7,20 @@ use crate::cli::progress::Progress;
 use crate::cli::units::{bytes, date, percent, seconds};
 use crate::cli::{Exit, Failure, Output, Table};
 use clap::Args;
-use selvedge_cache::estimate::log::Lines;
-use selvedge_cache::estimate::{ASSUMPTIONS, Bucket, Estimate, Options, Report, SIZES_MAX, Traffic};
+use selvedge_cache::estimate::log::{self, Lines};
+use selvedge_cache::estimate::{ASSUMPTIONS, Bucket, Estimate, Options, Report, Request, SIZES_MAX, Traffic};
 use selvedge_rt::Clock;
 use selvedge_types::resource::{ByteSize, Period, Text};
 use serde::Serialize;
 use std::io::Read;
+use std::sync::mpsc::{self, SyncSender};
+use std::thread;
 use std::time::Duration;
 
 /// How much of a log is taken at a time, in bytes.
 const PIECE: usize = 1 << 20;
+/// How many pieces may have been read that are not replayed yet.
+const BATCHES_MAX: usize = 4;
 /// What an object takes beside its content: stored header, index entry, rounding.
 pub(super) const OVERHEAD_BYTES: u32 = 600;
 /// The finest step of traffic over time.
@@ -53,15 +57,7 @@ pub(super) fn run(output: Output, args: &EstimateArgs) -> Result<Exit, Failure> 
     if args.sizes.len() > SIZES_MAX {
         return Err(Failure::usage(format!("more than {SIZES_MAX} sizes")));
     }
-    let mut estimate = Estimate::new(&options(args.sizes.iter().map(|s| s.get()).collect(), args.ttl));
-    let mut lines = Lines::default();
-    each_piece(&args.log, |piece| {
-        lines.push(piece, |line| estimate.line(line));
-        Ok(())
-    })?;
-    lines.finish(|line| estimate.line(line));
-    estimate.skip(lines.too_long());
-    let report = estimate.report();
+    let report = replay(&args.log, &options(args.sizes.iter().map(|s| s.get()).collect(), args.ttl))?;
     if report.total.requests == 0 {
         return Err(Failure::failed(format!("{} has no request that could be read", args.log))
             .because(format!("{} lines were skipped", report.skipped))
@@ -72,6 +68,61 @@ pub(super) fn run(output: Output, args: &EstimateArgs) -> Result<Exit, Failure> 
     match output.format {
         Format::Json | Format::Yaml => output.print(&printed, |_| Table::new()),
         Format::Table | Format::Wide => output.text(&tables(&printed, output)),
+    }
+}
+
+/// Reads a log on this thread and replays it on another.
+fn replay(log: &str, options: &Options) -> Result<Report, Failure> {
+    let (sender, batches) = mpsc::sync_channel::<Batch>(BATCHES_MAX);
+    thread::scope(|scope| {
+        let replaying = scope.spawn(move || {
+            let mut estimate = Estimate::new(options);
+            for batch in batches {
+                batch.requests.iter().for_each(|request| estimate.request(request));
+                estimate.skip(batch.skipped);
+            }
+            estimate.report()
+        });
+        let read = read(log, &sender);
+        drop(sender);
+        let report = replaying.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        read.map(|()| report)
+    })
+}
+
+/// Hands a log's requests on, in its order.
+fn read(log: &str, sender: &SyncSender<Batch>) -> Result<(), Failure> {
+    let (mut lines, mut batch) = (Lines::default(), Batch::default());
+    let send = |batch: &mut Batch| {
+        let next = Batch { requests: Vec::with_capacity(batch.requests.len()), skipped: 0 };
+        // Whoever replays ends before this only by a panic, which is passed on when it is joined.
+        let _ = sender.send(std::mem::replace(batch, next));
+    };
+    each_piece(log, |piece| {
+        lines.push(piece, |line| batch.line(line));
+        send(&mut batch);
+        Ok(())
+    })?;
+    lines.finish(|line| batch.line(line));
+    batch.skipped += lines.too_long();
+    send(&mut batch);
+    Ok(())
+}
+
+/// What was read of a piece of the log.
+#[derive(Default)]
+struct Batch {
+    requests: Vec<Request>,
+    /// Lines that are no requests.
+    skipped: u64,
+}
+
+impl Batch {
+    fn line(&mut self, line: &[u8]) {
+        match log::parse(line) {
+            Ok(record) => self.requests.push(Request::from(&record)),
+            Err(_) => self.skipped += 1,
+        }
     }
 }
 
