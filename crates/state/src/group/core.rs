@@ -43,6 +43,7 @@ pub(super) struct Core {
     pub(super) tasks: Tasks,
     trusted: AtomicBool,
     permits: Semaphore,
+    foreign_permits: Semaphore,
     fresh: Mutex<Option<read::Fresh>>,
     rng: Mutex<Rng>,
 }
@@ -58,7 +59,8 @@ impl Core {
         rng: Rng,
         tasks: Tasks,
     ) -> Self {
-        let permits = Semaphore::new(caller.options.proposals_max);
+        let max = caller.options.proposals_max;
+        let (permits, foreign_permits) = (Semaphore::new(max), Semaphore::new(max));
         Core {
             raft,
             caller,
@@ -70,6 +72,7 @@ impl Core {
             tasks,
             trusted: AtomicBool::new(trusted),
             permits,
+            foreign_permits,
             fresh: Mutex::default(),
             rng: Mutex::new(rng),
         }
