@@ -2,7 +2,7 @@
 
 use super::Group;
 use super::caller::{Caller, Time};
-use super::core::{Core, scope};
+use super::core::{Core, Parts, scope};
 use super::error::{Error, OpenError};
 use super::id::{ClusterId, Member, VoterId};
 use super::links::Links;
@@ -92,7 +92,9 @@ impl Group {
         let start = Raft::new(identity.voter, Arc::new(config), network, log.store.clone(), machine);
         let raft = scope(rng.next_u64(), start).await;
         let raft = raft.map_err(|error| OpenError::Consensus(error.to_string()))?;
-        let core = Arc::new(Core::new(raft, caller, log.store, log.wal, shared, !log.torn, rng, tasks));
+        let (trusted, wal) = (!log.torn, log.wal);
+        let parts = Parts { raft, caller, log: log.store, wal, shared, trusted, rng, tasks };
+        let core = Arc::new(Core::new(parts));
         core.start();
         Ok((Group(core), Opened { id: identity.voter, fresh: blank, torn: log.torn }))
     }

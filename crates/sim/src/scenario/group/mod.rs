@@ -159,9 +159,12 @@ impl World<'_> {
         while !done(self) {
             if self.sim.elapsed() >= end {
                 let statuses = self.statuses();
-                return Err(Failure::new(format!("{what} within {limit:?}: {statuses:#?}")));
+                return Err(Failure::new(format!("{what} within {limit:?}: {statuses:?}")));
             }
-            self.step()?;
+            let next = self.sim.elapsed() + LOOK;
+            while self.sim.elapsed() < next {
+                self.step()?;
+            }
         }
         Ok(())
     }
