@@ -20,6 +20,7 @@ mod log;
 mod record;
 mod service;
 
+pub use file::check_format;
 pub use log::{Log, Recovered, Room};
 pub use record::{GroupId, PAYLOAD_BYTES_MAX, Record, Sequence, decode};
 pub use service::{Metrics, Wal};
