@@ -43,22 +43,27 @@ pub(super) struct Core {
     pub(super) tasks: Tasks,
     trusted: AtomicBool,
     permits: Semaphore,
+    foreign_permits: Semaphore,
     fresh: Mutex<Option<read::Fresh>>,
     rng: Mutex<Rng>,
 }
 
+/// What a core is made of.
+pub(super) struct Parts {
+    pub(super) raft: Raft<Types, StateMachine>,
+    pub(super) caller: Arc<Caller>,
+    pub(super) log: LogStore,
+    pub(super) wal: Wal,
+    pub(super) shared: Arc<Shared>,
+    pub(super) trusted: bool,
+    pub(super) rng: Rng,
+    pub(super) tasks: Tasks,
+}
+
 impl Core {
-    pub(super) fn new(
-        raft: Raft<Types, StateMachine>,
-        caller: Arc<Caller>,
-        log: LogStore,
-        wal: Wal,
-        shared: Arc<Shared>,
-        trusted: bool,
-        rng: Rng,
-        tasks: Tasks,
-    ) -> Self {
-        let permits = Semaphore::new(caller.options.proposals_max);
+    pub(super) fn new(parts: Parts) -> Self {
+        let Parts { raft, caller, log, wal, shared, trusted, rng, tasks } = parts;
+        let max = caller.options.proposals_max;
         Core {
             raft,
             caller,
@@ -69,7 +74,8 @@ impl Core {
             arriving: Mutex::default(),
             tasks,
             trusted: AtomicBool::new(trusted),
-            permits,
+            permits: Semaphore::new(max),
+            foreign_permits: Semaphore::new(max),
             fresh: Mutex::default(),
             rng: Mutex::new(rng),
         }

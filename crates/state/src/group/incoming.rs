@@ -68,7 +68,7 @@ impl Core {
             Request::Offer { vote, of, membership } => self.take_offer(vote, of, membership),
             Request::Chunk { of, number, rows, last } => self.take_chunk(of, number, rows, last).await,
             Request::Propose { call, command } => {
-                let answered = self.propose_here(command, call).await;
+                let answered = self.propose_for_other(command, call).await;
                 match answered {
                     Ok(answer) => Ok(Reply::Answered(Ok(answer))),
                     Err(super::error::Error::Refused(refusal)) => Ok(Reply::Answered(Err(refusal))),

@@ -2,7 +2,7 @@
 
 use super::Group;
 use super::caller::{Caller, Time};
-use super::core::{Core, scope};
+use super::core::{Core, Parts, scope};
 use super::error::{Error, OpenError};
 use super::id::{ClusterId, Member, VoterId};
 use super::links::Links;
@@ -87,11 +87,14 @@ impl Group {
             time: Time { clock, hlc },
             streams: AtomicU64::new(0),
         });
+        caller.time.observe(shared.look(selvedge_kv::Store::time));
         let network = Network { caller: caller.clone(), tasks: tasks.clone() };
         let start = Raft::new(identity.voter, Arc::new(config), network, log.store.clone(), machine);
         let raft = scope(rng.next_u64(), start).await;
         let raft = raft.map_err(|error| OpenError::Consensus(error.to_string()))?;
-        let core = Arc::new(Core::new(raft, caller, log.store, log.wal, shared, !log.torn, rng, tasks));
+        let (trusted, wal) = (!log.torn, log.wal);
+        let parts = Parts { raft, caller, log: log.store, wal, shared, trusted, rng, tasks };
+        let core = Arc::new(Core::new(parts));
         core.start();
         Ok((Group(core), Opened { id: identity.voter, fresh: blank, torn: log.torn }))
     }
@@ -152,6 +155,12 @@ impl Core {
             });
             self.tasks.spawn("group trust", OnEnd::Forget, work);
         }
+        if self.is_trusted() && self.is_alone() {
+            let core = self.clone();
+            // There is nobody to wait for. If it fails, its time to stand for election comes.
+            let lead = self.scoped(async move { drop(core.raft.trigger().elect(false).await) });
+            self.tasks.spawn("group lead", OnEnd::Forget, lead);
+        }
         let core = self.clone();
         let chores = self.scoped(async move { core.do_chores().await });
         self.tasks.spawn("group chores", OnEnd::Forget, chores);
@@ -162,6 +171,12 @@ impl Core {
             let _ = core.raft.shutdown().await;
         });
         self.tasks.spawn("group", OnEnd::Forget, end);
+    }
+
+    /// Whether this is the only voter.
+    fn is_alone(&self) -> bool {
+        let (_, members) = self.shared.applied();
+        members.voter_ids().eq([self.me()])
     }
 
     pub(super) async fn form(&self, voters: BTreeMap<VoterId, Member>) -> Result<(), Error> {

@@ -228,6 +228,13 @@ pub(super) enum Fault {
     ChangeInProgress,
     #[n(9)]
     Membership(#[n(0)] String),
+    #[n(10)]
+    TooLarge {
+        #[n(0)]
+        bytes: u64,
+        #[n(1)]
+        max: u64,
+    },
 }
 
 /// Who may lead.
@@ -305,9 +312,8 @@ impl From<Error> for Fault {
             Error::NoMember { member } => Fault::NoMember(member),
             Error::ChangeInProgress => Fault::ChangeInProgress,
             Error::Membership(why) => Fault::Membership(why),
-            Error::Refused(_) | Error::Behind { .. } | Error::TooLarge { .. } | Error::Message(_) => {
-                Fault::Refused(error.to_string())
-            }
+            Error::TooLarge { bytes, max } => Fault::TooLarge { bytes: bytes as u64, max: max as u64 },
+            Error::Refused(_) | Error::Behind { .. } | Error::Message(_) => Fault::Refused(error.to_string()),
         }
     }
 }
@@ -325,6 +331,10 @@ impl From<Fault> for Error {
             Fault::NoMember(member) => Error::NoMember { member },
             Fault::ChangeInProgress => Error::ChangeInProgress,
             Fault::Membership(why) => Error::Membership(why),
+            Fault::TooLarge { bytes, max } => {
+                let count = |count| usize::try_from(count).unwrap_or(usize::MAX);
+                Error::TooLarge { bytes: count(bytes), max: count(max) }
+            }
         }
     }
 }

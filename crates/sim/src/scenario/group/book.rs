@@ -20,6 +20,10 @@ struct Pages {
     lost: BTreeSet<VoterId>,
     /// Clients begin nothing new.
     closing: bool,
+    /// Clients who still do something.
+    working: u32,
+    /// Watchers who have not seen all yet.
+    watching: u32,
     revision: Revision,
 }
 
@@ -82,6 +86,24 @@ impl Book {
 
     pub(super) fn is_lost(&self, id: VoterId) -> bool {
         self.pages().lost.contains(&id)
+    }
+
+    /// Notes that a client begins, or a watcher.
+    pub(super) fn begins(&self, watches: bool) {
+        let mut pages = self.pages();
+        *(if watches { &mut pages.watching } else { &mut pages.working }) += 1;
+    }
+
+    /// Notes that a client is done, or a watcher.
+    pub(super) fn ends(&self, watches: bool) {
+        let mut pages = self.pages();
+        *(if watches { &mut pages.watching } else { &mut pages.working }) -= 1;
+    }
+
+    /// Clients who still do something, and watchers.
+    pub(super) fn busy(&self) -> (u32, u32) {
+        let pages = self.pages();
+        (pages.working, pages.watching)
     }
 
     pub(super) fn close(&self) {

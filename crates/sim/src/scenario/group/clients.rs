@@ -234,7 +234,7 @@ impl Visitor {
             let from = *lock(&place);
             let opened = Watch::new(keyspace, keys.clone(), Some(from));
             let (book, come) = (self.book.clone(), place.clone());
-            let time = Duration::from_millis(1 + self.rng.below(3000));
+            let time = Duration::from_millis(1 + self.rng.below(1500));
             let watched = self.at_machine(move |group| async move {
                 Ok(follow(&group, opened, &book, watching, &come, time).await)
             });

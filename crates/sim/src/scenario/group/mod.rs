@@ -30,8 +30,14 @@ const CALM_MAX: Duration = Duration::from_secs(30);
 /// How long the group may take to form.
 const FORM_MAX: Duration = Duration::from_secs(10);
 
-/// How long watches may take to the end.
-const WATCH_MAX: Duration = Duration::from_secs(15);
+/// How long a step is.
+const TICK: Duration = Duration::from_millis(3);
+
+/// How often it is looked which stores have stopped.
+const LOOK: Duration = Duration::from_millis(60);
+
+/// Steps between two troubles, about.
+const PEACE: u64 = 130;
 
 const CLIENTS: u32 = 5;
 const WATCHERS: u32 = 3;
@@ -45,6 +51,7 @@ struct World<'a> {
     book: Book,
     /// Machines that are off, and when they go on again.
     off: Vec<(usize, Duration)>,
+    looked: Duration,
 }
 
 pub(super) fn play(run: &Run) -> Result<(), Failure> {
@@ -66,7 +73,7 @@ impl World<'_> {
         let mut sim = turmoil::Builder::new()
             .rng_seed(rng.next_u64())
             .simulation_duration(Duration::from_secs(3600))
-            .tick_duration(Duration::from_millis(1))
+            .tick_duration(TICK)
             .build();
         let links = SimLinks::new(run.rng.branch("links"), run.trace.clone());
         let book = Book::default();
@@ -93,7 +100,7 @@ impl World<'_> {
                 Ok(())
             }
         });
-        World { run: run.clone(), rng, sim, links, machines, book, off: Vec::new() }
+        World { run: run.clone(), rng, sim, links, machines, book, off: Vec::new(), looked: Duration::ZERO }
     }
 
     fn play(mut self) -> Result<(), Failure> {
@@ -101,7 +108,7 @@ impl World<'_> {
         self.step_until(FORM_MAX, "no keyspace was made", |world| world.book.keyspace().is_some())?;
         let end = self.sim.elapsed() + CHAOS;
         while self.sim.elapsed() < end {
-            if self.rng.below(400) == 0 {
+            if self.rng.below(PEACE) == 0 {
                 self.upset();
             }
             self.step()?;
@@ -113,12 +120,16 @@ impl World<'_> {
     fn step(&mut self) -> Result<(), Failure> {
         self.sim.step().map_err(|e| Failure::new(e.to_string()))?;
         let now = self.sim.elapsed();
+        let look = now >= self.looked + LOOK;
+        if look {
+            self.looked = now;
+        }
         for machine in 0..self.machines.len() {
             let is_off = self.off.iter().any(|(off, _)| *off == machine);
             if !is_off && self.machines[machine].disk.is_dark() {
                 self.run.exercised("group: crashes amid writes", 1);
                 self.end(machine);
-            } else if !is_off && self.has_stopped(machine) {
+            } else if look && !is_off && self.has_stopped(machine) {
                 self.run.exercised("group: stores stopped", 1);
                 self.end(machine);
             }
@@ -148,9 +159,12 @@ impl World<'_> {
         while !done(self) {
             if self.sim.elapsed() >= end {
                 let statuses = self.statuses();
-                return Err(Failure::new(format!("{what} within {limit:?}: {statuses:#?}")));
+                return Err(Failure::new(format!("{what} within {limit:?}: {statuses:?}")));
             }
-            self.step()?;
+            let next = self.sim.elapsed() + LOOK;
+            while self.sim.elapsed() < next {
+                self.step()?;
+            }
         }
         Ok(())
     }
@@ -184,22 +198,15 @@ impl World<'_> {
             world.book.revision().0 > acknowledged.0 + 5
         })?;
         self.book.close();
-        // Who writes still comes to an end.
-        let quiet = self.sim.elapsed() + Duration::from_secs(9);
-        while self.sim.elapsed() < quiet {
-            self.step()?;
-        }
+        self.step_until(CALM_MAX, "clients do not come to an end", |world| world.book.busy().0 == 0)?;
         self.step_until(CALM_MAX, "members do not agree", |world| {
             let revision = world.book.revision();
             let statuses = world.statuses();
             statuses.iter().all(|status| status.revision == revision || !status.voters.contains(&status.id))
         })?;
-        let end = self.sim.elapsed() + WATCH_MAX;
-        while self.sim.elapsed() < end {
-            self.step()?;
-        }
+        self.step_until(CALM_MAX, "watches do not come to an end", |world| world.book.busy().1 == 0)?;
         let checked = self.book.history(|history| history.check());
-        let report = checked.map_err(|violation| Failure::new(violation.to_string()))?;
+        let report = checked.map_err(|violation| Failure::new(format!("history: {violation}")))?;
         self.run.exercised("group: events watched", report.events);
         self.run.exercised("group: unknown outcomes that were done", report.unknown_done);
         self.run.exercised("group: terms", self.statuses().iter().map(|s| s.term).max().unwrap_or(0));
@@ -263,11 +270,17 @@ async fn people(run: Run, book: Book, machines: Vec<Machine>, voters: usize) {
             book: book.clone(),
             machines: machines.clone(),
         };
-        if number < CLIENTS {
-            all.spawn_local(visitor.work());
-        } else {
-            all.spawn_local(visitor.watch());
-        }
+        let watches = number >= CLIENTS;
+        let book = book.clone();
+        book.begins(watches);
+        all.spawn_local(async move {
+            if watches {
+                visitor.watch().await;
+            } else {
+                visitor.work().await;
+            }
+            book.ends(watches);
+        });
     }
     all.join_all().await;
 }

@@ -32,6 +32,17 @@ impl Core {
         self.by_leader(&request, call.is_some(), deadline, here, take).await
     }
 
+    /// Has a command of another node done if this one leads: as many at once as of its own, no more.
+    pub(in crate::group) async fn propose_for_other(
+        &self,
+        command: Command,
+        call: Option<Call>,
+    ) -> Result<Answer, Error> {
+        let max = self.caller.options.proposals_max;
+        let _permit = self.foreign_permits.try_acquire().map_err(|_| Error::Busy { max })?;
+        self.propose_here(command, call).await
+    }
+
     /// Has a command done if this node leads.
     pub(in crate::group) async fn propose_here(
         &self,

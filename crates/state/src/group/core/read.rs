@@ -19,7 +19,8 @@ pub enum Level {
     /// All that was acknowledged to anyone before it began: the leader asks a majority whether it still leads.
     Linearizable,
     /// The same, as long as no clock runs faster than another by more than an election takes: the leader
-    /// relies on those who heard of it not to follow another yet.
+    /// relies on those who heard of it not to follow another yet. A voter that restarts forgets that it heard
+    /// of it: then this may be older.
     Lease,
     /// All up to that revision, such as the one of the session's last answer.
     Session(Revision),
