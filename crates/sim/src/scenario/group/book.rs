@@ -25,6 +25,8 @@ struct Pages {
     /// Watchers who have not seen all yet.
     watching: u32,
     revision: Revision,
+    /// The last revision that a client was told.
+    told: Revision,
 }
 
 /// Time since the simulation began.
@@ -38,7 +40,9 @@ impl Book {
     }
 
     pub(super) fn answered(&self, id: OperationId, answer: TxnAnswer) {
-        self.pages().history.answered(id, now(), answer);
+        let mut pages = self.pages();
+        pages.told = pages.told.max(answer.revision);
+        pages.history.answered(id, now(), answer);
     }
 
     pub(super) fn refused(&self, id: OperationId) {
@@ -69,6 +73,11 @@ impl Book {
     /// The last revision that any node applied.
     pub(super) fn revision(&self) -> Revision {
         self.pages().revision
+    }
+
+    /// The last revision that a client was told.
+    pub(super) fn told(&self) -> Revision {
+        self.pages().told
     }
 
     pub(super) fn keyspace(&self) -> Option<KeyspaceNumber> {

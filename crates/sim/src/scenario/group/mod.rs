@@ -103,7 +103,14 @@ impl World<'_> {
         World { run: run.clone(), rng, sim, links, machines, book, off: Vec::new(), looked: Duration::ZERO }
     }
 
+    /// What was promised and not kept tells more than what does not work.
     fn play(mut self) -> Result<(), Failure> {
+        let played = self.play_all();
+        self.judge()?;
+        played
+    }
+
+    fn play_all(&mut self) -> Result<(), Failure> {
         self.calm();
         self.step_until(FORM_MAX, "no keyspace was made", |world| world.book.keyspace().is_some())?;
         let end = self.sim.elapsed() + CHAOS;
@@ -205,6 +212,18 @@ impl World<'_> {
             statuses.iter().all(|status| status.revision == revision || !status.voters.contains(&status.id))
         })?;
         self.step_until(CALM_MAX, "watches do not come to an end", |world| world.book.busy().1 == 0)?;
+        Ok(())
+    }
+
+    /// Whether everything is there that clients were told, and could be so.
+    fn judge(&self) -> Result<(), Failure> {
+        let (told, kept) = (self.book.told(), self.statuses().iter().map(|s| s.revision).max());
+        if kept.is_some_and(|kept| kept < told) {
+            let kept = kept.unwrap_or_default();
+            return Err(Failure::new(format!(
+                "history: revision {told} was acknowledged, and no member has more than {kept}"
+            )));
+        }
         let checked = self.book.history(|history| history.check());
         let report = checked.map_err(|violation| Failure::new(format!("history: {violation}")))?;
         self.run.exercised("group: events watched", report.events);
