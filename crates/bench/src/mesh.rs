@@ -3,10 +3,12 @@
 
 mod crowd;
 mod network;
+mod report;
 mod trial;
 mod watch;
 
 pub use crowd::{Crowd, Node, Size, pop_name};
 pub use network::{Dice, Network};
+pub use report::{Args, ELSEWHERE_MAX, INSIDE_MAX, percentile, run};
 pub use trial::{Detection, Quiet, detect, formed, quiet_minute};
 pub use watch::{Death, Watch};

@@ -94,6 +94,13 @@ impl Digest {
         self.delegates.len() <= DELEGATES && self.exceptions.len() <= EXCEPTIONS_MAX
     }
 
+    /// Whether it tells of somebody who is gone or draining, or speaks for the PoP no more.
+    pub(crate) fn is_urgent_after(&self, former: &Digest) -> bool {
+        let speaks = |node: &Delegate| self.delegates.iter().any(|d| d.identity.node == node.identity.node);
+        let named = |exception: &(ShortKey, Exception)| former.exceptions.contains(exception);
+        !former.delegates.iter().all(speaks) || !self.exceptions.iter().all(named) || self.gone > former.gone
+    }
+
     /// Whether it tells others something that cannot wait until tables are compared.
     pub(crate) fn is_news_after(&self, former: &Digest) -> bool {
         self.delegates != former.delegates

@@ -63,6 +63,8 @@ pub(crate) const SETTLE: Duration = Duration::from_secs(2);
 pub(crate) const LEAVE_REPEATS: u8 = 5;
 /// Least time between two digests of one PoP.
 pub(crate) const DIGEST_PERIOD_MIN: Duration = Duration::from_millis(100);
+/// Least time between two that tell of nothing bad: somebody who came back can wait.
+pub(crate) const DIGEST_CALM: Duration = Duration::from_secs(1);
 /// How often load and place of a PoP are taken into its digest anew.
 pub(crate) const DIGEST_REFRESH: Duration = Duration::from_secs(10);
 /// After how long without a delegate in the world's pool a PoP that was never reached counts as unreachable.

@@ -138,7 +138,7 @@ impl Membership {
             own: Record {
                 identity: options.identity,
                 edition: 0,
-                phase: Phase::Serving,
+                phase: Phase::Joining,
                 version: options.version.clone(),
                 addresses: options.addresses.clone(),
             },
@@ -290,6 +290,7 @@ impl Membership {
 
     fn send_swim(&mut self, now: &mut Now<'_>, to: NodeKey, mut swim: Swim) {
         swim.load = self.load;
+        swim.pops = u16::try_from(self.pops.len()).unwrap_or(u16::MAX);
         swim.coordinate = matches!(swim.message, crate::wire::Message::Ack(_)).then_some(self.coordinate);
         self.send(now, to, Body::Swim(swim));
     }
@@ -322,6 +323,9 @@ impl Membership {
         let own = self.pop.own().renewed();
         self.pop = Pool::new(own, self.pop.scope(), POP_TIMING, &mut self.dice);
         self.own.identity = own;
+        if self.own.phase == Phase::Serving {
+            self.own.phase = Phase::Joining;
+        }
         self.world = None;
         self.described.clear();
         self.pops.clear();

@@ -617,6 +617,7 @@ impl Swim {
             items: Vec::new(),
             load: Default::default(),
             coordinate: None,
+            pops: 0,
         }
     }
 
@@ -640,10 +641,11 @@ impl Swim {
     }
 }
 
-/// How often an item is sent by each member: six times, and twice more with each doubling of the pool.
+/// How often an item is sent by each member: five times, and three more with each two doublings of the pool. A member
+/// that all others have sent `n` items at random misses it with a chance of e^-n, and more members are more chances.
 fn transmissions(present: usize) -> NonZeroU8 {
     let doublings = usize::BITS - present.leading_zeros();
-    NonZeroU8::new(6 + 2 * doublings as u8).unwrap_or(NonZeroU8::MIN)
+    NonZeroU8::new(5 + (3 * doublings / 2) as u8).unwrap_or(NonZeroU8::MIN)
 }
 
 fn config(timing: &Timing) -> Config {

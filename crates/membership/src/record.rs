@@ -14,9 +14,12 @@ pub struct Load(#[n(0)] pub u8);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
 #[cbor(index_only)]
 pub enum Phase {
+    /// It is getting to know its PoP, and takes no work yet.
+    #[n(3)]
+    #[default]
+    Joining,
     /// It takes work.
     #[n(0)]
-    #[default]
     Serving,
     /// It finishes what it has and takes nothing new.
     #[n(1)]

@@ -65,8 +65,8 @@ impl MemberView<'_> {
 pub struct PopView<'a> {
     /// What it says of itself.
     pub digest: &'a Digest,
-    /// Whether its delegates can be reached from here; nothing while that is not known.
-    pub reachable: Option<bool>,
+    /// Whether its delegates can be reached from here.
+    pub reachable: bool,
     /// The round trip to expect, once both know where they are.
     pub round_trip: Option<Duration>,
 }
@@ -74,7 +74,7 @@ pub struct PopView<'a> {
 impl PopView<'_> {
     /// How a node of it stands, as far as others are told: who is not named there is there.
     pub fn state_of(&self, node: &NodeKey) -> State {
-        if self.reachable == Some(false) {
+        if !self.reachable {
             return State::Gone(Why::PopUnreachable);
         }
         let named = self.digest.exceptions.iter().find(|(short, _)| *short == ShortKey::from(node));

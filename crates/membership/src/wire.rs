@@ -69,7 +69,6 @@ pub(crate) struct Frame {
 
 /// What a frame is for.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
-#[expect(clippy::large_enum_variant, reason = "most frames are the large one")]
 pub(crate) enum Body {
     /// The protocol of a pool.
     #[n(0)]
@@ -126,6 +125,9 @@ pub(crate) struct Swim {
     /// The sender's, with answers to pings.
     #[n(7)]
     pub(crate) coordinate: Option<Coordinate>,
+    /// How many PoPs the sender knows: who knows fewer asks it.
+    #[n(8)]
+    pub(crate) pops: u16,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
@@ -176,7 +178,6 @@ pub(crate) struct Update {
 
 /// News that members pass on.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
-#[expect(clippy::large_enum_variant, reason = "few exist at a time")]
 pub(crate) enum Item {
     /// A probe of `by` failed.
     #[n(0)]

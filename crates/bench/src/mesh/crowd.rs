@@ -69,8 +69,6 @@ pub struct Crowd {
     pub watch: Watch,
     /// Where choices come from.
     pub dice: Dice,
-    /// Calls of cores.
-    pub calls: u64,
     size: Size,
     queue: BinaryHeap<Reverse<Entry>>,
     count: u64,
@@ -107,7 +105,6 @@ impl Crowd {
             now: Duration::ZERO,
             watch: Watch::new(size.total()),
             network,
-            calls: 0,
             size,
             queue: BinaryHeap::new(),
             count: 0,
@@ -201,7 +198,7 @@ impl Crowd {
         self.nodes.iter().filter_map(|node| node.core.as_ref().map(|core| (node, core))).all(
             |(node, core)| {
                 let present = core.members().filter(|m| m.state == selvedge_membership::State::Alive).count();
-                let reached = core.pops().filter(|pop| pop.reachable == Some(true)).count();
+                let reached = core.pops().filter(|pop| pop.reachable).count();
                 present + 1 == alive[node.pop] && reached == pops
             },
         )
@@ -268,7 +265,6 @@ impl Crowd {
     fn call(&mut self, node: usize, act: impl FnOnce(&mut Membership, &mut Now<'_>), now: Duration) {
         let Node { core, clock, .. } = &mut self.nodes[node];
         let Some(core) = core else { return };
-        self.calls += 1;
         act(core, &mut Now { elapsed: now, wall: wall(now), clock });
         self.after_call(node);
     }

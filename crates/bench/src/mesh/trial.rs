@@ -11,6 +11,8 @@ const FORMING_MAX: Duration = Duration::from_secs(120);
 const DEATHS_APART: Duration = Duration::from_millis(300);
 /// How long a node stays dead: longer than anybody may take to notice.
 const DEAD_FOR: Duration = Duration::from_secs(8);
+/// After forming, before the cost of rest is measured: the last tables are read.
+const CALMING: Duration = Duration::from_secs(10);
 /// How long the cost of rest is measured.
 const REST: Duration = Duration::from_secs(10);
 
@@ -33,8 +35,8 @@ pub struct Detection {
     pub bytes_worst: u64,
     /// The largest datagram.
     pub largest: usize,
-    /// Calls of cores.
-    pub calls: u64,
+    /// Virtual time in all.
+    pub simulated: Duration,
 }
 
 /// A cluster whose nodes know each other, and how long that took from the last start.
@@ -48,6 +50,7 @@ pub fn formed(size: Size, seed: u64) -> (Crowd, Duration) {
 /// Kills nodes one after the other, here and there, and lets them come back.
 pub fn detect(size: Size, loss: f64, deaths: usize, seed: u64) -> Detection {
     let (mut crowd, formed) = formed(size, seed);
+    crowd.run(CALMING);
     crowd.network.loss = loss;
     let mut found = Detection { formed, ..Detection::default() };
     found.bytes_at_rest = bytes_a_second(&mut crowd, REST, |crowd| crowd.run(REST));
@@ -82,7 +85,7 @@ pub fn detect(size: Size, loss: f64, deaths: usize, seed: u64) -> Detection {
     found.elsewhere.sort_unstable();
     found.false_deaths = crowd.watch.false_deaths.len() - before;
     found.largest = crowd.nodes.iter().map(|node| node.largest).max().unwrap_or(0);
-    found.calls = crowd.calls;
+    found.simulated = crowd.now;
     found
 }
 

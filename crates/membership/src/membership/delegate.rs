@@ -7,8 +7,8 @@ use super::{Chore, Membership, Now};
 use crate::digest::{Delegate, Digest, Exception, ShortKey};
 use crate::identity::Identity;
 use crate::limits::{
-    DELEGATE_ADDRESSES_MAX, DELEGATES, DIGEST_PERIOD_MIN, DIGEST_REFRESH, EXCEPTIONS_MAX, MEMBERS_MAX,
-    POPS_MAX, SETTLE, WORLD_TIMING,
+    DELEGATE_ADDRESSES_MAX, DELEGATES, DIGEST_CALM, DIGEST_PERIOD_MIN, DIGEST_REFRESH, EXCEPTIONS_MAX,
+    MEMBERS_MAX, POPS_MAX, SETTLE, WORLD_TIMING,
 };
 use crate::pool::{Change, Pool, Standing};
 use crate::record::{Load, Phase};
@@ -43,8 +43,12 @@ impl Membership {
 
     /// Becomes a delegate, or ceases to be one, as the view has it.
     pub(super) fn review_delegates(&mut self, now: &mut Now<'_>) {
+        if self.own.phase == Phase::Joining && self.is_settled(now.elapsed) {
+            self.own.phase = Phase::Serving;
+            self.describe_self();
+        }
         let named = self.delegates().iter().any(|identity| identity.node == self.own.identity.node);
-        match (named && self.is_settled(now.elapsed), self.world.is_some()) {
+        match (named, self.world.is_some()) {
             (true, false) => self.enter_world(now),
             (false, true) => self.leave_world(now),
             _ => {}
@@ -104,21 +108,26 @@ impl Membership {
     }
 
     pub(super) fn schedule_digest(&mut self, now: Duration) {
-        if std::mem::take(&mut self.digest_due) && self.digest_at.is_none() {
-            let at = now.max(self.digest_written + DIGEST_PERIOD_MIN);
+        let at = now.max(self.digest_written + DIGEST_PERIOD_MIN);
+        if std::mem::take(&mut self.digest_due) && self.digest_at.is_none_or(|set| set > at) {
             self.digest_at = Some(at);
             self.timers.set(at, Chore::Digest);
         }
     }
 
     pub(super) fn write_digest(&mut self, now: &mut Now<'_>) {
-        self.digest_at = None;
-        if !self.is_first_delegate() {
+        if self.digest_at.take_if(|at| *at <= now.elapsed).is_none() || !self.is_first_delegate() {
             return;
         }
         let mut digest = self.digest();
         let known = self.pops.get(&self.options.pop).map(|pop| &pop.digest);
         let news = known.is_none_or(|known| digest.is_news_after(known));
+        let urgent = known.is_none_or(|known| digest.is_urgent_after(known));
+        if news && !urgent && now.elapsed < self.digest_written + DIGEST_CALM {
+            self.digest_at = Some(self.digest_written + DIGEST_CALM);
+            self.timers.set(self.digest_written + DIGEST_CALM, Chore::Digest);
+            return;
+        }
         if news || now.elapsed >= self.digest_written + DIGEST_REFRESH {
             // Never older than the one it replaces, whoever wrote that.
             let after = known.map_or(Hlc::ZERO, |known| known.stamp);

@@ -20,7 +20,7 @@ impl Membership {
             self.greet_world(now);
         }
         if self.pops.is_empty()
-            && let Some(contact) = self.any_contact(|_| true)
+            && let Some(contact) = self.any_contact()
         {
             self.cursors.pops.start();
             self.send(now, contact, Body::Ask(Ask::Pops(None)));
@@ -44,12 +44,14 @@ impl Membership {
         let digest = self.pops.get(&self.options.pop).map(|pop| &pop.digest);
         let named = digest.into_iter().flat_map(|digest| &digest.delegates).map(|d| d.identity.node);
         let missing: Vec<NodeKey> = named.filter(absent).collect();
-        let own = self.options.pop.clone();
-        let target = match self.dice.pick(missing.into_iter()) {
-            Some(delegate) => Some(delegate),
-            None if self.pop.present() == 0 => self.any_contact(|pop| *pop == own),
-            None => None,
+        // Those who started at the same time may each have found only some: two halves that know nothing of each
+        // other are joined by whoever was told of somebody in the other one.
+        let unheard = |node: &NodeKey, pop: &PopName| {
+            *pop == self.options.pop && (self.pop.present() == 0 || self.pop.standing(node).is_none())
         };
+        let unheard = self.contacts_that(unheard);
+        let delegate = self.dice.pick(missing.into_iter());
+        let target = delegate.or_else(|| self.dice.pick(unheard.into_iter()));
         if let Some(target) = target {
             self.in_pop(now.elapsed, |pool, around| pool.announce(target, around));
         }
@@ -65,21 +67,21 @@ impl Membership {
             .pick(missing.into_iter())
             .and_then(|name| self.pops.get(name))
             .map_or(Vec::new(), |pop| pop.digest.delegates.iter().map(|d| d.identity.node).collect());
-        let own = own.clone();
         let alone = self.world.as_ref().is_some_and(|world| world.present() == 0);
-        let target = match self.dice.pick(delegates.into_iter()) {
-            Some(delegate) => Some(delegate),
-            None if alone => self.any_contact(|pop| *pop != own),
-            None => None,
-        };
+        let unheard = |_: &NodeKey, pop: &PopName| pop != own && (alone || !self.pops.contains_key(pop));
+        let unheard = self.contacts_that(unheard);
+        let delegate = self.dice.pick(delegates.into_iter());
+        let target = delegate.or_else(|| self.dice.pick(unheard.into_iter()));
         if let Some(target) = target {
             self.in_world(now.elapsed, |pool, around| pool.announce(target, around));
         }
     }
 
-    pub(super) fn any_contact(&mut self, of: impl Fn(&PopName) -> bool) -> Option<NodeKey> {
-        let fitting: Vec<NodeKey> =
-            self.contacts.iter().filter(|(_, pop)| of(pop)).map(|(node, _)| *node).collect();
-        self.dice.pick(fitting.into_iter())
+    pub(super) fn any_contact(&mut self) -> Option<NodeKey> {
+        self.dice.pick(self.contacts.keys().copied())
+    }
+
+    fn contacts_that(&self, fit: impl Fn(&NodeKey, &PopName) -> bool) -> Vec<NodeKey> {
+        self.contacts.iter().filter(|(node, pop)| fit(node, pop)).map(|(node, _)| *node).collect()
     }
 }

@@ -1,4 +1,4 @@
-//! Which PoPs can be reached: as the delegates' pool shows it to the PoP's first delegate, who tells the PoP.
+//! Which PoPs can be reached: as the delegates' pool shows it to each delegate; the first of them tells the PoP.
 
 use super::{Membership, Now};
 use crate::limits::REACH_WAIT;
@@ -10,7 +10,7 @@ use std::time::Duration;
 impl Membership {
     /// Looks again at all PoPs.
     pub(super) fn review_all_reach(&mut self, now: &mut Now<'_>) {
-        if self.is_first_delegate() {
+        if self.world.is_some() {
             let names: Vec<PopName> = self.pops.keys().cloned().collect();
             names.iter().for_each(|name| self.review_reach(now, name));
         }
@@ -18,17 +18,17 @@ impl Membership {
 
     /// Tells the PoP when another one was lost or found.
     pub(super) fn review_reach(&mut self, now: &mut Now<'_>, name: &PopName) {
-        if *name == self.options.pop || !self.is_first_delegate() {
+        if *name == self.options.pop || self.world.is_none() {
             return;
         }
         let Some(pop) = self.pops.get(name) else { return };
         let reachable = self.is_reached(name);
-        let known = pop.reach.map(|reach| reach.reachable);
-        if known == Some(reachable) || (!reachable && !self.may_judge(now.elapsed, pop.since, known)) {
+        let known = pop.is_reachable();
+        if known == reachable || (!reachable && !self.may_judge(now.elapsed, name, pop.since)) {
             return;
         }
         let reach = Reach { stamp: now.clock.tick(now.wall), reachable };
-        if self.take_reach(name, reach) {
+        if self.take_reach(name, reach) && self.is_first_delegate() {
             self.pop.spread(&Item::Reach(name.clone(), reach));
         }
     }
@@ -44,10 +44,16 @@ impl Membership {
         named || self.delegate_of.iter().any(|(node, pop)| pop == name && present(node))
     }
 
-    /// A delegate that is new, or a PoP that is, needs time before silence says anything.
-    fn may_judge(&self, now: Duration, known_since: Duration, known: Option<bool>) -> bool {
-        let waited = now >= self.world_since.max(known_since) + REACH_WAIT;
-        waited || (known == Some(true) && self.cursors.world.is_read())
+    /// A delegate that is new, or a PoP that is, needs time before silence says anything; a PoP that was there
+    /// and has gone does not.
+    fn may_judge(&self, now: Duration, name: &PopName, known_since: Duration) -> bool {
+        let was_there = || {
+            let of_pop = self.delegate_of.iter().filter(|(_, pop)| *pop == name);
+            of_pop
+                .into_iter()
+                .any(|(node, _)| self.world.as_ref().is_some_and(|w| w.standing(node).is_some()))
+        };
+        now >= self.world_since.max(known_since) + REACH_WAIT || (self.cursors.world.is_read() && was_there())
     }
 
     /// Takes up whether a PoP can be reached. Whether it was new.
@@ -56,10 +62,11 @@ impl Membership {
         if pop.reach.is_some_and(|known| known.stamp >= reach.stamp) {
             return false;
         }
-        let before = pop.reach.replace(reach).map(|known| known.reachable);
+        let before = pop.is_reachable();
+        pop.reach = Some(reach);
         match (before, reach.reachable) {
-            (Some(true) | None, false) => self.events.push_back(Event::PopLost(name.clone())),
-            (Some(false) | None, true) => self.events.push_back(Event::PopFound(name.clone())),
+            (true, false) => self.events.push_back(Event::PopLost(name.clone())),
+            (false, true) => self.events.push_back(Event::PopFound(name.clone())),
             _ => {}
         }
         true

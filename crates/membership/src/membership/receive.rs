@@ -1,9 +1,10 @@
 //! What a frame does, once it is checked.
 
 use super::{Membership, Now};
+use crate::coordinate::Coordinate;
 use crate::identity::Identity;
 use crate::limits::MEMBERS_MAX;
-use crate::pool::{Change, Measured};
+use crate::pool::{Around, Change, Measured, Pool};
 use crate::record::{Phase, Record};
 use crate::view::Event;
 use crate::wire::{Ask, Body, Item, Message, Page, Scope, Swim};
@@ -48,6 +49,8 @@ impl Membership {
         swim.updates.retain(|update| !self.removed.contains(&update.member.node));
         let items = std::mem::take(&mut swim.items);
         let (generation, load, coordinate) = (swim.from.0, swim.load, swim.coordinate);
+        self.catch_up(now, from, swim.pops);
+        let before = self.is_trusted(world, from, generation);
         let measured = if world {
             self.in_world(now.elapsed, |pool, around| pool.handle(from, swim, around)).flatten()
         } else {
@@ -60,10 +63,15 @@ impl Membership {
         if let (Some(Measured(rtt)), Some(other)) = (measured, coordinate) {
             self.measure(from, world, rtt, other);
         }
-        let trusted = |pool: &crate::pool::Pool| pool.trusts(from, generation);
-        if if world { self.world.as_ref().is_some_and(trusted) } else { trusted(&self.pop) } {
+        // Before, for its last words: who says that it leaves is gone after that.
+        if before || self.is_trusted(world, from, generation) {
             items.into_iter().for_each(|item| self.receive_item(now, world, item));
         }
+    }
+
+    fn is_trusted(&self, world: bool, node: NodeKey, generation: u64) -> bool {
+        let pool = if world { self.world.as_ref() } else { Some(&self.pop) };
+        pool.is_some_and(|pool| pool.trusts(node, generation))
     }
 
     /// A node that is no delegate was asked as one: it tells who is.
@@ -75,7 +83,7 @@ impl Membership {
         }
     }
 
-    fn measure(&mut self, from: NodeKey, world: bool, rtt: Duration, other: crate::coordinate::Coordinate) {
+    fn measure(&mut self, from: NodeKey, world: bool, rtt: Duration, other: Coordinate) {
         let direction = [(); 4].map(|()| self.dice.below(2_001) as f32 - 1_000.0);
         if world {
             self.coordinate.measured(&other, rtt, direction);
@@ -94,16 +102,15 @@ impl Membership {
     fn receive_item(&mut self, now: &mut Now<'_>, world: bool, item: Item) {
         match item {
             Item::Accusation(accused, incarnation, by) => {
-                let accuse = |pool: &mut crate::pool::Pool, around: &mut crate::pool::Around<'_>| {
+                let accuse = |pool: &mut Pool, around: &mut Around<'_>| {
                     if pool.accuse(accused, incarnation, by, around) {
                         pool.spread(&Item::Accusation(accused, incarnation, by));
                     }
                 };
-                if self.removed.contains(&accused.node) {
-                } else if world {
-                    self.in_world(now.elapsed, accuse);
-                } else {
-                    self.in_pop(now.elapsed, accuse);
+                match (self.removed.contains(&accused.node), world) {
+                    (true, _) => {}
+                    (false, true) => self.in_world(now.elapsed, accuse).unwrap_or_default(),
+                    (false, false) => self.in_pop(now.elapsed, accuse),
                 }
             }
             Item::Record(record) if !world => {

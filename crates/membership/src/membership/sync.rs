@@ -74,16 +74,16 @@ impl Cursors {
         self.pop.eager || self.world.eager || self.pops.eager
     }
 
-    fn next_table(&mut self) -> Table {
+    /// All that are to be read without a pause, or the one whose turn it is.
+    fn next_tables(&mut self) -> Vec<Table> {
+        let all =
+            [(Table::Pop, self.pop.eager), (Table::World, self.world.eager), (Table::Pops, self.pops.eager)];
+        let eager: Vec<Table> = all.iter().filter(|(_, eager)| *eager).map(|(table, _)| *table).collect();
+        if !eager.is_empty() {
+            return eager;
+        }
         self.turn = (self.turn + 1) % 3;
-        let mut order = [Table::Pop, Table::World, Table::Pops];
-        order.rotate_left(usize::from(self.turn));
-        let eager = |table: &Table| match table {
-            Table::Pop => self.pop.eager,
-            Table::World => self.world.eager,
-            Table::Pops => self.pops.eager,
-        };
-        order.into_iter().find(eager).unwrap_or(order[0])
+        vec![all[usize::from(self.turn)].0]
     }
 }
 
@@ -100,13 +100,22 @@ impl Membership {
         if now.elapsed < self.cursors.next_at || self.left {
             return;
         }
-        let table = self.cursors.next_table();
-        if let Some(peer) = self.any_peer(table) {
-            self.ask(now, table, peer);
+        for table in self.cursors.next_tables() {
+            if let Some(peer) = self.any_peer(table) {
+                self.ask(now, table, peer);
+            }
         }
         let wait = if self.cursors.is_eager() { PAGE_WAIT } else { self.dice.around(SYNC_PERIOD) };
         self.cursors.next_at = now.elapsed + wait;
         self.timers.set(self.cursors.next_at, Chore::Sync);
+    }
+
+    /// Somebody knows more PoPs than this node: it is asked for them.
+    pub(super) fn catch_up(&mut self, now: &mut Now<'_>, from: NodeKey, pops: u16) {
+        if usize::from(pops) > self.pops.len() && !self.cursors.pops.eager {
+            self.cursors.pops.start();
+            self.ask(now, Table::Pops, from);
+        }
     }
 
     fn any_peer(&mut self, table: Table) -> Option<NodeKey> {
@@ -115,7 +124,7 @@ impl Membership {
             Table::World => self.world.as_mut().and_then(Pool::any_present),
             Table::Pops => {
                 let abroad = self.world.as_mut().and_then(Pool::any_present);
-                abroad.or_else(|| self.pop.any_present()).or_else(|| self.any_contact(|_| true))
+                abroad.or_else(|| self.pop.any_present()).or_else(|| self.any_contact())
             }
         }
     }
@@ -244,11 +253,13 @@ impl Membership {
     fn take_pop_row(&mut self, now: &mut Now<'_>, from: NodeKey, row: PopRow) {
         let name = row.digest.pop.clone();
         // What was known in an older form is news to others too; a table that is read for the first time is not.
-        let spread = self.pops.contains_key(&name);
-        self.take_digest(now, row.digest, spread);
+        let known = self.pops.contains_key(&name);
+        self.take_digest(now, row.digest, known);
         let neighbour = self.pop.standing(&from).is_some();
-        if let Some(reach) = row.reach.filter(|_| neighbour) {
-            self.take_reach(&name, reach);
+        let reached = row.reach.is_some_and(|reach| neighbour && self.take_reach(&name, reach));
+        // Where one row was missing, more may be.
+        if (!known || reached) && !self.cursors.pops.eager {
+            self.cursors.pops.start();
         }
     }
 }

@@ -34,6 +34,13 @@ pub(super) struct Pop {
     pub(super) since: Duration,
 }
 
+impl Pop {
+    /// A PoP that something was heard of counts as reachable until its delegates are missed.
+    pub(super) fn is_reachable(&self) -> bool {
+        self.reach.is_none_or(|reach| reach.reachable)
+    }
+}
+
 /// The round trip to expect, if both know where they are.
 pub(super) fn round_trip(own: &Coordinate, other: &Coordinate) -> Option<Duration> {
     let usable = own.error() < ERROR_USABLE && other.error() < ERROR_USABLE;
@@ -104,7 +111,7 @@ impl Membership {
 
     pub(super) fn phase_of(&self, identity: Identity) -> Phase {
         let record = self.described.get(&identity.node).and_then(|d| d.record.as_ref());
-        record.filter(|record| record.identity == identity).map_or(Phase::Serving, |record| record.phase)
+        record.filter(|record| record.identity == identity).map_or(Phase::Joining, |record| record.phase)
     }
 
     pub(super) fn why_gone(&self, identity: Identity) -> Why {
@@ -139,7 +146,7 @@ impl Membership {
         let own = pop.digest.pop == self.options.pop;
         PopView {
             digest: &pop.digest,
-            reachable: if own { Some(true) } else { pop.reach.map(|reach| reach.reachable) },
+            reachable: own || pop.is_reachable(),
             round_trip: round_trip(&self.coordinate, &pop.digest.coordinate),
         }
     }
