@@ -5,7 +5,7 @@
 use std::fmt;
 use std::fs;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -98,7 +98,7 @@ impl Disk {
         Ok(DiskLock(file))
     }
 
-    /// Opens a file for reading and writing; makes it if `create`.
+    /// Opens a file for reading and writing; makes it if `create`, for its owner alone (mode 0600).
     pub fn open(&self, name: &str, create: bool) -> io::Result<DiskFile> {
         let path = self.path(name)?;
         Ok(match &self.side {
@@ -108,6 +108,7 @@ impl Disk {
                     .write(true)
                     .create(create)
                     .truncate(false)
+                    .mode(0o600)
                     .open(path)?
                     .into(),
             )),
@@ -326,6 +327,14 @@ mod tests {
             assert_eq!(&buf, b"3456");
         }
         assert!(!file.try_read_at(&mut buf, 8).unwrap());
+    }
+
+    #[test]
+    fn files_are_their_owners_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        Disk::real(dir.path()).unwrap().open("f", true).unwrap();
+        assert_eq!(fs::metadata(dir.path().join("f")).unwrap().permissions().mode() & 0o777, 0o600);
     }
 
     #[test]

@@ -140,6 +140,11 @@ impl Link {
         Link(side)
     }
 
+    /// Whether both are handles to one link.
+    pub fn is(&self, other: &Link) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Who is at the other end.
     pub fn peer(&self) -> NodeKey {
         self.0.peer()

@@ -1,21 +1,31 @@
-//! One contract for all links: each line is tried on those between simulated nodes and on real ones.
+//! One contract for all links, and for calls over them: each line is tried between simulated nodes and on real
+//! ones.
 
+mod calls;
 mod contract;
 mod faults;
 mod world;
 
 macro_rules! contract {
-    ($($name:ident)*) => {
-        mod simulated {
+    ($on:ident $simulated:ident $real:ident: $($name:ident)*) => {
+        mod $simulated {
             $(#[tokio::test(start_paused = true)]
             async fn $name() {
-                super::contract::$name(super::world::World::simulated()).await;
+                super::$on::$name(super::world::World::simulated()).await;
+            })*
+        }
+
+        mod $real {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$on::$name(super::world::World::real()).await;
             })*
         }
     };
 }
 
 contract! {
+    contract simulated real:
     streams_carry_bytes_both_ways_and_in_order
     either_end_opens_streams
     both_ends_know_each_other_by_key
@@ -41,4 +51,26 @@ contract! {
     a_peer_that_is_not_there_is_unreachable
     a_key_that_nobody_holds_is_not_taken_for_another
     waiting_for_links_can_be_given_up
+}
+
+contract! {
+    calls simulated_calls real_calls:
+    a_question_is_answered_to_whom_asked
+    many_ask_at_once
+    a_link_serves_both_directions
+    deadlines_travel
+    a_late_answer_is_none_and_its_work_is_dropped
+    who_stops_asking_cancels_the_work
+    faults_are_data
+    a_newer_caller_finds_the_version_that_both_know
+    who_cannot_be_asked_is_told_apart
+    a_call_that_loses_its_link_has_an_unknown_outcome
+    a_node_asks_no_more_at_once_than_it_may
+    bodies_go_both_ways
+    a_fetch_goes_on_where_it_broke_off
+    bulk_that_nobody_reads_holds_up_nothing_else
+    datagrams_reach_their_service_also_when_there_is_no_link_yet
+    a_timestamp_too_far_ahead_is_refused_and_its_message_is_not
+    whatever_a_hostile_peer_sends_others_are_served
+    a_head_that_never_ends_is_given_up
 }

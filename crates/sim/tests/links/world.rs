@@ -1,11 +1,13 @@
 //! Where the contract is tried: nodes of one kind, and what tests need of them.
 
 use bytes::Bytes;
+use selvedge_mesh::{Endpoint, Identity};
 use selvedge_rt::links::{CONNECT_MAX, Link, Options, Peers, Protocol};
-use selvedge_rt::{Links, Rng};
+use selvedge_rt::{Clock, Links, Rng, Tasks};
 use selvedge_sim::{SimMesh, Trace};
 use selvedge_types::{ClusterId, NodeKey};
 use std::future::Future;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 pub(crate) const CLUSTER: ClusterId = ClusterId::from_bytes([7; 16]);
@@ -20,11 +22,17 @@ const A_WHILE: Duration = Duration::from_millis(200);
 /// A kind of links.
 pub(crate) enum World {
     Simulated(SimMesh),
+    /// QUIC over the loopback interface.
+    Real(Tasks),
 }
 
 impl World {
     pub(crate) fn simulated() -> Self {
         World::Simulated(SimMesh::new(Rng::from_seed(1), Trace::default()))
+    }
+
+    pub(crate) fn real() -> Self {
+        World::Real(Tasks::real())
     }
 
     /// The node number `n` of the usual cluster.
@@ -35,12 +43,18 @@ impl World {
     pub(crate) async fn node_with(&self, n: u8, options: Options) -> Links {
         match self {
             World::Simulated(mesh) => mesh.links(self.key(n), options),
+            World::Real(tasks) => {
+                let free_port = [SocketAddr::from(([127, 0, 0, 1], 0))];
+                let identity = Identity::from_seed([n; 32]);
+                Endpoint::bind(&identity, &free_port, options, &Clock::real(), tasks).await.unwrap()
+            }
         }
     }
 
     pub(crate) fn key(&self, n: u8) -> NodeKey {
         match self {
             World::Simulated(_) => NodeKey::from_bytes([n; 32]),
+            World::Real(_) => Identity::from_seed([n; 32]).key(),
         }
     }
 

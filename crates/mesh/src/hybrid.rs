@@ -1,0 +1,35 @@
+//! The node's hybrid clock, shared by all who send or receive.
+
+use selvedge_rt::Clock;
+use selvedge_types::{Hlc, HlcClock, HlcError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A node's one hybrid clock. Clones are handles to it.
+#[derive(Clone)]
+pub struct Hybrid {
+    clock: Clock,
+    hlc: Arc<Mutex<HlcClock>>,
+}
+
+impl Hybrid {
+    /// A clock that goes on from `hlc`.
+    pub fn new(clock: Clock, hlc: HlcClock) -> Self {
+        Hybrid { clock, hlc: Arc::new(Mutex::new(hlc)) }
+    }
+
+    /// A reading for something that happens now: later than all before it.
+    pub fn now(&self) -> Hlc {
+        let wall = self.clock.wall();
+        self.hlc().tick(wall)
+    }
+
+    /// Takes over the reading of a message, unless it is too far ahead: the message counts all the same.
+    pub fn observe(&self, remote: Hlc) -> Result<(), HlcError> {
+        let wall = self.clock.wall();
+        self.hlc().observe(remote, wall)
+    }
+
+    fn hlc(&self) -> MutexGuard<'_, HlcClock> {
+        self.hlc.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
