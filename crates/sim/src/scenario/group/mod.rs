@@ -56,9 +56,9 @@ struct World<'a> {
 
 pub(super) fn play(run: &Run) -> Result<(), Failure> {
     for (what, least) in [
-        ("group: writes acknowledged", 20),
-        ("group: reads answered", 20),
-        ("group: events watched", 20),
+        ("group: writes acknowledged", 5),
+        ("group: reads answered", 5),
+        ("group: events watched", 5),
         ("group: terms", 1),
         ("group: lives", 4),
     ] {
