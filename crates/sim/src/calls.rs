@@ -156,28 +156,40 @@ impl SimLinks {
             tokio::time::sleep(left).await;
         }
         let Parcel { from, to, what, .. } = parcel;
+        if let Some((answered, back)) = self.arrive(&from, &to, what)
+            && let Ok(answer) = answered.await
+        {
+            self.send(&to, &from, What::Answer { answer, to: back });
+        }
+    }
+
+    /// Puts what has come where it belongs; gives what is to be answered, and where the answer goes.
+    fn arrive(
+        &self,
+        from: &str,
+        to: &str,
+        what: What,
+    ) -> Option<(oneshot::Receiver<Bytes>, oneshot::Sender<Bytes>)> {
         let mut state = self.state();
-        if state.cuts.contains(&(from.clone(), to.clone())) {
+        if state.cuts.contains(&(from.to_owned(), to.to_owned())) {
             state.stats.cut += 1;
-            return;
+            return None;
         }
         state.stats.carried += 1;
         match what {
-            What::Answer { answer, to } => drop(to.send(answer)),
+            What::Answer { answer, to } => {
+                // Who asked may be gone.
+                let _ = to.send(answer);
+                None
+            }
             What::Message { message, answer: None } => {
-                let inbox = state.inboxes.get(&to);
-                inbox.map(|inbox| inbox.send(Arrival { message, answer: None }));
+                state.inboxes.get(to)?.send(Arrival { message, answer: None }).ok()?;
+                None
             }
             What::Message { message, answer: Some(back) } => {
                 let (answer, answered) = oneshot::channel();
-                let inbox = state.inboxes.get(&to);
-                let arrived = inbox.map(|inbox| inbox.send(Arrival { message, answer: Some(answer) }));
-                drop(state);
-                if arrived.is_some_and(|arrived| arrived.is_ok())
-                    && let Ok(answer) = answered.await
-                {
-                    self.send(&to, &from, What::Answer { answer, to: back });
-                }
+                state.inboxes.get(to)?.send(Arrival { message, answer: Some(answer) }).ok()?;
+                Some((answered, back))
             }
         }
     }
