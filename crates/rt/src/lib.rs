@@ -5,6 +5,7 @@
 //! a clock, draws randomness or spawns a task in any other way.
 
 pub mod clock;
+pub mod deadline;
 pub mod disk;
 pub mod links;
 pub mod net;
@@ -14,6 +15,7 @@ pub mod tasks;
 pub mod workers;
 
 pub use clock::Clock;
+pub use deadline::Deadline;
 pub use disk::{Disk, DiskFile, DiskLock};
 pub use links::{Link, LinkError, Links};
 pub use net::{Listener, Net, Stream};

@@ -20,10 +20,9 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 /// What a fetch led to, for all who wait for it.
-#[allow(clippy::large_enum_variant)] // one for each fetch, and behind a pointer
 pub(crate) enum Answer {
     /// A new response, whose content follows.
-    New(NewResponse),
+    New(Box<NewResponse>),
     /// The stored response, which the origin says is still good.
     Revalidated(Object),
     /// The stored response, although asking for a new one failed.
@@ -235,7 +234,7 @@ impl Fill {
         if let Some(keeper) = keeper.take_if(|_| new.length == Some(0)) {
             keeper.finish();
         }
-        self.share(Answer::New(new));
+        self.share(Answer::New(Box::new(new)));
         // What was ordered is not needed any more.
         let Fill { to, .. } = self;
         let outcome = to.pump(response.body, keeper).await;

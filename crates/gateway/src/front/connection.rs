@@ -4,11 +4,10 @@ use super::admission::{Admission, Place};
 use super::certificates::Shown;
 use super::counters::{Cause, Counters};
 use super::options::FrontOptions;
-use super::timer::Timer;
 use arc_swap::ArcSwap;
 use selvedge_exchange::{Client, Handler};
 use selvedge_observe::Registry;
-use selvedge_rt::{Clock, Tasks};
+use selvedge_rt::{Clock, Deadline, Tasks};
 use selvedge_types::Scheme;
 use std::future::Future;
 use std::pin::Pin;
@@ -60,7 +59,7 @@ pub(crate) struct Link {
     /// The operator's certificate that the client was shown, if it was one.
     pub(crate) certificate: Option<Shown>,
     pub(crate) tasks: Tasks,
-    pub(crate) timer: Timer,
+    pub(crate) timer: Deadline,
     stopping: Pin<Box<dyn Future<Output = ()> + Send>>,
     is_watching: bool,
     stopped_at: Option<Instant>,
@@ -80,7 +79,7 @@ impl Link {
         front.counters.open.inc();
         let watched = tasks.clone();
         Link {
-            timer: Timer::new(Instant::now() + options.timeouts.handshake),
+            timer: Deadline::at(Instant::now() + options.timeouts.handshake),
             front,
             options,
             client,

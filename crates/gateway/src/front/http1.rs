@@ -202,7 +202,7 @@ impl<S: Io> Http1<S> {
         let timeouts = &self.link.options.timeouts;
         let limit = if waiting == Waiting::Next { timeouts.keep_alive } else { timeouts.header_read };
         self.link.timer.set(since + limit);
-        if self.link.timer.poll(cx).is_ready() {
+        if self.link.timer.poll_passed(cx).is_ready() {
             if waiting != Waiting::Head {
                 return Poll::Ready(Next::Close);
             }

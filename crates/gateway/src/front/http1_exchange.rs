@@ -309,7 +309,7 @@ impl Exchange {
                 return Poll::Pending;
             };
             link.timer.set(deadline);
-            if link.timer.poll(cx).is_pending() {
+            if link.timer.poll_passed(cx).is_pending() {
                 return Poll::Pending;
             }
             link.count(cause);

@@ -139,7 +139,7 @@ fn poll_deadline<S: Io>(
         return Poll::Pending;
     };
     link.timer.set(deadline);
-    if link.timer.poll(cx).is_pending() {
+    if link.timer.poll_passed(cx).is_pending() {
         return Poll::Pending;
     }
     match due {

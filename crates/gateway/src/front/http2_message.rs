@@ -4,12 +4,12 @@ use super::connection::{Front, Link};
 use super::counters::Cause;
 use super::date::with_date;
 use super::http1::error_response;
-use super::timer::Timer;
 use bytes::Bytes;
 use h2::RecvStream;
 use http::header::{HeaderName, HeaderValue};
 use selvedge_exchange::{Body, BodyError, BodyStream, Frame, Request, Response};
 use selvedge_http1::{Authority, Target, is_look_alike};
+use selvedge_rt::Deadline;
 use selvedge_types::{Fields, Method, Name, Status, Version, name};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
@@ -225,7 +225,7 @@ struct Http2Body {
     left: u64,
     limit: u64,
     patience: Duration,
-    timer: Option<Timer>,
+    timer: Option<Deadline>,
     is_over: bool,
 }
 
@@ -281,8 +281,8 @@ impl BodyStream for Http2Body {
             }
             Poll::Pending => {
                 let patience = self.patience;
-                let timer = self.timer.get_or_insert_with(|| Timer::new(Instant::now() + patience));
-                timer.poll(cx).map(|()| Some(Err(BodyError::TimedOut)))
+                let timer = self.timer.get_or_insert_with(|| Deadline::at(Instant::now() + patience));
+                timer.poll_passed(cx).map(|()| Some(Err(BodyError::TimedOut)))
             }
         }
     }

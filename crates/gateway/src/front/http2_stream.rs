@@ -5,12 +5,11 @@ use super::counters::Cause;
 use super::http1::error_response;
 use super::http2_delivery::{Delivery, Piece, Shared};
 use super::http2_message::{Consent, write_head, write_interim, write_trailers};
-use super::timer::Timer;
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, SendStream};
 use selvedge_exchange::{Body, Frame, Later, Response, Sent};
-use selvedge_rt::OnEnd;
+use selvedge_rt::{Deadline, OnEnd};
 use selvedge_types::{Fields, Status};
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -38,7 +37,7 @@ pub(crate) struct StreamContext {
     front: Arc<Front>,
     write_timeout: Duration,
     shared: Arc<Shared>,
-    timer: Timer,
+    timer: Deadline,
     ends: Instant,
 }
 
@@ -51,7 +50,7 @@ impl StreamContext {
     ) -> Self {
         let ends = Instant::now() + link.options.timeouts.exchange;
         let (front, write_timeout) = (link.front.clone(), link.options.timeouts.write);
-        StreamContext { is_head, consent, front, write_timeout, shared, timer: Timer::new(ends), ends }
+        StreamContext { is_head, consent, front, write_timeout, shared, timer: Deadline::at(ends), ends }
     }
 }
 
@@ -215,7 +214,7 @@ async fn wait(
             Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Gone)),
             Poll::Pending => {}
         }
-        context.timer.poll(cx).map(|()| Err(Broken::TimedOut(Cause::ExchangeTimeout)))
+        context.timer.poll_passed(cx).map(|()| Err(Broken::TimedOut(Cause::ExchangeTimeout)))
     })
     .await
 }
@@ -287,5 +286,5 @@ fn poll_end<T>(
         Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Gone)),
         Poll::Pending => {}
     }
-    context.timer.poll(cx).map(|()| Err(Broken::TimedOut(cause)))
+    context.timer.poll_passed(cx).map(|()| Err(Broken::TimedOut(cause)))
 }

@@ -30,7 +30,6 @@ mod proxy_protocol;
 mod refused;
 mod rewind;
 mod scratch;
-mod timer;
 mod tls;
 mod tunnel;
 mod upload;

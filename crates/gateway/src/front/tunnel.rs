@@ -35,7 +35,7 @@ pub(crate) async fn run<S: Io>(mut client: S, mut other: Box<dyn Tunnel>, mut li
         let drain = link.poll_stopping(cx).map(|since| (since + timeouts.drain, Cause::Drain));
         let (deadline, cause) = drain.into_iter().fold(idle, |a, b| if b.0 < a.0 { b } else { a });
         link.timer.set(deadline);
-        link.timer.poll(cx).map(|()| Some(cause))
+        link.timer.poll_passed(cx).map(|()| Some(cause))
     })
     .await;
     if let Some(cause) = cause {

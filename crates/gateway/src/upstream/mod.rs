@@ -16,7 +16,6 @@ mod attempt;
 mod balance;
 mod budget;
 mod connect;
-mod deadline;
 mod ejection;
 mod endpoint;
 mod error;

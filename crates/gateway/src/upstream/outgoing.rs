@@ -31,6 +31,11 @@ impl Times {
     }
 }
 
+/// The earlier of `now + after` and `latest`.
+pub(super) fn earlier(now: Instant, after: Duration, latest: Instant) -> Instant {
+    now.checked_add(after).map_or(latest, |due| due.min(latest))
+}
+
 /// A request's head, without the connection's own fields, with Host.
 pub(super) struct Outgoing<'a> {
     pub(super) method: &'a Method,

@@ -3,8 +3,8 @@
 use super::conn::Conn;
 use super::exchange::{Answer, LIMITS};
 use super::send::{SendError, Sending};
-use crate::upstream::deadline::earlier;
 use crate::upstream::lease::Lease;
+use crate::upstream::outgoing::earlier;
 use bytes::{Buf, Bytes};
 use selvedge_exchange::{Body, BodyError, BodyStream, Frame};
 use selvedge_http1::{BodyDecoder, BodyError as DecodeError, BodyFraming, BodyStep};

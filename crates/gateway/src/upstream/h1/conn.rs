@@ -1,9 +1,9 @@
 //! An HTTP/1.1 connection: a stream, what was read ahead, what is still to be written.
 
 use super::out::Out;
-use crate::upstream::deadline::Deadline;
 use crate::upstream::io::Io;
 use bytes::BytesMut;
+use selvedge_rt::Deadline;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};

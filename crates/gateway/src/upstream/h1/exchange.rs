@@ -5,9 +5,9 @@
 
 use super::conn::Conn;
 use super::send::{SendError, SendState, Sending, framing_of};
-use crate::upstream::deadline::earlier;
 use crate::upstream::error::{FetchError, Stage};
 use crate::upstream::hop::strip_response;
+use crate::upstream::outgoing::earlier;
 use crate::upstream::outgoing::{Outgoing, Times};
 use crate::upstream::upload::Upload;
 use selvedge_cache::semantics::ProxyError;
@@ -209,7 +209,7 @@ impl Call<'_> {
             SendState::OnOrigin => earlier(now, idle, due),
             SendState::OnHold => earlier(now, CONSENT_TIME, due),
             // The client's own limits apply.
-            SendState::OnClient => Some(due),
+            SendState::OnClient => due,
         });
     }
 

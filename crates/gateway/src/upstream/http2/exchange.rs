@@ -3,17 +3,18 @@
 use super::conn::Lent;
 use super::convert::{fields_of, request_of};
 use super::send::{SendError, SendState, Sending};
-use crate::upstream::deadline::{Deadline, earlier};
 use crate::upstream::error::{FetchError, Stage};
 use crate::upstream::h1::{Broken, CONSENT_TIME, INTERIM_MAX};
 use crate::upstream::hop::strip_response;
 use crate::upstream::outgoing::Outgoing;
+use crate::upstream::outgoing::earlier;
 use crate::upstream::upload::Upload;
 use h2::client::ResponseFuture;
 use h2::{Reason, RecvStream};
 use http::{HeaderMap, Response};
 use selvedge_cache::semantics::ProxyError;
 use selvedge_exchange::Interim;
+use selvedge_rt::Deadline;
 use selvedge_types::{Fields, Status};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -164,7 +165,7 @@ impl Call<'_> {
             SendState::Over => earlier(now, times.first_byte, due),
             SendState::OnOrigin => earlier(now, times.idle, due),
             SendState::OnHold => earlier(now, CONSENT_TIME, due),
-            SendState::OnClient => Some(due),
+            SendState::OnClient => due,
         });
     }
 

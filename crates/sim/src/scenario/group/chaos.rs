@@ -1,8 +1,8 @@
 //! What goes wrong while a group is played.
 
 use super::World;
-use crate::disk::Faults;
 use crate::calls::Weather;
+use crate::disk::Faults;
 use std::time::Duration;
 
 /// What the disk of a machine does, usually.

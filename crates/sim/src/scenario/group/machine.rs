@@ -2,9 +2,9 @@
 //! serves until it is ended.
 
 use super::book::Book;
+use crate::calls::{Arrival, SimLinks};
 use crate::clock::SimClock;
 use crate::disk::SimDisk;
-use crate::calls::{Arrival, SimLinks};
 use crate::run::Run;
 use selvedge_kv::WatchLimits;
 use selvedge_rt::{Disk, Tasks};

@@ -5,23 +5,28 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// A deadline whose timer is registered late and moved rarely: when a later deadline replaces an earlier one,
-/// the timer goes off at the earlier and is then set to the later. A connection with many short requests
-/// thus touches the runtime's timers about once in the time allowed for one.
-#[derive(Default)]
-pub(super) struct Deadline {
+/// A deadline whose timer is registered late and moved rarely: when a later deadline replaces an earlier one, the
+/// timer goes off at the earlier and is then set to the later. A connection with many short requests so touches the
+/// runtime's timers about once in the time allowed for one, not at each request.
+#[derive(Debug, Default)]
+pub struct Deadline {
     due: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Deadline {
+    /// A deadline at `due`.
+    pub fn at(due: Instant) -> Self {
+        Deadline { due: Some(due), timer: None }
+    }
+
     /// Replaces the deadline; `None` never passes.
-    pub(super) fn set(&mut self, due: Option<Instant>) {
-        self.due = due;
+    pub fn set(&mut self, due: impl Into<Option<Instant>>) {
+        self.due = due.into();
     }
 
     /// Ready once the deadline has passed. Must be polled again after it was set.
-    pub(super) fn poll_passed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub fn poll_passed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(due) = self.due else { return Poll::Pending };
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
         if timer.deadline() > due {
@@ -37,11 +42,6 @@ impl Deadline {
     }
 }
 
-/// The earlier of `now + after` and `latest`.
-pub(super) fn earlier(now: Instant, after: std::time::Duration, latest: Instant) -> Option<Instant> {
-    Some(now.checked_add(after).map_or(latest, |due| due.min(latest)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -51,8 +51,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn it_passes_when_the_last_value_set_is_reached() {
         let start = Instant::now();
-        let at = |secs| Some(start + Duration::from_secs(secs));
-        let mut deadline = Deadline::default();
+        let at = |secs| start + Duration::from_secs(secs);
+        let mut deadline = Deadline::at(at(1));
         for (steps, passes) in [(vec![5], 5), (vec![9, 20, 30], 30), (vec![60, 40], 40)] {
             for step in steps {
                 deadline.set(at(step));
@@ -62,5 +62,7 @@ mod tests {
             poll_fn(|cx| deadline.poll_passed(cx)).await;
             assert_eq!(start.elapsed().as_secs(), passes);
         }
+        deadline.set(None);
+        assert!(poll_fn(|cx| Poll::Ready(deadline.poll_passed(cx))).await.is_pending());
     }
 }
