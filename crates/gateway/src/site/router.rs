@@ -88,10 +88,6 @@ pub struct About {
 
 /// What is done with a request.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "one for each request, moved once; a box would be an allocation"
-)]
 pub enum Outcome {
     /// It is answered here.
     Answer(Response),

@@ -228,7 +228,7 @@ impl Group {
             let label = endpoint.label();
             tracing::info!(
                 origin = self.name,
-                endpoint = label,
+                endpoint = &*label,
                 healthy = good,
                 "an endpoint's health changed"
             );
@@ -243,7 +243,7 @@ impl Group {
             let MemberView { in_flight, latency_seconds, ejected, health } =
                 core.balancer.view(endpoint.id, now)?;
             Some(EndpointStatus {
-                label: endpoint.label(),
+                label: endpoint.label().to_string(),
                 in_flight,
                 idle_connections: endpoint.pool.idle(),
                 latency_seconds,
@@ -258,7 +258,11 @@ impl Group {
         if ejected {
             self.counters.ejections.inc();
             let label = endpoint.label();
-            tracing::warn!(origin = self.name, endpoint = label, "an endpoint is left out: it keeps failing");
+            tracing::warn!(
+                origin = self.name,
+                endpoint = &*label,
+                "an endpoint is left out: it keeps failing"
+            );
         }
     }
 
