@@ -7,6 +7,7 @@ use crate::access_log::{AccessLog, Entry};
 use crate::busy::Busy;
 use crate::cache::origin::{FetchFailure, Origin};
 use crate::cache::{Ask, Cache};
+use crate::early;
 use crate::site::{
     About, Outcome, Passage, Refusal, RequestId, ResponseChanges, Router, RouterState, SecretSource, Way,
 };
@@ -19,7 +20,7 @@ use selvedge_exchange::{Handler, Interim, Later, Reply, Request, Response, Sourc
 use selvedge_observe::LimitCounters;
 use selvedge_rt::{Clock, read_operator_file};
 use selvedge_types::resource::Limits;
-use selvedge_types::{Revision, Snapshot, Status, name};
+use selvedge_types::{Method, Revision, Snapshot, Status, name};
 use std::collections::HashMap;
 use std::future::Future;
 use std::path::Path;
@@ -192,12 +193,20 @@ impl Handler for Plane {
             Outcome::Forward(request, passage) => (request, passage),
         };
         let group = active.origins.get(passage.origin);
+        let is_head = request.method == Method::Head;
         let (ask, changes) = ask(request, passage, group, traffic);
         match parts.cache.handle(ask) {
             Reply::Now(response) => Reply::Now(self.done(response, changes, answering)),
             Reply::Later(Later { response, interim }) => {
                 let plane = self.clone();
-                let response = Box::pin(async move { plane.done(response.await, changes, answering) });
+                let identity = active.router.identity().clone();
+                let response = Box::pin(async move {
+                    let mut response = response.await;
+                    if !is_head {
+                        response = early::begun(response, &identity.name).await;
+                    }
+                    plane.done(response, changes, answering)
+                });
                 Reply::Later(Later { response, interim })
             }
         }

@@ -134,6 +134,11 @@ impl ResponseChanges {
 }
 
 impl Router {
+    /// Who this gateway is in what it sends.
+    pub fn identity(&self) -> &Arc<Identity> {
+        &self.identity
+    }
+
     /// Makes `snapshot` ready, reading the secrets it refers to; runs when a configuration changes, not on a
     /// request's path. Gives with it what does not work as declared, for the log: a secret that cannot be
     /// read lets nobody in.
