@@ -39,7 +39,14 @@ pub(super) async fn fetch(
         Ok(_) => Fetch::new(group, request, options, due)?.run().await,
         Err(error) => Err(error),
     };
-    result.inspect_err(|error| group.counters().count_error(error.kind))
+    match &result {
+        Ok(_) => group.handle_fetched(),
+        Err(error) => {
+            group.counters().count_error(error.kind);
+            group.handle_unanswered(error);
+        }
+    }
+    result
 }
 
 struct Fetch<'a> {
