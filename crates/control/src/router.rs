@@ -150,6 +150,10 @@ fn is_plain_error(response: &Response) -> bool {
 
 async fn explain(response: Response) -> Response {
     let status = response.status();
+    if status == StatusCode::PAYLOAD_TOO_LARGE {
+        let detail = format!("the request's content is larger than the {} MiB allowed", BODY_BYTES_MAX >> 20);
+        return Problem::new(status, "invalid", detail).into_response();
+    }
     let text = axum::body::to_bytes(response.into_body(), REASON_BYTES_MAX).await.unwrap_or_default();
     Problem::new(status, "invalid", String::from_utf8_lossy(&text)).into_response()
 }

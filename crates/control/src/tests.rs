@@ -83,6 +83,9 @@ async fn what_is_wrong_is_told_as_a_problem() {
         let problem: Problem = serde_json::from_str(&answer.text).unwrap();
         assert_eq!((answer.status, problem.kind()), (status, kind), "{method} {path}: {answer:?}");
     }
+    let large = world.ask("POST", "/v1/plan", &secret, &"#".repeat(crate::router::BODY_BYTES_MAX + 1)).await;
+    assert_eq!(large.status, 413);
+    assert!(large.text.contains("larger than the 16 MiB allowed"), "{}", large.text);
     let manifest = world.ask("POST", "/v1/plan", &secret, "[site.docs]\nhost = [\"a\"]\n").await.json();
     assert_eq!(manifest["errors"][0]["line"], 2, "{manifest}");
 }

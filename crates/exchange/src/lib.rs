@@ -4,11 +4,13 @@
 //! at once or later. Both carry a [`Body`] that may stream. Nothing here knows a wire format.
 
 mod body;
+mod fetched;
 mod handler;
 mod request;
 mod response;
 
 pub use body::{Body, BodyError, BodyStream, Frame};
+pub use fetched::{Fetched, Trouble};
 pub use handler::{Handler, Interim, Later, Reply};
 pub use request::{Client, Request};
 pub use response::{Finish, Response, Sent, Source, Tunnel};

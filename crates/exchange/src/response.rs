@@ -1,8 +1,9 @@
 //! A response, and what is told when it was sent.
 
-use crate::Body;
+use crate::{Body, Fetched};
 use selvedge_types::{Fields, Status, Version};
 use std::fmt;
+use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// A byte stream in both directions, after an upgrade.
@@ -25,6 +26,8 @@ pub struct Response {
     pub close: bool,
     /// Where it came from, for the access log and metrics.
     pub source: Source,
+    /// What came of asking an origin for it, if one was asked, for the access log.
+    pub fetched: Option<Arc<Fetched>>,
     /// The version it was received in, for Via (RFC 9110 section 7.6.3); HTTP/1.1 if it was made here.
     pub version: Version,
 }
@@ -112,6 +115,7 @@ impl Response {
             finish: None,
             close: false,
             source: Source::Local,
+            fetched: None,
             version: Version::Http11,
         }
     }

@@ -3,6 +3,7 @@ pub mod access_log;
 mod busy;
 pub mod cache;
 pub mod compress;
+mod early;
 pub mod front;
 mod gone;
 pub mod plane;

@@ -7,19 +7,20 @@ use crate::access_log::{AccessLog, Entry};
 use crate::busy::Busy;
 use crate::cache::origin::{FetchFailure, Origin};
 use crate::cache::{Ask, Cache};
+use crate::early;
 use crate::site::{
-    About, Outcome, Passage, Refusal, ResponseChanges, Router, RouterState, SecretSource, Way,
+    About, Outcome, Passage, Refusal, RequestId, ResponseChanges, Router, RouterState, SecretSource, Way,
 };
 use crate::traffic::{Asked, SiteTraffic, Traffic};
 use crate::upstream::{OriginGroup, Upstream};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use foldhash::fast::FixedState;
-use selvedge_exchange::{Handler, Interim, Later, Reply, Request, Response};
+use selvedge_exchange::{Handler, Interim, Later, Reply, Request, Response, Source};
 use selvedge_observe::LimitCounters;
 use selvedge_rt::{Clock, read_operator_file};
 use selvedge_types::resource::Limits;
-use selvedge_types::{Revision, Snapshot, Status};
+use selvedge_types::{Method, Revision, Snapshot, Status, name};
 use std::collections::HashMap;
 use std::future::Future;
 use std::path::Path;
@@ -166,7 +167,7 @@ impl Handler for Plane {
         let line = parts.log.begin(&request, begun);
         let asked = self.0.active.load().nobody.asked(begun, &parts.clock, None);
         let response = std::mem::replace(answer, Response::new(Status::BAD_REQUEST));
-        *answer = self.done(response, None, Answering { asked, line });
+        *answer = self.done(response, None, Answering { id: None, asked, line });
     }
 
     fn handle(&self, mut request: Request) -> Reply {
@@ -185,18 +186,27 @@ impl Handler for Plane {
             line.routed(&routed.about);
         }
         let traffic = active.traffic_of(&routed.about);
-        let answering = Answering { asked: traffic.asked(begun, &parts.clock, place), line };
+        let asked = traffic.asked(begun, &parts.clock, place);
+        let answering = Answering { id: Some(routed.about.id), asked, line };
         let (request, passage) = match routed.outcome {
             Outcome::Answer(response) => return Reply::Now(self.done(response, None, answering)),
             Outcome::Forward(request, passage) => (request, passage),
         };
         let group = active.origins.get(passage.origin);
+        let is_head = request.method == Method::Head;
         let (ask, changes) = ask(request, passage, group, traffic);
         match parts.cache.handle(ask) {
             Reply::Now(response) => Reply::Now(self.done(response, changes, answering)),
             Reply::Later(Later { response, interim }) => {
                 let plane = self.clone();
-                let response = Box::pin(async move { plane.done(response.await, changes, answering) });
+                let identity = active.router.identity().clone();
+                let response = Box::pin(async move {
+                    let mut response = response.await;
+                    if !is_head {
+                        response = early::begun(response, &identity.name).await;
+                    }
+                    plane.done(response, changes, answering)
+                });
                 Reply::Later(Later { response, interim })
             }
         }
@@ -206,6 +216,8 @@ impl Handler for Plane {
 /// What is kept of a request until it is answered. Dropped before, as when its client leaves, it is counted and
 /// logged as unanswered.
 struct Answering {
+    /// The request's id, if it was routed.
+    id: Option<RequestId>,
     asked: Asked,
     line: Option<Entry>,
 }
@@ -218,12 +230,18 @@ impl Plane {
         changes: Option<ResponseChanges>,
         answering: Answering,
     ) -> Response {
-        let Answering { asked, line } = answering;
+        let Answering { id, asked, line } = answering;
         if let Some(changes) = changes
             && changes.make(&mut response).is_err()
         {
             response =
                 Response::text(Status::INTERNAL_SERVER_ERROR, "the response's header became too large\n");
+        }
+        if let Some(id) = id
+            && is_failure(&response)
+        {
+            // An id is always valid; without it the answer still says enough.
+            let _ = response.fields.set(name::X_REQUEST_ID, id.to_string());
         }
         response.finish = Some(asked.answered(response.status.code(), response.source));
         if let Some(line) = line {
@@ -231,6 +249,12 @@ impl Plane {
         }
         response
     }
+}
+
+/// Whether a response was made here because an origin gave none that can be used.
+fn is_failure(response: &Response) -> bool {
+    response.source == Source::Local
+        && response.fetched.as_ref().is_some_and(|fetched| fetched.trouble.is_some())
 }
 
 impl Active {
@@ -274,7 +298,10 @@ impl Origin for OriginOnTheWay {
     ) -> Pin<Box<dyn Future<Output = Result<Response, FetchFailure>> + Send + '_>> {
         use selvedge_cache::semantics::ProxyError;
         let fail = |error: ProxyError, detail: String| {
-            let failure = FetchFailure { status: error.status(), proxy_error: error, detail };
+            let mut failure = FetchFailure::new(error, detail);
+            if error == ProxyError::HttpRequestError {
+                failure.status = Status::new(431).unwrap_or(Status::BAD_REQUEST);
+            }
             Box::pin(async { Err(failure) })
         };
         let group = match &self.group {

@@ -2,9 +2,11 @@
 
 use super::record::Record;
 use selvedge_cache::semantics::decimal::push_decimal;
+use selvedge_exchange::Fetched;
 use selvedge_types::calendar::Date;
 use selvedge_types::resource::LogFormat;
 use std::io::Write;
+use std::time::Duration;
 
 /// Forms lines. Remembers how the last second is written.
 #[derive(Default)]
@@ -54,13 +56,13 @@ impl Lines {
         push_all(out, &[",\"bytes\":"]);
         push_decimal(out, record.sent.body_bytes);
         push_all(out, &[if record.sent.complete { ",\"complete\":true" } else { ",\"complete\":false" }]);
-        push_all(out, &[",\"took_ms\":"]);
-        push_decimal(out, u64::try_from(record.took.as_millis()).unwrap_or(u64::MAX));
-        out.push(b'.');
-        push_padded(u64::from(record.took.subsec_micros() % 1000), out);
+        push_millis("took_ms", record.took, out);
         push_all(out, &[",\"cache\":\"", record.source.as_str(), "\""]);
         if let Some(refusal) = record.refusal {
             push_all(out, &[",\"refused\":\"", refusal.as_str(), "\""]);
+        }
+        if let Some(fetched) = &record.fetched {
+            push_fetched(fetched, out);
         }
         if let Some(referer) = record.referer() {
             push_member("referer", referer, out);
@@ -86,6 +88,32 @@ impl Lines {
         push_escaped(record.user_agent().unwrap_or(b"-"), out)?;
         out.write_all(b"\"")
     }
+}
+
+/// What came of asking an origin.
+fn push_fetched(fetched: &Fetched, out: &mut Vec<u8>) {
+    if let Some(trouble) = &fetched.trouble {
+        push_all(out, &[",\"error\":\"", trouble.error, "\""]);
+        push_member("detail", trouble.detail.as_bytes(), out);
+    }
+    if let Some(endpoint) = &fetched.endpoint {
+        push_member("origin", endpoint.as_bytes(), out);
+    }
+    if let Some(first_byte) = fetched.first_byte {
+        push_millis("origin_ms", first_byte, out);
+    }
+    if fetched.attempts > 1 {
+        push_all(out, &[",\"attempts\":"]);
+        push_decimal(out, u64::from(fetched.attempts));
+    }
+}
+
+/// A number of milliseconds with three decimals.
+fn push_millis(name: &str, time: Duration, out: &mut Vec<u8>) {
+    push_all(out, &[",\"", name, "\":"]);
+    push_decimal(out, u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+    out.push(b'.');
+    push_padded(u64::from(time.subsec_micros() % 1000), out);
 }
 
 fn push_all(out: &mut Vec<u8>, texts: &[&str]) {
@@ -171,6 +199,8 @@ mod tests {
     use super::super::tests::record;
     use super::*;
     use proptest::prelude::*;
+    use selvedge_exchange::Trouble;
+    use std::sync::Arc;
 
     fn line(format: LogFormat) -> String {
         let mut out = Vec::new();
@@ -196,6 +226,30 @@ mod tests {
             "complete": true, "took_ms": 12.345, "cache": "hit", "user_agent": "curl \\x",
         });
         assert_eq!(json, expected);
+    }
+
+    #[test]
+    fn the_json_form_says_what_came_of_asking_the_origin() {
+        let trouble = Trouble { error: "connection_refused", detail: "connecting: \"refused\"".into() };
+        let mut record = record();
+        record.fetched = Some(Arc::new(Fetched {
+            endpoint: Some("a.example (192.0.2.7:80)".into()),
+            first_byte: Some(Duration::from_micros(1_500)),
+            attempts: 2,
+            trouble: Some(trouble),
+        }));
+        let mut out = Vec::new();
+        Lines::default().push(&record, LogFormat::Json, &mut out);
+        let json: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        for (key, expected) in [
+            ("error", serde_json::json!("connection_refused")),
+            ("detail", serde_json::json!("connecting: \"refused\"")),
+            ("origin", serde_json::json!("a.example (192.0.2.7:80)")),
+            ("origin_ms", serde_json::json!(1.5)),
+            ("attempts", serde_json::json!(2)),
+        ] {
+            assert_eq!(json[key], expected, "{key}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What a line of the access log says.
 
 use crate::site::{About, Refusal, RequestId};
-use selvedge_exchange::{Request, Response, Sent, Source};
+use selvedge_exchange::{Fetched, Request, Response, Sent, Source};
 use selvedge_types::{Method, Scheme, UnixMillis, Version, name};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -30,6 +30,8 @@ pub struct Record {
     pub status: u16,
     /// Where the response came from.
     pub source: Source,
+    /// What came of asking an origin, if one was asked.
+    pub fetched: Option<Arc<Fetched>>,
     /// What was sent.
     pub sent: Sent,
     /// From the request's head to the response's end.
@@ -82,6 +84,7 @@ impl Record {
             version: request.version,
             status: 0,
             source: Source::Local,
+            fetched: None,
             sent: Sent::default(),
             took: Duration::ZERO,
             texts: Texts::new([
@@ -103,6 +106,7 @@ impl Record {
     pub(super) fn answered(&mut self, response: &Response) {
         self.status = response.status.code();
         self.source = response.source;
+        self.fetched.clone_from(&response.fetched);
     }
 
     /// Host and port as asked for.

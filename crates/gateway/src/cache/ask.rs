@@ -19,11 +19,8 @@ pub(super) async fn ask_origin(
     let may_be_part = request.fields.contains(name::RANGE);
     let mut response = origin.fetch(request, interim).await?;
     if response.status == Status::PARTIAL_CONTENT && !may_be_part {
-        return Err(FetchFailure {
-            status: Status::BAD_GATEWAY,
-            proxy_error: ProxyError::HttpProtocolError,
-            detail: "the origin answered with a part (206) where all was asked for".into(),
-        });
+        let detail = "the origin answered with a part (206) where all was asked for";
+        return Err(FetchFailure::new(ProxyError::HttpProtocolError, detail));
     }
     // Without it the response is whole nonetheless.
     let _ = add_via(&mut response.fields, response.version, &rules.cache_name);

@@ -13,7 +13,7 @@ use selvedge_cache::semantics::{
     judge, on_error,
 };
 use selvedge_cache::stamps::ScopeHash;
-use selvedge_exchange::{Body, BodyError, Frame, Interim, Request, Response};
+use selvedge_exchange::{Body, BodyError, Fetched, Frame, Interim, Request, Response};
 use selvedge_types::{Fields, Hlc, Method, Status, UnixMillis, name};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,9 +24,9 @@ pub(crate) enum Answer {
     /// A new response, whose content follows.
     New(Box<NewResponse>),
     /// The stored response, which the origin says is still good.
-    Revalidated(Object),
+    Revalidated { object: Object, fetched: Option<Arc<Fetched>> },
     /// The stored response, although asking for a new one failed.
-    Stale { object: Object, stale: Stale, status: Option<Status> },
+    Stale { object: Object, stale: Stale, status: Option<Status>, fetched: Option<Arc<Fetched>> },
     /// No answer, and nothing to fall back on.
     Failed(FetchFailure),
 }
@@ -39,6 +39,8 @@ pub(crate) struct NewResponse {
     /// With the latter, for the one who asked (RFC 9111 section 5.2.2.4); none if there is no such field.
     pub(crate) own_fields: Option<Fields>,
     pub(crate) length: Option<u64>,
+    /// What came of asking for it.
+    pub(crate) fetched: Option<Arc<Fetched>>,
     pub(crate) freshness: Freshness,
     /// The number of the content, if it is stored.
     pub(crate) content_id: Option<u64>,
@@ -218,6 +220,7 @@ impl Fill {
             fields,
             own_fields,
             length: response.body.length(),
+            fetched: response.fetched,
             freshness: judgement.freshness,
             content_id: labels.as_ref().map(|_| began.to_bits()),
             vary,
@@ -248,7 +251,8 @@ impl Inner {
         self.metrics.origin_failed(failure.proxy_error);
         let Some((_, object)) = &order.stored else { return Answer::Failed(failure) };
         if let Some(stale) = on_error(&object.freshness, &order.facts, now, Failure::Unreachable) {
-            return Answer::Stale { object: object.clone(), stale, status: None };
+            let fetched = Some(failure.fetched());
+            return Answer::Stale { object: object.clone(), stale, status: None, fetched };
         }
         if object.freshness.must_revalidate {
             // RFC 9111 section 5.2.2.2: the error is then 504.
@@ -274,6 +278,7 @@ impl Inner {
                     object: object.clone(),
                     stale,
                     status: Some(response.status),
+                    fetched: response.fetched.clone(),
                 })),
                 None => Validated::Unknown,
             };
@@ -289,8 +294,9 @@ impl Inner {
         match semantics::update_from_304(view, &response.fields, times, &rules.freshness) {
             Update::Mismatch => Validated::Unknown,
             Update::Fresh(updated) => {
-                let fresh = self.freshen(key, object, &updated, started);
-                Validated::Use(Arc::new(Answer::Revalidated(fresh)))
+                let object = self.freshen(key, object, &updated, started);
+                let fetched = response.fetched.clone();
+                Validated::Use(Arc::new(Answer::Revalidated { object, fetched }))
             }
         }
     }

@@ -302,7 +302,7 @@ impl Inner {
                         .await;
                 }
                 // What is stored is as good as it was.
-                Err(Missing::Failed(failure)) => return failed(&failure, &ask.rules),
+                Err(Missing::Failed(failure)) => return failed(&failure, &ask.rules.cache_name),
             }
             let now = inner.clock.wall();
             let asked = Asked {
@@ -441,7 +441,7 @@ impl Inner {
                 Head::Released if lead => {
                     return match own.await {
                         Ok(response) => self.passed(response, &order, why),
-                        Err(_) => failed(&interrupted(), &order.rules),
+                        Err(_) => failed(&interrupted(), &order.rules.cache_name),
                     };
                 }
                 Head::Released => break,
@@ -488,8 +488,8 @@ impl Inner {
         let asked = asked_by(order, now);
         let mut status = CacheStatus::forwarded(why);
         status.collapsed = !lead;
-        Ok(match answer {
-            Answer::Failed(failure) => return Ok(failed(failure, &order.rules)),
+        let (mut response, fetched) = match answer {
+            Answer::Failed(failure) => return Ok(failed(failure, &order.rules.cache_name)),
             Answer::New(new) => {
                 if !lead && new.content_id.is_some() {
                     let own = self.variant(order.primary, &new.vary, &order.request.fields);
@@ -503,20 +503,23 @@ impl Inner {
                 let source = if lead { Source::Miss } else { Source::Collapsed };
                 // What the origin just made has no Age (RFC 9111 section 5.1), unless it said one.
                 let how = How { status, age: (age.as_secs() > 0 || !lead).then_some(age), source };
-                return Ok(self.serve_new(new, seat, &asked, how, lead).unwrap_or_else(|_| unreadable()));
+                let response = self.serve_new(new, seat, &asked, how, lead);
+                (response.unwrap_or_else(|_| unreadable()), &new.fetched)
             }
-            Answer::Revalidated(object) => {
+            Answer::Revalidated { object, fetched } => {
                 status.forward_status = Some(Status::NOT_MODIFIED);
                 status.stored = true;
                 status.ttl = Some(object.freshness.ttl_left_ms(now) / 1000);
                 let how = How { status, age: Some(object.freshness.age(now)), source: Source::Revalidated };
-                self.served(object, key, &asked, how, None)
+                (self.served(object, key, &asked, how, None), fetched)
             }
-            Answer::Stale { object, stale, status: origin } => {
+            Answer::Stale { object, stale, status: origin, fetched } => {
                 status.forward_status = *origin;
-                self.stale_answer(object, key, &asked, stale, status)
+                (self.stale_answer(object, key, &asked, stale, status), fetched)
             }
-        })
+        };
+        response.fetched.clone_from(fetched);
+        Ok(response)
     }
 
     fn stale_answer(
@@ -642,25 +645,25 @@ pub(crate) fn unreadable() -> Response {
 }
 
 fn interrupted() -> FetchFailure {
-    FetchFailure {
-        status: Status::BAD_GATEWAY,
-        proxy_error: selvedge_cache::semantics::ProxyError::ProxyInternalError,
-        detail: "the fetch was interrupted".into(),
-    }
+    let error = selvedge_cache::semantics::ProxyError::ProxyInternalResponse;
+    FetchFailure::new(error, "the fetch was interrupted")
 }
 
-/// The answer when there is none from the origin (RFC 9209).
-pub(crate) fn failed(failure: &FetchFailure, rules: &CacheRules) -> Response {
-    let mut response = Response::text(failure.status, format!("{}: {failure}\n", failure.status.reason()));
+/// The answer when there is none from the origin (RFC 9209), from the cache called `name`. It names nothing of what
+/// is behind the gateway; the operator reads that in the access log.
+pub(crate) fn failed(failure: &FetchFailure, name: &str) -> Response {
+    let text = format!("{}: {}\n", failure.status.reason(), failure.told());
+    let mut response = Response::text(failure.status, text);
+    response.fetched = Some(failure.fetched());
     let status = selvedge_cache::semantics::ProxyStatus {
         error: failure.proxy_error,
         received_status: None,
-        details: Some(&failure.detail),
+        details: None,
     };
     let mut value = Vec::with_capacity(64);
-    status.write(&rules.cache_name, &mut value);
+    status.write(name, &mut value);
     // Both values are made of visible characters.
-    let _ = response.fields.add(name::PROXY_STATUS, value);
-    let _ = response.fields.add(name::CACHE_CONTROL, "no-store");
+    let _ = response.fields.add(selvedge_types::name::PROXY_STATUS, value);
+    let _ = response.fields.add(selvedge_types::name::CACHE_CONTROL, "no-store");
     response
 }

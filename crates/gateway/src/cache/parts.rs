@@ -324,7 +324,7 @@ async fn whole(body: &mut Body, span: Span) -> Result<Bytes, BodyError> {
 }
 
 fn broken(detail: String) -> FetchFailure {
-    FetchFailure { status: Status::BAD_GATEWAY, proxy_error: ProxyError::HttpResponseIncomplete, detail }
+    FetchFailure::new(ProxyError::HttpResponseIncomplete, detail)
 }
 
 /// Fields of a stored representation, packed, without what told of one part.

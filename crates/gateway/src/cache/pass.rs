@@ -52,7 +52,7 @@ impl Inner {
                 }
                 Err(failure) => {
                     inner.metrics.origin_failed(failure.proxy_error);
-                    failed(&failure, &order.rules)
+                    failed(&failure, &order.rules.cache_name)
                 }
             }
         });
@@ -152,7 +152,7 @@ impl Inner {
                     Ok(stored) => status.stored = stored,
                     Err(failure) => {
                         self.metrics.origin_failed(failure.proxy_error);
-                        return failed(&failure, &order.rules);
+                        return failed(&failure, &order.rules.cache_name);
                     }
                 }
                 finish(response, &order.request, &order.rules, status)
@@ -165,11 +165,14 @@ impl Inner {
     fn without_origin(self: &Arc<Self>, order: &Order, failure: FetchFailure, why: Forwarded) -> Response {
         let now = self.clock.wall();
         match (self.fall_back(order, failure, now), &order.stored) {
-            (Answer::Stale { object, stale, .. }, Some((key, _))) => {
+            (Answer::Stale { object, stale, fetched, .. }, Some((key, _))) => {
                 let status = CacheStatus::forwarded(why);
-                self.stale_answer(&object, *key, &super::asked_by(order, now), &stale, status)
+                let asked = super::asked_by(order, now);
+                let mut response = self.stale_answer(&object, *key, &asked, &stale, status);
+                response.fetched = fetched;
+                response
             }
-            (Answer::Failed(failure), _) => failed(&failure, &order.rules),
+            (Answer::Failed(failure), _) => failed(&failure, &order.rules.cache_name),
             _ => unreadable(),
         }
     }
@@ -200,6 +203,7 @@ impl Inner {
                     freshness: judgement.freshness,
                     content_id: Some(started.to_bits()),
                     own_fields: None,
+                    fetched: None,
                     vary,
                     key,
                     rules,
@@ -273,14 +277,9 @@ impl Inner {
 }
 
 fn misstated(range: ContentRange) -> FetchFailure {
-    FetchFailure {
-        status: Status::BAD_GATEWAY,
-        proxy_error: ProxyError::HttpResponseIncomplete,
-        detail: format!(
-            "the origin's content is not the {} bytes that its Content-Range states",
-            range.span.len()
-        ),
-    }
+    let stated = range.span.len();
+    let detail = format!("the origin's content is not the {stated} bytes that its Content-Range states");
+    FetchFailure::new(ProxyError::HttpResponseIncomplete, detail)
 }
 
 enum Tee {

@@ -65,11 +65,7 @@ impl Origin for Script {
                     Step::Cut(status, head, content) => (status, head, content, End::Cut),
                     Step::Unknown(status, head, content) => (status, head, content, End::Unstated),
                     Step::Fail(error) => {
-                        return Err(FetchFailure {
-                            status: error.status(),
-                            proxy_error: error,
-                            detail: "scripted".into(),
-                        });
+                        return Err(FetchFailure::new(error, "scripted"));
                     }
                 };
             let mut response = Response::new(Status::new(status).unwrap());

@@ -1,6 +1,7 @@
 //! Certificates by host, read from files again when those change.
 
 use arc_swap::ArcSwap;
+use rcgen::{Certificate, CertificateParams, DnType, KeyPair};
 use rustls::client::verify_server_name;
 use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -135,9 +136,10 @@ impl Certificates {
 
     /// Answers hosts without a certificate, too, with one made here for `hosts`, which no client trusts unasked.
     pub fn set_self_signed_fallback(&self, hosts: Vec<String>) -> Result<(), CertificateError> {
-        let made = rcgen::generate_simple_self_signed(hosts).map_err(CertificateError::SelfSigned)?;
-        let chain = vec![made.cert.der().clone()];
-        let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+        let signing_key = KeyPair::generate().map_err(CertificateError::SelfSigned)?;
+        let made = self_signed(hosts, &signing_key).map_err(CertificateError::SelfSigned)?;
+        let chain = vec![made.der().clone()];
+        let key = PrivateKeyDer::Pkcs8(signing_key.serialize_der().into());
         let provider = rustls::crypto::ring::default_provider();
         let fallback = CertifiedKey::from_der(chain, key, &provider).map_err(CertificateError::Tls)?;
         let by_host = self.0.table.load().by_host.clone();
@@ -305,4 +307,11 @@ fn certified_key(
     let provider = rustls::crypto::ring::default_provider();
     CertifiedKey::from_der(chain, key, &provider)
         .map_err(|source| CertificateError::Key { path: files.chain.clone(), source })
+}
+/// A certificate that nobody vouches for, with a name that says where it comes from.
+fn self_signed(hosts: Vec<String>, key: &KeyPair) -> Result<Certificate, rcgen::Error> {
+    let mut params = CertificateParams::new(hosts)?;
+    params.distinguished_name.push(DnType::OrganizationName, "Selvedge");
+    params.distinguished_name.push(DnType::CommonName, "Selvedge self-signed certificate");
+    params.self_signed(key)
 }

@@ -123,6 +123,9 @@ impl Exchange {
         let buf = self.output.buf();
         let head_bytes = write_head(&response, content.framing, keep, &self.meta, buf, &connection.link);
         let result = poll_fn(|cx| self.poll_content(&mut content, connection, cx)).await;
+        if result.is_err() {
+            self.flush_what_goes(connection).await;
+        }
         let body_bytes = content.pushed.saturating_sub(self.output.remaining() as u64);
         if let Some(finish) = response.finish.take() {
             finish.finish(Sent { head_bytes, body_bytes, complete: result.is_ok() });
@@ -131,6 +134,16 @@ impl Exchange {
             return End::Cut;
         }
         self.end(keep, connection).await
+    }
+
+    /// A response that breaks off is cut where it broke: the client gets its head at least.
+    async fn flush_what_goes<S: Io>(&mut self, connection: &mut Http1<S>) {
+        poll_fn(|cx| {
+            // What does not go at once is lost with the connection.
+            let _ = self.output.poll_flush(&mut connection.io, cx);
+            Poll::Ready(())
+        })
+        .await;
     }
 
     /// Decides about the connection once the response is written.

@@ -52,6 +52,8 @@ impl Parts {
         match variable {
             Variable::Host => out.push_str(&self.host),
             Variable::Path => out.push_str(path),
+            // `{path}?{query}` leaves no question mark behind where there is no query.
+            Variable::Query if query.is_empty() && out.ends_with('?') => drop(out.pop()),
             Variable::Query => out.push_str(query),
             Variable::Uri => out.push_str(&self.target),
             Variable::Rest => out.push_str(&encode(&self.rest)),

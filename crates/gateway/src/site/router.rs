@@ -88,10 +88,6 @@ pub struct About {
 
 /// What is done with a request.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "one for each request, moved once; a box would be an allocation"
-)]
 pub enum Outcome {
     /// It is answered here.
     Answer(Response),
@@ -138,6 +134,11 @@ impl ResponseChanges {
 }
 
 impl Router {
+    /// Who this gateway is in what it sends.
+    pub fn identity(&self) -> &Arc<Identity> {
+        &self.identity
+    }
+
     /// Makes `snapshot` ready, reading the secrets it refers to; runs when a configuration changes, not on a
     /// request's path. Gives with it what does not work as declared, for the log: a secret that cannot be
     /// read lets nobody in.

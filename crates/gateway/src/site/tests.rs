@@ -328,6 +328,12 @@ fn redirects_and_fixed_answers() {
     assert_eq!(old.status.code(), 301);
     assert_eq!(old.fields.get_str(name::LOCATION), Some("https://a.example/new/x%20y?z"));
     assert_eq!(old.fields.get_all_named(b"x-site").next(), Some(&b"default/a"[..]));
+    let plain = answer(&router, "GET http://a.example/old/x", "");
+    assert_eq!(
+        plain.fields.get_str(name::LOCATION),
+        Some("http://a.example/new/x"),
+        "no query, no question mark"
+    );
     let open = answer(&router, "GET http://a/r//evil.example", "");
     assert_eq!(open.fields.get_str(name::LOCATION), Some("/evil.example"));
     let robots = answer(&router, "GET http://a/robots.txt?x", "");

@@ -6,6 +6,7 @@ use super::pool::{Pool, PoolLimits};
 use rustls::pki_types::ServerName;
 use selvedge_types::Scheme;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 /// What an endpoint was made from. Equal ones are the same endpoint, also after its name was resolved anew.
@@ -18,6 +19,17 @@ pub(super) struct Place {
     pub(super) server_name: Option<ServerName<'static>>,
     /// Tried in turn. At most one of each address family, one at least.
     pub(super) addrs: Addrs,
+}
+
+impl Place {
+    fn label(&self) -> String {
+        let addr = self.addrs.first.to_string();
+        let authority = &*self.authority;
+        if addr == authority || addr.rsplit_once(':').is_some_and(|(ip, _)| ip == authority) {
+            return addr;
+        }
+        format!("{authority} ({addr})")
+    }
 }
 
 /// An address, and one of the other family if the host has one.
@@ -38,6 +50,7 @@ pub(super) enum Speaks {
 pub(super) struct Endpoint {
     pub(super) id: EndpointId,
     pub(super) place: Place,
+    label: Arc<str>,
     pub(super) pool: Pool,
     pub(super) http2: http2::Pool,
     speaks: AtomicU8,
@@ -49,6 +62,7 @@ impl Endpoint {
     pub(super) fn new(id: EndpointId, place: Place, limits: PoolLimits) -> Self {
         Endpoint {
             id,
+            label: place.label().into(),
             place,
             pool: Pool::new(limits),
             http2: http2::Pool::new(limits.idle_time),
@@ -58,13 +72,8 @@ impl Endpoint {
     }
 
     /// Its name for people: `name (address)`.
-    pub(super) fn label(&self) -> String {
-        let addr = self.place.addrs.first.to_string();
-        let authority = &*self.place.authority;
-        if addr == authority || addr.rsplit_once(':').is_some_and(|(ip, _)| ip == authority) {
-            return addr;
-        }
-        format!("{authority} ({addr})")
+    pub(super) fn label(&self) -> Arc<str> {
+        self.label.clone()
     }
 
     pub(super) fn speaks(&self) -> Speaks {

@@ -1,7 +1,10 @@
 //! Why a fetch failed: for which reason, on which side, and whether trying again could help.
 
 use selvedge_cache::semantics::ProxyError;
+use selvedge_exchange::BodyError;
+use selvedge_types::Status;
 use std::fmt;
+use std::sync::Arc;
 
 /// Where an error has its cause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -30,19 +33,37 @@ pub enum Stage {
 /// Why a fetch failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FetchError {
-    /// The reason (RFC 9209 section 2.3), which also gives the status to answer with.
+    /// The reason (RFC 9209 section 2.3).
     pub kind: ProxyError,
+    /// The status to answer with.
+    pub status: Status,
     /// How far the request came.
     pub stage: Stage,
     /// The endpoint that the last try went to, if one was chosen.
-    pub endpoint: Option<String>,
+    pub endpoint: Option<Arc<str>>,
+    /// How often the request was sent, or tried to be.
+    pub attempts: u32,
     /// What happened, in words.
     pub detail: String,
 }
 
 impl FetchError {
     pub(super) fn new(kind: ProxyError, stage: Stage, detail: impl Into<String>) -> Self {
-        FetchError { kind, stage, endpoint: None, detail: detail.into() }
+        let status = kind.status();
+        FetchError { kind, status, stage, endpoint: None, attempts: 0, detail: detail.into() }
+    }
+
+    /// The client's content broke off while it was sent.
+    pub(super) fn of_content(error: &BodyError, stage: Stage) -> Self {
+        let code = match error {
+            // RFC 9110 section 15.5.9.
+            BodyError::TimedOut => 408,
+            BodyError::TooLarge { .. } => 413,
+            BodyError::Incomplete | BodyError::Malformed(_) | BodyError::Gone(_) => 400,
+        };
+        let detail = format!("the request's content broke off: {error}");
+        let status = Status::new(code).unwrap_or(Status::BAD_REQUEST);
+        FetchError { status, ..FetchError::new(ProxyError::HttpRequestError, stage, detail) }
     }
 
     /// Whose fault it is.

@@ -11,7 +11,7 @@ use super::outgoing::Outgoing;
 use super::retry::{Case, Verdict, decide};
 use super::upload::Upload;
 use selvedge_cache::semantics::ProxyError;
-use selvedge_exchange::{Body, Interim, Request, Response};
+use selvedge_exchange::{Body, Fetched, Interim, Request, Response};
 use selvedge_types::resource::OriginHost;
 use selvedge_types::{FieldError, name};
 use std::sync::Arc;
@@ -39,7 +39,14 @@ pub(super) async fn fetch(
         Ok(_) => Fetch::new(group, request, options, due)?.run().await,
         Err(error) => Err(error),
     };
-    result.inspect_err(|error| group.counters().count_error(error.kind))
+    match &result {
+        Ok(_) => group.handle_fetched(),
+        Err(error) => {
+            group.counters().count_error(error.kind);
+            group.handle_unanswered(error);
+        }
+    }
+    result
 }
 
 struct Fetch<'a> {
@@ -51,6 +58,7 @@ struct Fetch<'a> {
     due: Instant,
     tried: Vec<EndpointId>,
     had_free: bool,
+    attempts: u32,
 }
 
 impl<'a> Fetch<'a> {
@@ -71,7 +79,17 @@ impl<'a> Fetch<'a> {
             request.fields.remove(name::EXPECT);
         }
         let (interim, tried) = (options.interim, Vec::new());
-        Ok(Fetch { group, request, wishes, expects_continue, interim, due, tried, had_free: false })
+        Ok(Fetch {
+            group,
+            request,
+            wishes,
+            expects_continue,
+            interim,
+            due,
+            tried,
+            had_free: false,
+            attempts: 0,
+        })
     }
 
     async fn run(&mut self) -> Result<Response, FetchError> {
@@ -82,11 +100,17 @@ impl<'a> Fetch<'a> {
                 let detail = "there is no origin";
                 return Err(FetchError::new(ProxyError::DestinationUnavailable, Stage::Unsent, detail));
             };
+            self.attempts += 1;
+            let began = Instant::now();
             let Broken { mut error, upload: rest } = match self.try_once(&endpoint, upload, fresh).await {
-                Ok(response) => return Ok(response),
+                Ok(mut response) => {
+                    response.fetched = Some(self.fetched(&endpoint, began));
+                    return Ok(response);
+                }
                 Err(broken) => broken,
             };
             error.endpoint = Some(endpoint.label());
+            error.attempts = self.attempts;
             self.note(&endpoint, &error);
             let verdict = self.judge(&endpoint, &error, rest.is_repeatable());
             if verdict == Verdict::GiveUp || Instant::now() >= self.due {
@@ -97,6 +121,15 @@ impl<'a> Fetch<'a> {
             fresh = verdict == Verdict::Free;
             upload = rest.rewind();
         }
+    }
+
+    fn fetched(&self, endpoint: &Endpoint, began: Instant) -> Arc<Fetched> {
+        Arc::new(Fetched {
+            endpoint: Some(endpoint.label()),
+            first_byte: Some(began.elapsed()),
+            attempts: self.attempts,
+            trouble: None,
+        })
     }
 
     async fn try_once(

@@ -3,11 +3,12 @@
 use super::balance::{Balancer, EndpointId, MemberView};
 use super::budget::RetryBudget;
 use super::endpoint::Endpoint;
-use super::error::{FetchError, Stage};
+use super::error::{FetchError, Side, Stage};
 use super::health::HealthState;
 use super::lock;
 use super::members::{Member, Resolution, addresses, merge, resolve};
 use super::metrics::Counters;
+use super::outage::Outage;
 use super::outgoing::Times;
 use super::pool::PoolLimits;
 use super::service::Seams;
@@ -34,6 +35,7 @@ pub(super) struct Group {
     pub(super) seams: Seams,
     limits: PoolLimits,
     counters: Counters,
+    outage: Outage,
     core: Mutex<Core>,
     endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
     roster: Mutex<Roster>,
@@ -95,6 +97,7 @@ impl Group {
             tls,
             seams,
             counters,
+            outage: Outage::default(),
             core: Mutex::new(core),
             endpoints: ArcSwap::default(),
             roster: Mutex::default(),
@@ -221,6 +224,24 @@ impl Group {
         self.note_ejection(endpoint, ejected);
     }
 
+    /// A request has its answer.
+    pub(super) fn handle_fetched(&self) {
+        if self.outage.handle_answer() {
+            tracing::info!(origin = self.name, "an origin answers again");
+        }
+    }
+
+    /// A request got no usable answer, after all tries.
+    pub(super) fn handle_unanswered(&self, error: &FetchError) {
+        if error.side() == Side::Origin && self.outage.handle_failure(self.now()) {
+            tracing::warn!(
+                origin = self.name,
+                %error,
+                "an origin gives no usable answer; the access log tells of each request"
+            );
+        }
+    }
+
     /// A probe ended.
     pub(super) fn handle_probe(&self, endpoint: &Endpoint, good: bool, rules: &Health) {
         if lock(&self.core).balancer.handle_probe(endpoint.id, good, rules) {
@@ -228,7 +249,7 @@ impl Group {
             let label = endpoint.label();
             tracing::info!(
                 origin = self.name,
-                endpoint = label,
+                endpoint = &*label,
                 healthy = good,
                 "an endpoint's health changed"
             );
@@ -243,7 +264,7 @@ impl Group {
             let MemberView { in_flight, latency_seconds, ejected, health } =
                 core.balancer.view(endpoint.id, now)?;
             Some(EndpointStatus {
-                label: endpoint.label(),
+                label: endpoint.label().to_string(),
                 in_flight,
                 idle_connections: endpoint.pool.idle(),
                 latency_seconds,
@@ -258,7 +279,11 @@ impl Group {
         if ejected {
             self.counters.ejections.inc();
             let label = endpoint.label();
-            tracing::warn!(origin = self.name, endpoint = label, "an endpoint is left out: it keeps failing");
+            tracing::warn!(
+                origin = self.name,
+                endpoint = &*label,
+                "an endpoint is left out: it keeps failing"
+            );
         }
     }
 

@@ -31,6 +31,7 @@ mod lease;
 mod members;
 mod metrics;
 mod origin;
+mod outage;
 mod outgoing;
 mod pool;
 mod probe;

@@ -21,6 +21,12 @@ impl Origin for OriginGroup {
 
 impl From<FetchError> for FetchFailure {
     fn from(error: FetchError) -> Self {
-        FetchFailure { status: error.kind.status(), proxy_error: error.kind, detail: error.to_string() }
+        FetchFailure {
+            status: error.status,
+            proxy_error: error.kind,
+            detail: error.detail,
+            endpoint: error.endpoint,
+            attempts: error.attempts,
+        }
     }
 }

@@ -219,7 +219,10 @@ fn failure(problem: &Problem) -> Failure {
         "unauthorized" => {
             failure.next("set SELVEDGE_TOKEN to a token's secret; `selvedge token create` makes one")
         }
-        "forbidden" => failure.next("use a token with that role: `selvedge token create NAME --role ROLE`"),
+        "forbidden" => failure.next(
+            "use a token that may: `selvedge token create NAME --role ROLE --namespace NAMESPACE`, or without \
+             a namespace for all of them",
+        ),
         "conflict" => failure.next("look at the changes with `selvedge plan FILE` and apply again"),
         "refused" => {
             failure.next("nothing was changed; is the disk of the data directory full? then free space")

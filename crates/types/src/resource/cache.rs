@@ -40,7 +40,8 @@ pub struct CachePolicy {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stale_while_revalidate: Option<Period>,
     /// How long past its freshness a response is served when the origin fails (RFC 5861), unless the
-    /// response says. Default `0s`.
+    /// response says. Without effect where the response forbids it (`must-revalidate`, `proxy-revalidate`,
+    /// `no-cache`, `s-maxage`), unless `ttl` overrides all that the response says. Default `1d`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stale_if_error: Option<Period>,
     /// How long past its freshness a response is served when no origin server can be reached (RFC 9111

@@ -90,6 +90,8 @@ async fn both_protocols_are_served_as_the_client_chooses() {
     certificates.set_self_signed_fallback(vec!["localhost".to_owned()]).unwrap();
     let server = start(&certificates).await;
     let mut http1 = connect(&server, &client("http/1.1"), "localhost").await;
+    let shown = String::from_utf8_lossy(&certificate_of(&http1)).into_owned();
+    assert!(shown.contains("Selvedge self-signed certificate"), "its name says whose it is");
     http1.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
     let all = read_all(&mut http1).await;
     assert!(all.ends_with("Http11 https"), "{all}");

@@ -11,7 +11,7 @@ use crate::upstream::outgoing::earlier;
 use crate::upstream::outgoing::{Outgoing, Times};
 use crate::upstream::upload::Upload;
 use selvedge_cache::semantics::ProxyError;
-use selvedge_exchange::Interim;
+use selvedge_exchange::{BodyError, Interim};
 use selvedge_http1::{
     Limits, Persistence, Progress, RequestWriter, ResponseError, ResponseHead, parse_response,
 };
@@ -120,10 +120,7 @@ impl Call<'_> {
         }
         match self.sending.poll_send(&mut self.conn, cx) {
             Ok(state) => Ok(state),
-            Err(SendError::Content(error)) => {
-                let detail = format!("the request's content broke off: {error}");
-                Err(self.fail(ProxyError::HttpRequestError, detail))
-            }
+            Err(SendError::Content(error)) => Err(FetchError::of_content(&error, Stage::Answered)),
             Err(SendError::Io(error)) => {
                 self.send_error.get_or_insert(error);
                 self.sending.abandon(&mut self.conn);
@@ -216,7 +213,7 @@ impl Call<'_> {
     fn timed_out(&self, state: SendState) -> FetchError {
         let (kind, detail) = match state {
             SendState::OnOrigin => (ProxyError::ConnectionWriteTimeout, "took no more of the request"),
-            SendState::OnClient => (ProxyError::HttpRequestError, "the request's content took too long"),
+            SendState::OnClient => return FetchError::of_content(&BodyError::TimedOut, Stage::Answered),
             SendState::Over | SendState::OnHold => {
                 (ProxyError::HttpResponseTimeout, "did not answer within the time allowed")
             }

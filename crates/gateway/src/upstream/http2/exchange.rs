@@ -103,8 +103,7 @@ impl Call<'_> {
             let state = match self.sending.poll_send(cx) {
                 Ok(state) => state,
                 Err(SendError::Content(error)) => {
-                    let detail = format!("the request's content broke off: {error}");
-                    return Poll::Ready(Err(self.fail(ProxyError::HttpRequestError, detail)));
+                    return Poll::Ready(Err(FetchError::of_content(&error, Stage::Answered)));
                 }
                 // The answer says more than the failure to send, if there is one.
                 Err(SendError::Stream) => {

@@ -82,8 +82,15 @@ fn describe(request: &Value, wide: bool) -> String {
         number("took_ms"),
         text("cache"),
     );
+    if request.get("error").is_some() {
+        line.push_str(&format!("  {}", text("error")));
+    }
     if wide {
         line.push_str(&format!("  {}  {}  {:?}", text("site"), text("version"), text("user_agent")));
+        line.push_str(&format!("  {}  {}", text("origin"), text("origin_ms")));
+        if request.get("detail").is_some() {
+            line.push_str(&format!("  {}", text("detail")));
+        }
     }
     line
 }
@@ -130,5 +137,16 @@ mod tests {
         });
         let expected = "03:04:05.678Z  200  192.0.2.1        GET a.b/c?d  2.0 KiB  1.2ms  hit";
         assert_eq!(describe(&request, false), expected);
+        let mut failed = request;
+        for (key, value) in [
+            ("error", json!("connection_refused")),
+            ("origin", json!("192.0.2.7:80")),
+            ("detail", json!("refused")),
+        ] {
+            failed[key] = value;
+        }
+        assert_eq!(describe(&failed, false), format!("{expected}  connection_refused"));
+        let wide = describe(&failed, true);
+        assert!(wide.contains("  192.0.2.7:80  -  refused"), "{wide}");
     }
 }
