@@ -18,6 +18,9 @@ const PLACE_STEP: f32 = 0.25;
 /// The error of a node that knows nothing.
 const ERROR_MAX: f32 = 1.5;
 const HEIGHT_MIN: f32 = 10e-6;
+/// Seconds of a round trip below which being wrong by as much says little: without it the neighbours, half a
+/// millisecond away, would make every node believe that it knows nothing.
+const RESOLUTION: f32 = 5e-3;
 /// How far from the middle the pull that keeps all from drifting equals one second.
 const GRAVITY_RADIUS: f32 = 150.0;
 /// Seconds beyond which a place or a round trip is nonsense.
@@ -62,7 +65,7 @@ impl Coordinate {
         }
         let distance = self.distance(other);
         let weight = self.error / (self.error + other.error).max(f32::EPSILON);
-        let wrongness = (distance - rtt).abs() / rtt;
+        let wrongness = (distance - rtt).abs() / rtt.max(RESOLUTION);
         let step = ERROR_STEP * weight;
         self.error = (wrongness * step + self.error * (1.0 - step)).clamp(0.0, ERROR_MAX);
         self.push(other, PLACE_STEP * weight * (rtt - distance), direction);

@@ -1,4 +1,7 @@
-//! Which PoPs can be reached: as the delegates' pool shows it to each delegate; the first of them tells the PoP.
+//! Which PoPs can be reached: as the delegates' pool shows it to the PoP's first delegate, who tells the PoP.
+//!
+//! The others, delegates as well, keep what they were told: who is first next then knows what the PoP believes, and
+//! tells it what has changed.
 
 use super::{Membership, Now};
 use crate::limits::REACH_WAIT;
@@ -10,7 +13,7 @@ use std::time::Duration;
 impl Membership {
     /// Looks again at all PoPs.
     pub(super) fn review_all_reach(&mut self, now: &mut Now<'_>) {
-        if self.world.is_some() {
+        if self.is_first_delegate() {
             let names: Vec<PopName> = self.pops.keys().cloned().collect();
             names.iter().for_each(|name| self.review_reach(now, name));
         }
@@ -18,7 +21,7 @@ impl Membership {
 
     /// Tells the PoP when another one was lost or found.
     pub(super) fn review_reach(&mut self, now: &mut Now<'_>, name: &PopName) {
-        if *name == self.options.pop || self.world.is_none() {
+        if *name == self.options.pop || !self.is_first_delegate() {
             return;
         }
         let Some(pop) = self.pops.get(name) else { return };
@@ -28,7 +31,7 @@ impl Membership {
             return;
         }
         let reach = Reach { stamp: now.clock.tick(now.wall), reachable };
-        if self.take_reach(name, reach) && self.is_first_delegate() {
+        if self.take_reach(name, reach) {
             self.pop.spread(&Item::Reach(name.clone(), reach));
         }
     }

@@ -123,8 +123,13 @@ impl Membership {
             Table::Pop => self.pop.any_present(),
             Table::World => self.world.as_mut().and_then(Pool::any_present),
             Table::Pops => {
-                let abroad = self.world.as_mut().and_then(Pool::any_present);
-                abroad.or_else(|| self.pop.any_present()).or_else(|| self.any_contact())
+                // Digests come from abroad, and what the PoP reaches from neighbours.
+                let abroad = self.dice.below(2) == 0;
+                let world = self.world.as_mut().filter(|_| abroad);
+                world
+                    .and_then(Pool::any_present)
+                    .or_else(|| self.pop.any_present())
+                    .or_else(|| self.any_contact())
             }
         }
     }
