@@ -7,6 +7,10 @@
 use hashbrown::HashMap;
 use selvedge_types::Hlc;
 use selvedge_types::planted::{Bug, is_planted};
+use std::collections::VecDeque;
+
+/// How many purges that visitors brought about are remembered one by one.
+pub const INVALIDATIONS_MAX: usize = 100_000;
 
 /// What a stamp covers, as a hash of its kind and name (see [`ScopeHasher`]).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -131,6 +135,15 @@ pub struct Stamps {
     /// Whatever was fetched up to then counts as purged: the stamps that might cover it are gone.
     floor: Hlc,
     generation: u32,
+    /// Those that visitors brought about, the oldest first.
+    invalidations: VecDeque<Invalidation>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Invalidation {
+    scope: ScopeHash,
+    site: ScopeHash,
+    at: Hlc,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -176,6 +189,34 @@ impl Stamps {
         self.generation = self.generation.wrapping_add(1);
     }
 
+    /// Purges `scope`, which lies in `site`, because of a visitor's request (RFC 9111 section 4.4). Only
+    /// [`INVALIDATIONS_MAX`] of these are told apart: before there are more, the oldest becomes one of its whole
+    /// site, up to the same moment, which covers more and never less. Says whether it came to that.
+    pub fn invalidate(&mut self, scope: ScopeHash, site: ScopeHash, at: Hlc) -> bool {
+        self.purge(scope, PurgeKind::Hard, at);
+        self.invalidations.push_back(Invalidation { scope, site, at });
+        if self.invalidations.len() <= INVALIDATIONS_MAX {
+            return false;
+        }
+        let Some(oldest) = self.invalidations.pop_front() else { return false };
+        self.purge(oldest.site, PurgeKind::Hard, oldest.at);
+        if let Some(stamp) = self.by_scope.get(&oldest.scope)
+            && oldest.scope != oldest.site
+            && stamp.hard.max(stamp.soft) <= oldest.at
+        {
+            self.by_scope.remove(&oldest.scope);
+        }
+        true
+    }
+
+    /// The purges that were written at `at` or later, in no order.
+    pub fn since(&self, at: Hlc) -> impl Iterator<Item = (ScopeHash, PurgeKind, Hlc)> + '_ {
+        let both = self.by_scope.iter().flat_map(|(scope, stamp)| {
+            [(*scope, PurgeKind::Hard, stamp.hard), (*scope, PurgeKind::Soft, stamp.soft)]
+        });
+        both.filter(move |(_, _, written)| *written >= at)
+    }
+
     /// Whether an object whose fetch began at `fetched` may be covered at all; if not, no scope need be
     /// hashed.
     pub fn may_cover(&self, fetched: Hlc) -> bool {
@@ -210,6 +251,7 @@ impl Stamps {
     pub fn expire(&mut self, oldest: Hlc) -> usize {
         let before = self.by_scope.len();
         self.by_scope.retain(|_, s| s.hard.max(s.soft) >= oldest);
+        self.invalidations.retain(|i| i.at >= oldest);
         let dropped = before - self.by_scope.len();
         if dropped > 0 {
             self.set_floor(Hlc::from_bits(oldest.to_bits().saturating_sub(1)));
@@ -220,6 +262,7 @@ impl Stamps {
     /// Makes everything that was fetched up to `at` count as purged, whatever its scopes.
     pub fn raise_floor(&mut self, at: Hlc) {
         self.by_scope.retain(|_, s| s.hard.max(s.soft) > at);
+        self.invalidations.retain(|i| i.at > at);
         self.set_floor(at);
     }
 
@@ -296,6 +339,48 @@ mod tests {
         stamps.purge(tag, PurgeKind::Hard, OLD);
         assert_eq!(stamps.covering([tag].into_iter(), OLD), Some(Purged::Hard));
         assert_eq!(stamps.covering([tag].into_iter(), PURGE), soft);
+    }
+
+    #[test]
+    fn too_many_invalidations_become_one_of_the_site() {
+        let (site, other) = (ScopeHash(1), ScopeHash(2));
+        let scope = |i: u64| ScopeHash(1000 + u128::from(i));
+        let at = |i: u64| Hlc::from_bits(100 + i);
+        let mut stamps = Stamps::new();
+        let folded =
+            (0..INVALIDATIONS_MAX as u64 + 50).filter(|i| stamps.invalidate(scope(*i), site, at(*i)));
+        assert_eq!(folded.count(), 50);
+        assert_eq!(stamps.len(), INVALIDATIONS_MAX + 1, "with that of the site");
+        let covered = |scopes: &[ScopeHash], fetched| stamps.covering(scopes.iter().copied(), fetched);
+        for i in [0, 49, 50, INVALIDATIONS_MAX as u64 + 49] {
+            assert_eq!(covered(&[scope(i), site], at(i)), Some(Purged::Hard), "{i} is covered as before");
+            assert_eq!(covered(&[scope(i), site], at(i + 50)), None, "{i}");
+        }
+        assert_eq!(covered(&[ScopeHash(9), site], at(49)), Some(Purged::Hard), "covers more");
+        assert_eq!(covered(&[ScopeHash(9), other], at(49)), None, "but only of its site");
+    }
+
+    #[test]
+    fn a_purge_of_the_same_scope_outlives_the_folding() {
+        let (site, scope) = (ScopeHash(1), ScopeHash(7));
+        let mut stamps = Stamps::new();
+        stamps.invalidate(scope, site, OLD);
+        stamps.purge(scope, PurgeKind::Soft, NEW);
+        for i in 0..INVALIDATIONS_MAX as u128 {
+            stamps.invalidate(ScopeHash(1000 + i), site, PURGE);
+        }
+        assert_eq!(stamps.covering([scope, site].into_iter(), NEW), Some(Purged::Soft(NEW)));
+    }
+
+    #[test]
+    fn what_was_purged_since_a_moment_can_be_told() {
+        let mut stamps = Stamps::new();
+        stamps.purge(ScopeHash(1), PurgeKind::Soft, OLD);
+        stamps.purge(ScopeHash(1), PurgeKind::Hard, PURGE);
+        stamps.purge(ScopeHash(2), PurgeKind::Soft, NEW);
+        let mut since: Vec<_> = stamps.since(PURGE).collect();
+        since.sort();
+        assert_eq!(since, [(ScopeHash(1), PurgeKind::Hard, PURGE), (ScopeHash(2), PurgeKind::Soft, NEW)]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A response, and what is told when it was sent.
 
 use crate::Body;
-use selvedge_types::{Fields, Status};
+use selvedge_types::{Fields, Status, Version};
 use std::fmt;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -25,6 +25,8 @@ pub struct Response {
     pub close: bool,
     /// Where it came from, for the access log and metrics.
     pub source: Source,
+    /// The version it was received in, for Via (RFC 9110 section 7.6.3); HTTP/1.1 if it was made here.
+    pub version: Version,
 }
 
 /// Where a response came from.
@@ -110,6 +112,7 @@ impl Response {
             finish: None,
             close: false,
             source: Source::Local,
+            version: Version::Http11,
         }
     }
 

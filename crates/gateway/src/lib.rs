@@ -7,4 +7,5 @@ pub mod front;
 pub mod plane;
 pub mod site;
 pub mod traffic;
+mod unanswered;
 pub mod upstream;

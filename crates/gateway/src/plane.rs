@@ -4,11 +4,11 @@
 //! they began with.
 
 use crate::access_log::{AccessLog, Entry};
-use crate::busy::{Busy, Place};
+use crate::busy::Busy;
 use crate::cache::origin::{FetchFailure, Origin};
 use crate::cache::{Ask, Cache};
 use crate::site::{About, Outcome, Passage, Refusal, Router, RouterState, SecretSource, Way};
-use crate::traffic::{SiteTraffic, Traffic};
+use crate::traffic::{Asked, SiteTraffic, Traffic};
 use crate::upstream::{OriginGroup, Upstream};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -22,7 +22,6 @@ use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// What the data plane stands on.
@@ -156,9 +155,9 @@ impl Handler for Plane {
         let parts = &self.0.parts;
         let begun = parts.clock.monotonic();
         let line = parts.log.begin(&request, begun);
-        let traffic = self.0.active.load().nobody.clone();
+        let asked = self.0.active.load().nobody.asked(begun, &parts.clock, None);
         let response = std::mem::replace(answer, Response::new(Status::BAD_REQUEST));
-        *answer = self.done(response, None, Answering { traffic, line, begun, place: None });
+        *answer = self.done(response, None, Answering { asked, line });
     }
 
     fn handle(&self, mut request: Request) -> Reply {
@@ -177,7 +176,7 @@ impl Handler for Plane {
             line.routed(&routed.about);
         }
         let traffic = active.traffic_of(&routed.about);
-        let answering = Answering { traffic: traffic.clone(), line, begun, place };
+        let answering = Answering { asked: traffic.asked(begun, &parts.clock, place), line };
         let (request, passage) = match routed.outcome {
             Outcome::Answer(response) => return Reply::Now(self.done(response, None, answering)),
             Outcome::Forward(request, passage) => (request, passage),
@@ -194,27 +193,24 @@ impl Handler for Plane {
     }
 }
 
-/// What is kept of a request until it is answered.
+/// What is kept of a request until it is answered. Dropped before, as when its client leaves, it is counted and
+/// logged as unanswered.
 struct Answering {
-    traffic: Arc<SiteTraffic>,
+    asked: Asked,
     line: Option<Entry>,
-    begun: Duration,
-    place: Option<Place>,
 }
 
 impl Plane {
     /// The last touches to a response: the route's changes, the counters, the log.
     fn done(&self, mut response: Response, passage: Option<&Passage>, answering: Answering) -> Response {
-        let Answering { traffic, line, begun, place } = answering;
+        let Answering { asked, line } = answering;
         if let Some(passage) = passage.filter(|p| p.changes_responses())
             && passage.finish(&mut response).is_err()
         {
             response =
                 Response::text(Status::INTERNAL_SERVER_ERROR, "the response's header became too large\n");
         }
-        let status = response.status.code();
-        let clock = &self.0.parts.clock;
-        response.finish = Some(traffic.answered(status, response.source, begun, clock, place));
+        response.finish = Some(asked.answered(response.status.code(), response.source));
         if let Some(line) = line {
             line.attach(&mut response);
         }

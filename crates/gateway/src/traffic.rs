@@ -1,6 +1,7 @@
 //! What passes through each site, counted.
 
 use crate::busy::Place;
+use crate::unanswered;
 use selvedge_exchange::{Body, BodyError, BodyStream, Finish, Frame, Sent, Source};
 
 use selvedge_observe::{Counter, Family, Histogram, Registry, exponential_buckets};
@@ -126,19 +127,15 @@ impl Traffic {
 }
 
 impl SiteTraffic {
-    /// Counts an answer, and what is sent of it when that is known; until then it keeps `place`.
-    pub(crate) fn answered(
-        self: &Arc<Self>,
-        status: u16,
-        source: Source,
-        begun: Duration,
-        clock: &Clock,
-        place: Option<Place>,
-    ) -> Box<dyn Finish> {
+    /// A request that came when the clock's monotonic time was `begun`, and keeps `place` until it is over.
+    pub(crate) fn asked(self: &Arc<Self>, begun: Duration, clock: &Clock, place: Option<Place>) -> Asked {
+        Asked { site: self.clone(), begun, clock: clock.clone(), _place: place, is_answered: false }
+    }
+
+    fn count(&self, status: u16, source: Source) {
         let class = usize::from(status / 100).clamp(1, 6) - 1;
         self.by_class[class].inc();
         self.by_source[source as usize].inc();
-        Box::new(Pending { site: self.clone(), begun, clock: clock.clone(), _place: place })
     }
 
     /// Counts a request to an origin that brought no usable response.
@@ -161,17 +158,36 @@ impl SiteTraffic {
     }
 }
 
-struct Pending {
+/// A request that is being answered. Dropped without an answer, it is counted as such.
+pub(crate) struct Asked {
     site: Arc<SiteTraffic>,
     begun: Duration,
     clock: Clock,
     /// Taken until the response is sent.
     _place: Option<Place>,
+    is_answered: bool,
 }
 
-impl Finish for Pending {
+impl Asked {
+    /// Counts the answer; what is sent of it is counted when that is known.
+    pub(crate) fn answered(mut self, status: u16, source: Source) -> Box<dyn Finish> {
+        self.is_answered = true;
+        self.site.count(status, source);
+        Box::new(self)
+    }
+}
+
+impl Finish for Asked {
     fn finish(self: Box<Self>, sent: Sent) {
         self.site.sent.inc_by(sent.body_bytes);
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            self.site.count(unanswered::status(), Source::Local);
+        }
         self.site.latency.observe(self.clock.monotonic().saturating_sub(self.begun).as_secs_f64());
     }
 }
@@ -192,5 +208,35 @@ impl BodyStream for Counted {
 
     fn length(&self) -> Option<u64> {
         self.body.length()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_without_an_answer_are_counted() {
+        let registry = Registry::default();
+        let site = Traffic::register(&registry).site("a");
+        let asked = || site.asked(Duration::ZERO, &Clock::real(), None);
+        asked().answered(200, Source::Memory).finish(Sent { body_bytes: 5, ..Sent::default() });
+        drop(asked());
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _asked = asked();
+            std::panic::resume_unwind(Box::new("as a handler may"));
+        }));
+        assert!(panicked.is_err());
+        let text = registry.encode();
+        for line in [
+            "selvedge_requests_total{site=\"a\",source=\"hit\"} 1\n",
+            "selvedge_requests_total{site=\"a\",source=\"local\"} 2\n",
+            "selvedge_responses_total{site=\"a\",class=\"4xx\"} 1\n",
+            "selvedge_responses_total{site=\"a\",class=\"5xx\"} 1\n",
+            "selvedge_request_duration_seconds_count{site=\"a\"} 3\n",
+            "selvedge_sent_bytes_total{site=\"a\"} 5\n",
+        ] {
+            assert!(text.contains(line), "{line}{text}");
+        }
     }
 }

@@ -5,16 +5,24 @@
 //!    | listens on a socket in its data directory
 //!    |<------------- connects ----------------|
 //!    |--- names, with the sockets (SCM_RIGHTS)->|
-//!    | ends the control state and the disk cache, lets go of the data directory
+//!    |                                        | understands its arguments and what is on disk
+//!    |<----------- "ready" -------------------|
+//!    | lends the data directory, serves on from memory
 //!    |------------- "go" -------------------->|
-//!    | lets requests under way end             | opens the data directory, accepts
+//!    |                                        | opens the data directory, accepts
+//!    |<----------- "serving" -----------------|
+//!    | accepts no more
+//!    |------------ "yours" ------------------>|
+//!    | lets requests under way end,           | answers its API
+//!    |---- what they purge, until the end --->|
 //! ```
-//! Between the two, connections wait in the kernel's queue.
+//! A successor that ends or falls silent before "serving" changes nothing: the node takes the data directory back.
 
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, recvmsg, sendmsg,
 };
+use selvedge_gateway::cache::Purge;
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
@@ -28,12 +36,22 @@ use std::time::Duration;
 pub const HANDOVER_VARIABLE: &str = "SELVEDGE_HANDOVER";
 /// How many sockets can be handed over (the kernel's limit is 253).
 pub const SOCKETS_MAX: usize = 64;
-/// How long either side waits for the other.
+/// How long a successor waits for the node.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How often the node looks whether a successor that has not asked yet still runs.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 const FILE: &str = "handover.sock";
 /// The names of the sockets, in bytes.
 const NAMES_MAX: usize = 4096;
-const GO: &[u8] = b"go";
+
+/// What one says to the other, a byte each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Word {
+    Ready = 1,
+    Go = 2,
+    Serving = 3,
+    Yours = 4,
+}
 
 /// The node's side.
 #[derive(Debug)]
@@ -42,7 +60,7 @@ pub struct Offer {
     path: PathBuf,
 }
 
-/// The node's side, once the successor has the sockets.
+/// The node's side, once the successor has the sockets and is ready.
 #[derive(Debug)]
 pub struct Taken(UnixStream);
 
@@ -70,11 +88,16 @@ impl Offer {
         &self.path
     }
 
-    /// Waits for the successor and gives it the sockets. `is_alive` is asked now and then whether it still
-    /// is. Blocks.
-    pub fn give(self, sockets: &[(&str, OwnedFd)], mut is_alive: impl FnMut() -> bool) -> io::Result<Taken> {
+    /// Waits for the successor, gives it the sockets, and waits until it says that it is ready. `within` is how
+    /// long it may take for either. `is_alive` is asked now and then whether it still is. Blocks.
+    pub fn give(
+        self,
+        sockets: &[(&str, OwnedFd)],
+        within: Duration,
+        mut is_alive: impl FnMut() -> bool,
+    ) -> io::Result<Taken> {
         self.listener.set_nonblocking(true)?;
-        let patience = rustix::event::Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+        let look = rustix::event::Timespec { tv_sec: 0, tv_nsec: LOOK_EVERY.subsec_nanos().into() };
         let mut waited = Duration::ZERO;
         let stream = loop {
             match self.listener.accept() {
@@ -82,16 +105,18 @@ impl Offer {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
                 Err(e) => return Err(e),
             }
-            if waited >= PATIENCE || !is_alive() {
+            if waited >= within || !is_alive() {
                 return Err(io::Error::other("the new process did not ask for the sockets"));
             }
             let mut ready = [rustix::event::PollFd::new(&self.listener, rustix::event::PollFlags::IN)];
-            rustix::event::poll(&mut ready, Some(&patience))?;
-            waited += Duration::from_millis(100);
+            rustix::event::poll(&mut ready, Some(&look))?;
+            waited += LOOK_EVERY;
         };
         stream.set_nonblocking(false)?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(within))?;
+        stream.set_read_timeout(Some(within))?;
         send(&stream, sockets)?;
+        hear(&stream, Word::Ready, "it was ready")?;
         Ok(Taken(stream))
     }
 }
@@ -104,9 +129,22 @@ impl Drop for Offer {
 }
 
 impl Taken {
-    /// Tells the successor that the data directory is free.
-    pub fn go(mut self) -> io::Result<()> {
-        self.0.write_all(GO)
+    /// Tells the successor that the data directory is free, and waits until it serves; as long at most as it might
+    /// take to be ready. Blocks.
+    pub fn go(&self) -> io::Result<()> {
+        say(&self.0, Word::Go)?;
+        hear(&self.0, Word::Serving, "it served")
+    }
+
+    /// Tells the successor that nobody but it accepts connections any more.
+    pub fn yours(&self) -> io::Result<()> {
+        say(&self.0, Word::Yours)
+    }
+
+    /// Tells the successor what is purged since.
+    pub fn tell(&self, purges: &[Purge]) -> io::Result<()> {
+        let bytes: Vec<u8> = purges.iter().flat_map(Purge::to_bytes).collect();
+        (&self.0).write_all(&bytes)
     }
 }
 
@@ -119,11 +157,53 @@ impl Received {
         Ok(Received { stream, sockets })
     }
 
-    /// Waits until the data directory is free. Blocks.
-    pub fn wait(&mut self) -> io::Result<()> {
-        let mut word = [0; GO.len()];
-        self.stream.read_exact(&mut word)?;
-        if word == GO { Ok(()) } else { Err(io::Error::other("the old process said something unexpected")) }
+    /// Says that all that can be known before is in order, and waits until the data directory is free. Blocks.
+    pub fn ready(&self) -> io::Result<()> {
+        say(&self.stream, Word::Ready)?;
+        hear(&self.stream, Word::Go, "it let go of the data directory")
+    }
+
+    /// Says that connections are accepted, and waits until nobody else accepts any. An error if the old process
+    /// went away: it is so then, too. Blocks.
+    pub fn serving(&self) -> io::Result<()> {
+        say(&self.stream, Word::Serving)?;
+        hear(&self.stream, Word::Yours, "it had stopped accepting")
+    }
+
+    /// The next purge that requests under way in the old process brought about; none when all have ended. Blocks.
+    pub fn next_purge(&self) -> io::Result<Option<Purge>> {
+        self.stream.set_read_timeout(None)?;
+        let mut bytes = [0; Purge::BYTES];
+        match (&self.stream).read_exact(&mut bytes) {
+            Ok(()) => Ok(Some(Purge::from_bytes(&bytes))),
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+}
+
+fn say(mut stream: &UnixStream, word: Word) -> io::Result<()> {
+    stream.write_all(&[word as u8])
+}
+
+/// Waits for a word of the other process; `before` is for what it then did not reach.
+fn hear(mut stream: &UnixStream, word: Word, before: &str) -> io::Result<()> {
+    let mut byte = [0];
+    let read = stream.read_exact(&mut byte).map_err(|e| match e.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => io::Error::new(
+            io::ErrorKind::TimedOut,
+            format!("the other process took too long before {before}"),
+        ),
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => {
+            io::Error::new(e.kind(), format!("the other process ended before {before}"))
+        }
+        _ => e,
+    });
+    read?;
+    if byte == [word as u8] {
+        Ok(())
+    } else {
+        Err(io::Error::other(format!("the other process said something unexpected before {before}")))
     }
 }
 
@@ -172,7 +252,12 @@ fn receive(stream: &UnixStream) -> io::Result<BTreeMap<String, Vec<TcpListener>>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use selvedge_cache::stamps::{PurgeKind, ScopeHash};
+    use selvedge_types::Hlc;
     use std::net::TcpStream;
+
+    const PURGE: Purge =
+        Purge { scope: ScopeHash(0x0102_0304), kind: PurgeKind::Soft, at: Hlc::from_bits(0x0506) };
 
     #[test]
     fn a_successor_accepts_what_waits_on_the_handed_sockets() {
@@ -187,10 +272,17 @@ mod tests {
                 ("http", OwnedFd::from(listener)),
                 ("api", TcpListener::bind("127.0.0.1:0").unwrap().into()),
             ];
-            offer.give(&sockets, || true).unwrap().go().unwrap();
+            let taken = offer.give(&sockets, PATIENCE, || true).unwrap();
+            taken.go().unwrap();
+            taken.yours().unwrap();
+            taken.tell(&[PURGE, PURGE]).unwrap();
         });
-        let mut received = Received::ask(&path).unwrap();
-        received.wait().unwrap();
+        let received = Received::ask(&path).unwrap();
+        received.ready().unwrap();
+        received.serving().unwrap();
+        assert_eq!(received.next_purge().unwrap(), Some(PURGE));
+        assert_eq!(received.next_purge().unwrap(), Some(PURGE));
+        assert_eq!(received.next_purge().unwrap(), None);
         giving.join().unwrap();
         let names: Vec<_> = received.sockets.iter().map(|(name, list)| (name.as_str(), list.len())).collect();
         assert_eq!(names, [("api", 1), ("http", 1)]);
@@ -203,7 +295,17 @@ mod tests {
     fn a_successor_that_died_is_not_waited_for() {
         let dir = tempfile::tempdir().unwrap();
         let offer = Offer::open(dir.path()).unwrap();
-        assert!(offer.give(&[], || false).is_err());
+        assert!(offer.give(&[], PATIENCE, || false).is_err());
+    }
+
+    #[test]
+    fn a_successor_that_says_nothing_is_not_waited_for_without_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let offer = Offer::open(dir.path()).unwrap();
+        let silent = UnixStream::connect(offer.path()).unwrap();
+        let refused = offer.give(&[], Duration::from_millis(1), || true).unwrap_err();
+        assert!(refused.to_string().contains("took too long before it was ready"), "{refused}");
+        drop(silent);
     }
 
     #[test]
@@ -211,9 +313,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let offer = Offer::open(dir.path()).unwrap();
         let path = offer.path().to_owned();
-        let giving = std::thread::spawn(move || drop(offer.give(&[], || true).unwrap()));
-        let mut received = Received::ask(&path).unwrap();
+        let giving = std::thread::spawn(move || drop(offer.give(&[], PATIENCE, || true).unwrap()));
+        let received = Received::ask(&path).unwrap();
+        assert!(received.ready().is_err());
         giving.join().unwrap();
-        assert!(received.wait().is_err());
     }
 }

@@ -5,7 +5,7 @@ use crate::machine::{Change, Machine};
 use crate::{Error, Options};
 use selvedge_rt::Disk;
 use selvedge_store::engine::{self, Batch, Engine, Table, View};
-use selvedge_store::wal::{GroupId, Log, Sequence};
+use selvedge_store::wal::{self, GroupId, Log, Sequence};
 use selvedge_types::{Hlc, Revision};
 
 /// Whose records these are in the node's log.
@@ -44,7 +44,7 @@ pub(crate) fn recover(disk: &Disk, options: &Options) -> Result<Recovered, Error
         Err(_) => return Err(opened.err().map_or(Error::Stopped, Error::Tables)),
     };
     let mut replay = Replay { machine, after: durable, count: 0, batch: Batch::default(), error: None };
-    let (log, recovered) = Log::open(wal, options.wal, |record| replay.record(&record))?;
+    let (mut log, recovered) = Log::open(wal, options.wal, |record| replay.record(&record))?;
     // Damaged tables are made anew only from a log that certainly has everything.
     let whole = recovered.first == Sequence::FIRST && recovered.next > recovered.first && !recovered.torn;
     if recovered.first > durable.plus(1) || (opened.is_err() && !whole) {
@@ -68,7 +68,19 @@ pub(crate) fn recover(disk: &Disk, options: &Options) -> Result<Recovered, Error
         }
         Err(_) => (Engine::recreate(&tables, options.engine, &contents(&machine)?, applied)?, applied),
     };
+    if recovered.torn {
+        trust(&mut log)?;
+    }
     Ok(Recovered { machine, engine, log, durable, replayed: count, torn: recovered.torn, rebuilt })
+}
+
+/// There is nobody to ask what a torn batch held: what is here is the state.
+fn trust(log: &mut Log) -> Result<(), wal::Error> {
+    match log.trust() {
+        // It is said again at the next start.
+        Ok(()) | Err(wal::Error::Full { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Adds changes to a batch for the tables.

@@ -5,12 +5,12 @@ use crate::history::{History, Watch};
 use crate::machine::{Change, Kind, Machine, ObjectName, Stamp, Value, Version, site_name};
 use crate::recovery::{self, Recovered};
 use crate::service::{Metrics, Pending, Service, Tables};
-use crate::snapshots::SnapshotFile;
+use crate::snapshots::{SnapshotFile, SnapshotFileError};
 use crate::{Error, Options};
 use selvedge_rt::{Clock, Disk, OnEnd, Tasks};
 use selvedge_store::wal::{self, Wal};
 use selvedge_types::resource::{Resources, SiteId};
-use selvedge_types::{HlcClock, Revision, Snapshot, Token};
+use selvedge_types::{HlcClock, Revision, Snapshot, SnapshotError, Token};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -116,6 +116,19 @@ impl State {
         service.save_snapshot(snapshot).await;
         tasks.spawn("state", OnEnd::Forget, service.run());
         Ok((State { shared, queue }, opened))
+    }
+
+    /// Whether this version can read the state in `disk`, as far as that can be told while another process has it:
+    /// reads alone. Blocking.
+    pub fn check_format(disk: &Disk) -> Result<(), Error> {
+        wal::check_format(&disk.subdir("wal")?)?;
+        match SnapshotFile::new(disk.clone()).load() {
+            Err(SnapshotFileError::Snapshot { source: source @ SnapshotError::Format { .. }, .. }) => {
+                Err(source.into())
+            }
+            // What is damaged is written anew, or not needed.
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     /// Makes a change; returns the revision once it is on disk and seen by observer and watches. A change

@@ -12,14 +12,16 @@
 //! ```
 //! Recovery cuts a torn last batch and reports it. Damage anywhere else is an error: the log is never
 //! silently shortened. A record damaged on the medium within the last batch looks like a torn one; it is
-//! reported as such, which is why a node whose log was torn has to treat its last records as unknown.
+//! reported as such, which is why a node whose log was torn has to treat its last records as unknown: that is
+//! on disk, too, until someone who can tell says that they are made up for ([`Log::trust`]).
 
 mod file;
 mod log;
 mod record;
 mod service;
 
-pub use log::{Log, Recovered};
+pub use file::check_format;
+pub use log::{Log, Recovered, Room};
 pub use record::{GroupId, PAYLOAD_BYTES_MAX, Record, Sequence, decode};
 pub use service::{Metrics, Wal};
 

@@ -3,6 +3,7 @@
 //! One buffer holds `Name: value\r\n` lines and a small index points into it, so that a stored response
 //! is written to a connection with one copy, and a look-up of a well-known name compares one byte.
 
+mod packed;
 mod section;
 
 pub use section::Section;
@@ -44,13 +45,6 @@ macro_rules! names {
             $(#[doc = concat!("`", $text, "`")] pub const $konst: Name = Name($id);)*
         }
         const TEXTS: &[&str] = &["", $($text),*];
-        /// Names by length, to find a name's number with few comparisons.
-        const fn count_of_len(len: usize) -> usize {
-            let mut n = 0;
-            let mut i = 1;
-            while i < TEXTS.len() { if TEXTS[i].len() == len { n += 1; } i += 1; }
-            n
-        }
     };
 }
 
@@ -126,69 +120,67 @@ names! {
     69 SURROGATE_CONTROL "surrogate-control";
 }
 
-const LONGEST: usize = 32;
-const WIDEST: usize = {
-    let mut widest = 0;
-    let mut len = 0;
-    while len < LONGEST {
-        let n = count_of_len(len);
-        if n > widest {
-            widest = n;
+/// Names by [`slot`]: mostly one in a slot, never more than [`DEPTH`].
+const SLOTS: usize = 256;
+const DEPTH: usize = 2;
+const BY_SLOT: [[u8; DEPTH]; SLOTS] = {
+    let mut table = [[OTHER; DEPTH]; SLOTS];
+    let mut i = 1;
+    while i < TEXTS.len() {
+        let row = &mut table[slot(TEXTS[i].as_bytes())];
+        let mut place = 0;
+        // Too many in one slot do not compile.
+        while row[place] != OTHER {
+            place += 1;
         }
-        len += 1;
-    }
-    widest
-};
-const BY_LEN: [[u8; WIDEST]; LONGEST] = {
-    let mut table = [[OTHER; WIDEST]; LONGEST];
-    let mut len = 0;
-    while len < LONGEST {
-        let (mut i, mut n) = (1, 0);
-        while i < TEXTS.len() {
-            if TEXTS[i].len() == len {
-                table[len][n] = i as u8;
-                n += 1;
-            }
-            i += 1;
-        }
-        len += 1;
-    }
-    table
-};
-/// The ends of the names in `BY_LEN`, so that most others are ruled out without looking at a text.
-const ENDS_BY_LEN: [[u16; WIDEST]; LONGEST] = {
-    let mut table = [[0; WIDEST]; LONGEST];
-    let mut len = 1;
-    while len < LONGEST {
-        let mut n = 0;
-        while n < WIDEST {
-            if BY_LEN[len][n] != OTHER {
-                let text = TEXTS[BY_LEN[len][n] as usize].as_bytes();
-                table[len][n] = ends(text[0], text[len - 1]);
-            }
-            n += 1;
-        }
-        len += 1;
+        row[place] = i as u8;
+        i += 1;
     }
     table
 };
 
-/// Two bytes of a name without case, as one number; never 0 for token bytes.
-const fn ends(first: u8, last: u8) -> u16 {
-    (first | 0x20) as u16 | ((last | 0x20) as u16) << 8
+/// A hash of a name without case, from its length and three of its bytes. Not for an empty one.
+const fn slot(text: &[u8]) -> usize {
+    let (first, middle, last) = (text[0] | 0x20, text[text.len() / 2] | 0x20, text[text.len() - 1] | 0x20);
+    let mixed = first as usize * 7 + middle as usize * 31 + last as usize * 3 + text.len() * 57;
+    mixed % SLOTS
 }
+
+/// Whether `text` is the lowercase `name` in any case. Eight bytes at a time.
+#[inline]
+fn spells(name: &[u8], text: &[u8]) -> bool {
+    if name.len() != text.len() {
+        return false;
+    }
+    let (Some(name_end), Some(text_end)) = (name.last_chunk::<8>(), text.last_chunk::<8>()) else {
+        return name.iter().zip(text).all(|(n, t)| *n == t.to_ascii_lowercase());
+    };
+    let same = |name: &[u8; 8], text: &[u8; 8]| {
+        let (name, text) = (u64::from_le_bytes(*name), u64::from_le_bytes(*text));
+        // The bit of case may differ where there is a letter, which no other byte of a name has this bit of.
+        (name ^ text) & !((name & (ONES * 0x40)) >> 1) == 0
+    };
+    let (names, texts) = (name.as_chunks::<8>().0, text.as_chunks::<8>().0);
+    names.iter().zip(texts).all(|(n, t)| same(n, t)) && same(name_end, text_end)
+}
+
+const ONES: u64 = 0x0101_0101_0101_0101;
 
 impl Name {
     /// The well-known name that `text` spells in any case, if it is one.
     #[inline]
     pub fn find(text: &[u8]) -> Option<Name> {
-        let (first, last) = (*text.first()?, *text.last()?);
-        let (ids, keys) = (BY_LEN.get(text.len())?, &ENDS_BY_LEN[text.len()]);
-        let key = ends(first, last);
-        let mut places = keys.iter().zip(ids).filter(|(k, _)| **k == key);
-        places
-            .find(|(_, id)| TEXTS[**id as usize].as_bytes().eq_ignore_ascii_case(text))
-            .map(|(_, id)| Name(*id))
+        if text.is_empty() {
+            return None;
+        }
+        let row = BY_SLOT[slot(text)];
+        row.into_iter().find(|id| spells(TEXTS[usize::from(*id)].as_bytes(), text)).map(Name)
+    }
+
+    /// Where the name is in [`Fields::known`].
+    #[inline]
+    const fn bit(self) -> u128 {
+        1 << self.0
     }
 
     /// The name in lowercase.
@@ -270,17 +262,19 @@ impl Entry {
 pub struct Fields {
     buf: Vec<u8>,
     entries: Vec<Entry>,
+    /// The well-known names among them, a bit each, so that what is absent needs no search.
+    known: u128,
 }
 
 impl Fields {
     /// An empty list.
     pub const fn new() -> Self {
-        Fields { buf: Vec::new(), entries: Vec::new() }
+        Fields { buf: Vec::new(), entries: Vec::new(), known: 0 }
     }
 
     /// An empty list with room for `lines` lines of `bytes` bytes in all.
     pub fn with_capacity(lines: usize, bytes: usize) -> Self {
-        Fields { buf: Vec::with_capacity(bytes), entries: Vec::with_capacity(lines) }
+        Fields { buf: Vec::with_capacity(bytes), entries: Vec::with_capacity(lines), known: 0 }
     }
 
     /// Reads strict `name: value CRLF` lines, without the empty line that ends a section.
@@ -327,6 +321,9 @@ impl Fields {
     /// The first value of `name`.
     #[inline]
     pub fn get(&self, name: Name) -> Option<&[u8]> {
+        if !self.contains(name) {
+            return None;
+        }
         self.entries.iter().find(|e| e.id == name.0).map(|e| self.value(e))
     }
 
@@ -337,7 +334,8 @@ impl Fields {
 
     /// Every value of `name`, in order.
     pub fn get_all(&self, name: Name) -> impl Iterator<Item = &[u8]> + Clone {
-        self.entries.iter().filter(move |e| e.id == name.0).map(|e| self.value(e))
+        let entries = if self.contains(name) { &self.entries[..] } else { &[] };
+        entries.iter().filter(move |e| e.id == name.0).map(|e| self.value(e))
     }
 
     /// Every value of the name that `text` spells in any case, in order.
@@ -348,7 +346,7 @@ impl Fields {
     /// Whether `name` occurs.
     #[inline]
     pub fn contains(&self, name: Name) -> bool {
-        self.entries.iter().any(|e| e.id == name.0)
+        self.known & name.bit() != 0
     }
 
     /// All values of `name` joined with ", " (RFC 9110 section 5.3), none if it does not occur.
@@ -414,10 +412,14 @@ impl Fields {
     }
 
     /// Drops every line of `name`; says whether there was one.
+    #[inline]
     pub fn remove(&mut self, name: Name) -> bool {
-        let before = self.entries.len();
+        if !self.contains(name) {
+            return false;
+        }
         self.entries.retain(|e| e.id != name.0);
-        before != self.entries.len()
+        self.known &= !name.bit();
+        true
     }
 
     /// Drops every line of the name that `text` spells in any case; says whether there was one.
@@ -430,6 +432,7 @@ impl Fields {
         let before = self.entries.len();
         let mut entries = std::mem::take(&mut self.entries);
         entries.retain(|e| keep(self.name_of(e), self.value(e)));
+        self.known = entries.iter().fold(0, |known, e| known | Name(e.id).bit());
         self.entries = entries;
         before != self.entries.len()
     }
@@ -443,8 +446,14 @@ impl Fields {
         self.buf.extend_from_slice(b": ");
         self.buf.extend_from_slice(value);
         self.buf.extend_from_slice(b"\r\n");
-        self.entries.push(Entry { start, value_len, name_len, id });
+        self.push_entry(Entry { start, value_len, name_len, id });
         Ok(())
+    }
+
+    #[inline]
+    fn push_entry(&mut self, entry: Entry) {
+        self.known |= Name(entry.id).bit();
+        self.entries.push(entry);
     }
 
     fn is_dense(&self) -> bool {
@@ -494,6 +503,33 @@ mod tests {
         assert_eq!(Name::find(b"x-unknown"), None);
         assert_eq!(Name::find(b""), None);
         assert_eq!(Name::find(&[b'a'; 100]), None);
+    }
+
+    #[test]
+    fn only_letters_have_case() {
+        assert!(spells(b"cache-control", b"Cache-CONTROL") && spells(b"te", b"TE"));
+        for other in [&b"cache\rcontrol"[..], b"cache-contro\x0c", b"cache-controls", b"T\x65 "] {
+            assert!(!spells(b"cache-control", other) && !spells(b"te", other), "{other:?}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_occurs_is_known_whatever_was_added_and_dropped(steps: Vec<(u8, u8)>) {
+            let mut fields = Fields::new();
+            for (what, which) in steps {
+                let name = Name(which % 8 + 1);
+                match what % 4 {
+                    0 | 1 => fields.add(name, "x").unwrap(),
+                    2 => drop(fields.remove(name)),
+                    _ => drop(fields.retain(|text, _| !text.eq_ignore_ascii_case(name.as_str().as_bytes()))),
+                }
+                for name in (1..TEXTS.len()).map(|id| Name(id as u8)) {
+                    let occurs = fields.iter_known().any(|(known, ..)| known == Some(name));
+                    proptest::prop_assert_eq!(fields.contains(name), occurs);
+                }
+            }
+        }
     }
 
     #[test]

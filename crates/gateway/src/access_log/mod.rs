@@ -18,6 +18,7 @@ mod tests;
 pub use record::Record;
 
 use crate::site::About;
+use crate::unanswered;
 use line::Lines;
 use output::Output;
 use selvedge_exchange::{Finish, Request, Response, Sent};
@@ -116,7 +117,7 @@ impl AccessLog {
     pub fn begin(&self, request: &Request, begun: Duration) -> Option<Entry> {
         let inner = &self.0;
         let wanted = inner.is_on.load(Ordering::Relaxed) || inner.followers.load(Ordering::Relaxed) > 0;
-        wanted.then(|| Entry { begun, record: Record::of(request), log: self.clone(), then: None })
+        wanted.then(|| Entry { begun, record: Some(Record::of(request)), log: self.clone(), then: None })
     }
 
     /// Follows the log from now on, in JSON.
@@ -146,10 +147,12 @@ impl AccessLog {
     }
 }
 
-/// A line that is being made while its request is answered.
+/// A line that is being made while its request is answered. It is written when the response was sent, or when it is
+/// dropped: then there was no answer, or nobody to send it to.
 pub struct Entry {
     begun: Duration,
-    record: Record,
+    /// Until it is written.
+    record: Option<Record>,
     log: AccessLog,
     then: Option<Box<dyn Finish>>,
 }
@@ -157,25 +160,39 @@ pub struct Entry {
 impl Entry {
     /// Notes what was decided about the request.
     pub fn routed(&mut self, about: &About) {
-        self.record.routed(about);
+        self.record.as_mut().into_iter().for_each(|record| record.routed(about));
     }
 
     /// Notes the response; the line is written when it was sent. What else waits for that still does.
     pub fn attach(mut self, response: &mut Response) {
-        self.record.answered(response);
+        self.record.as_mut().into_iter().for_each(|record| record.answered(response));
         self.then = response.finish.take();
         response.finish = Some(Box::new(self));
+    }
+
+    fn write(&mut self, sent: Sent) {
+        let Some(mut record) = self.record.take() else { return };
+        record.sent = sent;
+        record.took = self.log.0.clock.monotonic().saturating_sub(self.begun);
+        if record.status == 0 {
+            record.status = unanswered::status();
+        }
+        self.log.push(record);
     }
 }
 
 impl Finish for Entry {
     fn finish(mut self: Box<Self>, sent: Sent) {
-        self.record.sent = sent;
-        self.record.took = self.log.0.clock.monotonic().saturating_sub(self.begun);
         if let Some(then) = self.then.take() {
             then.finish(sent);
         }
-        self.log.push(self.record);
+        self.write(sent);
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.write(Sent::default());
     }
 }
 

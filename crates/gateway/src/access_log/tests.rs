@@ -68,6 +68,27 @@ async fn followers_see_json_while_the_log_is_off() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn requests_that_end_without_an_answer_have_their_line() {
+    let (log, _tasks, _) = start(&Options::default(), None);
+    let mut tail = log.follow();
+    let begin = || log.begin(&request(), Duration::ZERO).unwrap();
+    drop(begin());
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let _entry = begin();
+        std::panic::resume_unwind(Box::new("as a handler may"));
+    }));
+    assert!(panicked.is_err());
+    let mut response = Response::new(Status::OK);
+    begin().attach(&mut response);
+    drop(response);
+    for status in [499, 500, 200] {
+        let Some(TailItem::Line(line)) = tail.next().await else { panic!() };
+        let expected = format!("\"status\":{status},\"bytes\":0,\"complete\":false");
+        assert!(line.contains(&expected), "{line}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_full_queue_drops_and_counts() {
     let options = Options { to: LogTarget::File, queue: 16, ..Options::default() };
     let directory = tempfile::tempdir().unwrap();

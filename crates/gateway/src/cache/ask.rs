@@ -5,7 +5,7 @@ use super::rules::CacheRules;
 use selvedge_cache::semantics::ProxyError;
 use selvedge_cache::semantics::via::add_via;
 use selvedge_exchange::{Interim, Request, Response};
-use selvedge_types::{Status, Version, name};
+use selvedge_types::{Status, name};
 use tokio::sync::mpsc;
 
 /// Sends `request` to the origin. An answer that does not fit it is a failure: a part (206) of which nobody asked
@@ -26,6 +26,6 @@ pub(super) async fn ask_origin(
         });
     }
     // Without it the response is whole nonetheless.
-    let _ = add_via(&mut response.fields, Version::Http11, &rules.cache_name);
+    let _ = add_via(&mut response.fields, response.version, &rules.cache_name);
     Ok(response)
 }

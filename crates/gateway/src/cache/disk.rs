@@ -5,7 +5,7 @@ use super::object::{Object, Stored};
 use super::record::{decode, disk_key, disk_purge, disk_scope, encode};
 use super::{Ask, Inner, without_scheme};
 use selvedge_cache::semantics::{Forwarded, KeyHash, RequestFacts};
-use selvedge_cache::stamps::{PurgeKind, Purged, ScopeHash};
+use selvedge_cache::stamps::{PurgeKind, PurgeScope, Purged, ScopeHash};
 use selvedge_exchange::{Reply, Source};
 use selvedge_store::segments::Located;
 use selvedge_types::{Fields, Hlc};
@@ -22,6 +22,10 @@ impl Inner {
     /// more: it may have become worth it.
     pub(crate) fn keep_in_memory(&self, key: KeyHash, stored: Stored) {
         let evicted = self.memory.insert(key, stored);
+        self.offer_others(key, &evicted);
+    }
+
+    fn offer_others(&self, key: KeyHash, evicted: &[(KeyHash, Stored)]) {
         let others = evicted.iter().filter(|(k, _)| *k != key);
         others.clone().for_each(|(key, stored)| self.offer(*key, stored, false));
         self.metrics.evicted(others.count() as u64);
@@ -48,6 +52,20 @@ impl Inner {
     /// Purges what `scope` covers and was fetched up to `at`, with a note on disk that outlives a restart.
     pub(crate) fn purge_here(&self, scope: ScopeHash, kind: PurgeKind, at: Hlc) {
         self.memory.stamps.purge(scope, kind, at);
+        self.note_purge(scope, kind, at);
+    }
+
+    /// Purges what a visitor's request to `site` invalidates, with a note on disk.
+    pub(crate) fn invalidate_here(&self, scope: ScopeHash, site: &str, at: Hlc) {
+        let stamps = &self.memory.stamps;
+        let site = stamps.hasher.scope(&PurgeScope::Site { site: site.to_owned() });
+        if stamps.invalidate(scope, site, at) {
+            self.metrics.invalidations_limit_reached();
+        }
+        self.note_purge(scope, PurgeKind::Hard, at);
+    }
+
+    fn note_purge(&self, scope: ScopeHash, kind: PurgeKind, at: Hlc) {
         if let Some(disk) = &self.disk {
             disk.stamp(disk_scope(scope), at, disk_purge(kind));
         }
@@ -73,19 +91,32 @@ impl Inner {
         self.disk.as_ref()?.locate(disk_key(key))
     }
 
-    /// Reads a value from disk, and keeps it in memory. What is damaged is not there.
+    /// Reads a value from disk, and keeps it in memory, unless a newer one came there meanwhile, which it then is.
+    /// What is damaged is not there.
     pub(crate) async fn read_disk(&self, key: KeyHash, at: Located) -> Option<Stored> {
         let disk = self.disk.as_ref()?;
         let found = match disk.try_read(&at) {
             Some(found) => found,
-            None => disk.read(at).await,
+            None => disk.read(at.clone()).await,
         };
-        let Some(stored) = found.and_then(decode) else {
-            disk.remove(disk_key(key));
-            return None;
-        };
-        self.keep_in_memory(key, stored.clone());
-        Some(stored)
+        match decode(found?) {
+            Some(stored) => Some(self.keep_if_absent(key, stored)),
+            None => {
+                // Another version wrote it. A newer value may be elsewhere by now.
+                disk.remove_at(&at);
+                None
+            }
+        }
+    }
+
+    fn keep_if_absent(&self, key: KeyHash, stored: Stored) -> Stored {
+        match self.memory.insert_if_absent(key, stored.clone()) {
+            Ok(evicted) => {
+                self.offer_others(key, &evicted);
+                stored
+            }
+            Err(newer) => newer,
+        }
     }
 
     /// Answers from disk what memory does not have.
@@ -134,18 +165,33 @@ impl Inner {
         })
     }
 
-    /// The response that is on disk for a request, if one is.
-    pub(crate) async fn object_on_disk(
+    /// The response that is on disk for a request, if one is. Counts no use, and keeps nothing in memory.
+    pub(crate) async fn peek_on_disk(
         &self,
         primary: KeyHash,
         key: KeyHash,
         fields: &Fields,
     ) -> Option<Object> {
-        match self.read_disk(key, self.on_disk(key)?).await? {
+        match self.peek_disk(key).await? {
             Stored::Object(object) => Some(object),
-            Stored::Varies(names) => self.read_object(self.memory.variant_key(primary, &names, fields)).await,
+            Stored::Varies(names) => {
+                let key = self.memory.variant_key(primary, &names, fields);
+                let stored = match self.memory.peek(key) {
+                    Some(stored) => Some(stored),
+                    None => self.peek_disk(key).await,
+                };
+                match stored? {
+                    Stored::Object(object) => Some(object),
+                    _ => None,
+                }
+            }
             Stored::Pass(_) | Stored::Slice(_) => None,
         }
+    }
+
+    async fn peek_disk(&self, key: KeyHash) -> Option<Stored> {
+        let disk = self.disk.as_ref()?;
+        decode(disk.read(disk.peek(disk_key(key))?).await?)
     }
 
     async fn read_object(&self, key: KeyHash) -> Option<Object> {

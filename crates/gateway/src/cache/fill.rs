@@ -297,9 +297,7 @@ impl Inner {
 
     /// Puts a stored response's new fields and facts in its place.
     pub(crate) fn freshen(&self, key: KeyHash, object: &Object, updated: &Updated, started: Hlc) -> Object {
-        let mut wire = Vec::with_capacity(updated.fields.wire_len());
-        updated.fields.write_wire(&mut wire);
-        let fresh = object.freshened(wire.into(), updated.judgement.freshness, started).store();
+        let fresh = object.freshened(updated.fields.pack(), updated.judgement.freshness, started).store();
         if updated.judgement.is_storable() {
             self.put(key, Stored::Object(fresh.clone()));
         } else {

@@ -45,8 +45,6 @@ impl Keeper {
         labels: Box<[ScopeHash]>,
         started: Hlc,
     ) -> Self {
-        let mut fields = Vec::with_capacity(new.fields.wire_len());
-        new.fields.write_wire(&mut fields);
         let slice_bytes = new.rules.slice_bytes.max(1);
         let expected = new.length.map_or(FIRST_RESERVE as u64, |n| n.min(slice_bytes));
         Keeper {
@@ -55,7 +53,7 @@ impl Keeper {
             key: new.key,
             vary: new.vary.clone(),
             status: new.status,
-            fields: fields.into(),
+            fields: new.fields.pack(),
             freshness: new.freshness,
             labels,
             started,

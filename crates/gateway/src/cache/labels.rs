@@ -5,7 +5,7 @@ use super::rules::CacheRules;
 use super::{Inner, target_of, without_scheme};
 use selvedge_cache::semantics::tags::{cache_groups, tags};
 use selvedge_cache::semantics::{RequestFacts, Target, invalidation};
-use selvedge_cache::stamps::{PurgeKind, PurgeScope, ScopeHash};
+use selvedge_cache::stamps::{PurgeScope, ScopeHash};
 use selvedge_exchange::Request;
 use selvedge_types::{Fields, Status};
 
@@ -48,7 +48,7 @@ impl Inner {
         }
         let origin = origin_of(target_of(request));
         for group in &found.groups {
-            self.purge_here(self.memory.stamps.hasher.of_group(&origin, group), PurgeKind::Hard, at);
+            self.invalidate_here(self.memory.stamps.hasher.of_group(&origin, group), &rules.site, at);
         }
     }
 
@@ -62,7 +62,7 @@ impl Inner {
         }
         let uri = String::from_utf8_lossy(selvedge_cache::semantics::key::uri_of_key(&text)).into_owned();
         let scope = PurgeScope::Url { site: rules.site.to_string(), uri: without_scheme(&uri).into() };
-        self.purge_here(self.memory.stamps.hasher.scope(&scope), PurgeKind::Hard, at);
+        self.invalidate_here(self.memory.stamps.hasher.scope(&scope), &rules.site, at);
     }
 }
 

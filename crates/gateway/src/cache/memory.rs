@@ -1,6 +1,7 @@
 //! The memory tier: shards behind locks, and the purge stamps that what they hold is checked against.
 
 use super::object::{Object, Stored};
+use super::purge::Purge;
 use selvedge_cache::semantics::{KeyHash, KeyHasher, VaryNames};
 use selvedge_cache::shard::Shard;
 use selvedge_cache::stamps::{PurgeKind, Purged, ScopeHash, ScopeHasher, Stamps};
@@ -88,6 +89,18 @@ impl Memory {
         }
     }
 
+    /// What a request with those fields would find, and under which key. Counts no use, and checks no purges.
+    pub(crate) fn peek_for(&self, primary: KeyHash, fields: &Fields) -> (KeyHash, Option<Stored>) {
+        let shard = self.shard(primary);
+        match shard.peek(primary) {
+            Some(Stored::Varies(vary)) => {
+                let key = self.variant_key(primary, vary, fields);
+                (key, shard.peek(key).cloned())
+            }
+            other => (primary, other.cloned()),
+        }
+    }
+
     /// The hash of a canonical key.
     pub(crate) fn key(&self, canonical: &[u8]) -> KeyHash {
         self.hasher.hash(canonical)
@@ -104,6 +117,22 @@ impl Memory {
         let mut out = Vec::new();
         self.shard(key).insert(key, stored, cost, 0, &mut out);
         out
+    }
+
+    /// Keeps `stored` under `key` if nothing is there; returns what had to go, or else what is there.
+    pub(crate) fn insert_if_absent(
+        &self,
+        key: KeyHash,
+        stored: Stored,
+    ) -> Result<Vec<(KeyHash, Stored)>, Stored> {
+        let cost = stored.cost();
+        let mut out = Vec::new();
+        let mut shard = self.shard(key);
+        if let Some(there) = shard.peek(key) {
+            return Err(there.clone());
+        }
+        shard.insert(key, stored, cost, 0, &mut out);
+        Ok(out)
     }
 
     pub(crate) fn peek(&self, key: KeyHash) -> Option<Stored> {
@@ -192,6 +221,11 @@ impl StampBook {
         self.change(|stamps| stamps.purge(scope, kind, at));
     }
 
+    /// Purges what a visitor's request invalidates; says whether they have become too many to be told apart.
+    pub(crate) fn invalidate(&self, scope: ScopeHash, site: ScopeHash, at: Hlc) -> bool {
+        self.change(|stamps| stamps.invalidate(scope, site, at))
+    }
+
     fn generation(&self) -> u32 {
         self.generation.load(Ordering::Acquire)
     }
@@ -208,6 +242,12 @@ impl StampBook {
     /// The strictest purge that covers something in `scopes` whose fetch began at `fetched`.
     pub(crate) fn covering(&self, scopes: impl Iterator<Item = ScopeHash>, fetched: Hlc) -> Option<Purged> {
         self.stamps.read().unwrap_or_else(PoisonError::into_inner).covering(scopes, fetched)
+    }
+
+    /// The purges that were written at `at` or later.
+    pub(crate) fn since(&self, at: Hlc) -> Vec<Purge> {
+        let stamps = self.stamps.read().unwrap_or_else(PoisonError::into_inner);
+        stamps.since(at).map(|(scope, kind, at)| Purge { scope, kind, at }).collect()
     }
 
     pub(crate) fn len(&self) -> usize {

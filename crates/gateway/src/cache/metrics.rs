@@ -48,6 +48,10 @@ impl CacheMetrics {
     pub(crate) fn waiters_limit_reached(&self) {
         self.limits.reached("collapsed_waiters");
     }
+
+    pub(crate) fn invalidations_limit_reached(&self) {
+        self.limits.reached("invalidations");
+    }
 }
 
 /// How full memory is, read at each scrape.

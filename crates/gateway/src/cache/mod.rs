@@ -24,6 +24,7 @@ mod operate;
 pub mod origin;
 mod parts;
 mod pass;
+mod purge;
 mod record;
 mod rules;
 mod serve;
@@ -42,6 +43,7 @@ use once::Once;
 pub use operate::{CacheUsage, Inspected, InspectedObject};
 use origin::{FetchFailure, Origin};
 use parts::{Missing, Refetch};
+pub use purge::Purge;
 use record::decode_stamp;
 pub use rules::{CacheRules, CompressRules, Refine};
 use selvedge_cache::semantics::{

@@ -48,7 +48,7 @@ pub(crate) struct Facts {
 
 /// A response that is to be stored.
 pub(crate) struct Draft {
-    /// Its fields, in wire form, without those that frame or that belong to one connection.
+    /// Its fields, packed, without those that frame or that belong to one connection.
     pub(crate) fields: Box<[u8]>,
     /// See [`Facts`].
     pub(crate) content: Content,
@@ -141,14 +141,14 @@ impl Deref for Object {
 }
 
 impl Object {
-    /// The fields in wire form.
-    pub(crate) fn wire(&self) -> &[u8] {
+    /// The fields, packed.
+    pub(crate) fn packed(&self) -> &[u8] {
         &self.0.slice[usize::from(self.labels) * LABEL_BYTES..]
     }
 
     /// The fields, to be changed and sent.
     pub(crate) fn fields(&self) -> Result<Fields, FieldError> {
-        Fields::from_wire(self.wire())
+        Fields::unpack(self.packed())
     }
 
     /// Scopes of its tags and cache groups.
@@ -194,7 +194,7 @@ impl Object {
 
     /// The bytes that are stored of it, slices aside.
     pub(crate) fn stored_bytes(&self) -> usize {
-        self.wire().len() + self.bytes().len()
+        self.packed().len() + self.bytes().len()
     }
 
     /// The facts at `now` if a soft purge covers it since then, or none.
@@ -212,7 +212,7 @@ impl Object {
             Content::Whole(_) => Content::Elsewhere(Box::new(Place::Object(self.clone()))),
             Content::Elsewhere(place) => Content::Elsewhere(place.clone()),
         };
-        self.draft(self.wire().into(), content, freshness, self.fetched).store()
+        self.draft(self.packed().into(), content, freshness, self.fetched).store()
     }
 
     /// The same response with other facts and fields, and with a copy of its content.

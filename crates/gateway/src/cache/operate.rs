@@ -1,7 +1,6 @@
 //! What operators ask of the cache: purging, inspecting, counting.
 
-use super::memory::Lookup;
-use super::object::Object;
+use super::object::{Object, Stored};
 use super::{Ask, Cache, CacheRules, Inner, pass_reason, uri_of, without_scheme};
 use selvedge_cache::semantics::{RequestFacts, Reuse, RevalidateWhy, reuse};
 use selvedge_cache::stamps::{PurgeKind, PurgeScope, Purged};
@@ -175,28 +174,27 @@ impl Cache {
             let reason = format!("the request goes past the cache ({})", why.as_str());
             return Inspected { key, decision: "bypass", reason, stored: None };
         }
-        let path = ask.request.path();
-        let found = match self.0.look_up(&ask.rules.site, primary, &key, path, &ask.request.fields) {
-            Lookup::Object { object, purged, .. } => Some((object, purged, true)),
-            Lookup::Pass(_) => {
+        let found = match self.0.memory.peek_for(primary, &ask.request.fields) {
+            (_, Some(Stored::Object(object))) => Some((object, true)),
+            (_, Some(Stored::Pass(until))) if until > self.0.clock.wall() => {
                 let reason = "responses to it were not storable lately".into();
                 return Inspected { key, decision: "miss", reason, stored: None };
             }
-            Lookup::Absent { key: variant, .. } => {
-                let object = self.0.object_on_disk(primary, variant, &ask.request.fields).await;
-                object.map(|object| (object, None, false))
+            (variant, _) => {
+                let object = self.0.peek_on_disk(primary, variant, &ask.request.fields).await;
+                object.map(|object| (object, false))
             }
         };
-        let Some((object, purged, in_memory)) = found else {
+        let Some((object, in_memory)) = found else {
             let reason = "nothing is stored for it".into();
             return Inspected { key, decision: "miss", reason, stored: None };
         };
         let now = self.0.clock.wall();
         let purge = self.0.purge_of(&ask, &key, &object);
-        let since = purged.or(match purge {
+        let since = match purge {
             Some(Purged::Soft(since)) => Some(since),
             Some(Purged::Hard) | None => None,
-        });
+        };
         let freshness = object.freshness_since(since, now);
         let (decision, reason) = match (purge, reuse(&freshness, &facts, now)) {
             (Some(Purged::Hard), _) => ("miss", "a purge covers what is stored".to_string()),

@@ -214,8 +214,8 @@ impl Inner {
         };
         match update_from_206(view, &response.fields, times, &order.rules.freshness) {
             Update::Fresh(updated) => {
-                let wire = without_range(updated.fields.clone());
-                Some((layout, known.freshened(wire, updated.judgement.freshness, started)))
+                let fields = without_range(updated.fields.clone());
+                Some((layout, known.freshened(fields, updated.judgement.freshness, started)))
             }
             Update::Mismatch => None,
         }
@@ -327,13 +327,11 @@ fn broken(detail: String) -> FetchFailure {
     FetchFailure { status: Status::BAD_GATEWAY, proxy_error: ProxyError::HttpResponseIncomplete, detail }
 }
 
-/// Fields of a stored representation, without what told of one part.
+/// Fields of a stored representation, packed, without what told of one part.
 pub(crate) fn without_range(mut fields: Fields) -> Box<[u8]> {
     fields.remove(name::CONTENT_RANGE);
     fields.remove(name::CONTENT_LENGTH);
-    let mut wire = Vec::with_capacity(fields.wire_len());
-    fields.write_wire(&mut wire);
-    wire.into()
+    fields.pack()
 }
 
 impl Slice {

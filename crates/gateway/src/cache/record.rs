@@ -53,7 +53,7 @@ pub(crate) fn encode(key: KeyHash, stored: &Stored, now: Hlc, asked: bool) -> Op
     let (kind, fetched, meta, body) = match stored {
         Stored::Object(object) => {
             let kind = if object.layout().is_some() { SLICED_OBJECT } else { OBJECT };
-            (kind, object.fetched, encode_object(object), object.body())
+            (kind, object.fetched, encode_object(object)?, object.body())
         }
         Stored::Slice(slice) => (SLICE, now, slice.start.to_le_bytes().to_vec(), slice.bytes.clone()),
         Stored::Varies(names) => (VARIES, now, names.to_bytes(), Bytes::new()),
@@ -79,10 +79,10 @@ pub(crate) fn decode(found: Found) -> Option<Stored> {
     })
 }
 
-fn encode_object(object: &Object) -> Vec<u8> {
+fn encode_object(object: &Object) -> Option<Vec<u8>> {
     let slice_bytes = object.layout().map_or(0, |layout| layout.slice_bytes);
     let labels = object.labels();
-    let mut out = Vec::with_capacity(64 + labels.len() * 16 + object.wire().len());
+    let mut out = Vec::with_capacity(64 + labels.len() * 16 + object.packed().len());
     out.extend_from_slice(&object.freshness.to_bytes());
     out.extend_from_slice(&object.content_id.to_le_bytes());
     out.extend_from_slice(&object.status.code().to_le_bytes());
@@ -91,8 +91,8 @@ fn encode_object(object: &Object) -> Vec<u8> {
     // Tags and groups are far fewer: see the limits where they are read.
     out.extend_from_slice(&u16::try_from(labels.len()).unwrap_or(u16::MAX).to_le_bytes());
     labels.for_each(|label| out.extend_from_slice(&label.0.to_le_bytes()));
-    out.extend_from_slice(object.wire());
-    out
+    object.fields().ok()?.write_wire(&mut out);
+    Some(out)
 }
 
 fn decode_object(meta: &[u8], body: &[u8], fetched: Hlc, sliced: bool) -> Option<Object> {
@@ -105,13 +105,12 @@ fn decode_object(meta: &[u8], body: &[u8], fetched: Hlc, sliced: bool) -> Option
     let count = u16::from_le_bytes(*take(&mut rest)?);
     let label = |_| take(&mut rest).map(|bytes| ScopeHash(u128::from_le_bytes(*bytes)));
     let labels = (0..count).map(label).collect::<Option<Box<[ScopeHash]>>>()?;
-    Fields::from_wire(rest).ok()?;
+    let fields = Fields::from_wire(rest).ok()?.pack();
     let content = if sliced {
         (slice_bytes > 0).then(|| Content::sliced(Layout { id: content_id, length, slice_bytes }))?
     } else {
         (length == body.len() as u64).then(|| Content::Whole(body.into()))?
     };
-    let fields = rest.into();
     Some(Draft { fields, content, freshness, fetched, content_id, labels, status }.store())
 }
 
@@ -140,10 +139,8 @@ mod tests {
             times: Times { requested: now, responded: now },
         };
         let freshness = judge(received, &FreshnessPolicy::default()).freshness;
-        let mut wire = Vec::new();
-        fields.write_wire(&mut wire);
         Draft {
-            fields: wire.into(),
+            fields: fields.pack(),
             content,
             freshness,
             fetched: Hlc::from_bits(77),
@@ -172,7 +169,7 @@ mod tests {
             let Some(Stored::Object(after)) = through(&Stored::Object(before.clone())) else {
                 panic!("not an object");
             };
-            assert_eq!(after.wire(), before.wire());
+            assert_eq!(after.packed(), before.packed());
             assert_eq!(after.freshness, before.freshness);
             assert_eq!((after.fetched, after.content_id, after.status), (before.fetched, 5, Status::OK));
             assert_eq!(after.labels().collect::<Vec<_>>(), before.labels().collect::<Vec<_>>());

@@ -2,7 +2,7 @@
 //!
 //! `h2` writes and flushes after each DATA frame. While a connection is *gathering*, what is written stays here
 //! instead, and goes out in one piece when the poll is over: ten small responses are then one TLS record and one
-//! system call, not ten. Also notes what passes, which the connection's deadlines depend on.
+//! system call, not ten. Also notes whether the client takes what is written.
 
 use super::rewind::Io;
 use std::cell::Cell;
@@ -31,8 +31,8 @@ struct Pipe<S> {
     /// Taken from `h2`; all before `sent` is written.
     gathered: Vec<u8>,
     sent: usize,
-    /// Bytes that passed the stream, in both directions.
-    passed: u64,
+    /// Bytes that were written to the stream.
+    written: u64,
     is_blocked: bool,
 }
 
@@ -49,7 +49,7 @@ impl<S> Gather<S> {
             is_gathering: false,
             gathered: Vec::new(),
             sent: 0,
-            passed: 0,
+            written: 0,
             is_blocked: false,
         })))
     }
@@ -68,14 +68,10 @@ impl<S> Gather<S> {
         self.lock().is_gathering = false;
     }
 
-    /// Bytes that passed the stream so far, in both directions.
-    pub(crate) fn passed(&self) -> u64 {
-        self.lock().passed
-    }
-
-    /// Whether the client takes nothing at the moment.
-    pub(crate) fn is_blocked(&self) -> bool {
-        self.lock().is_blocked
+    /// If the client takes nothing at the moment: how many bytes it took before.
+    pub(crate) fn blocked_at(&self) -> Option<u64> {
+        let pipe = self.lock();
+        pipe.is_blocked.then_some(pipe.written)
     }
 
     /// The stream itself, if this is the last handle to it.
@@ -128,7 +124,7 @@ impl<S: Io> Pipe<S> {
         let result = Pin::new(&mut self.io).poll_write_vectored(cx, pieces);
         self.is_blocked = result.is_pending();
         let written = ready!(result)?;
-        self.passed += written as u64;
+        self.written += written as u64;
         self.sent = (self.sent + written).min(self.gathered.len());
         if self.sent == self.gathered.len() {
             self.give_back();
@@ -156,11 +152,7 @@ impl<S: Io> Pipe<S> {
 
 impl<S: Io> AsyncRead for Gather<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let mut pipe = self.lock();
-        let before = buf.filled().len();
-        let result = Pin::new(&mut pipe.io).poll_read(cx, buf);
-        pipe.passed += (buf.filled().len() - before) as u64;
-        result
+        Pin::new(&mut self.lock().io).poll_read(cx, buf)
     }
 }
 
@@ -273,10 +265,9 @@ mod tests {
         assert_eq!(write(&gather, &[b"ab", b"c"]), Some(3));
         assert!(flush(&gather));
         assert_eq!(write(&gather, &[b"de"]), Some(2));
-        assert_eq!(gather.passed(), 0);
         gather.end();
         assert!(send(&gather));
-        assert_eq!(gather.passed(), 5);
+        assert_eq!(gather.lock().written, 5);
         assert_eq!(written(gather), [b"abcde"]);
     }
 
@@ -300,7 +291,7 @@ mod tests {
         write(&gather, &[b"abc"]);
         assert_eq!(write(&gather, &[&large]), Some(5), "three bytes first, then what the third write takes");
         assert_eq!(write(&gather, &[&large]), None);
-        assert!(gather.is_blocked());
+        assert_eq!(gather.blocked_at(), Some(8));
         assert_eq!(written(gather), [&b"a"[..], b"bc", b"xxxxx"]);
     }
 
@@ -310,10 +301,10 @@ mod tests {
         gather.begin();
         write(&gather, &[b"abc"]);
         assert!(!send(&gather));
-        assert!(gather.is_blocked());
+        assert_eq!(gather.blocked_at(), Some(1));
         assert_eq!(write(&gather, &[b"d"]), Some(1));
         gather.lock().io.allowed.push_back(9);
-        assert!(send(&gather) && !gather.is_blocked());
+        assert!(send(&gather) && gather.blocked_at().is_none());
         assert_eq!(written(gather), [&b"a"[..], b"bcd"]);
     }
 

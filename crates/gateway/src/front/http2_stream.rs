@@ -3,13 +3,14 @@
 use super::connection::{Front, Link};
 use super::counters::Cause;
 use super::http1::error_response;
-use super::http2::Shared;
+use super::http2_delivery::{Delivery, Piece, Shared};
 use super::http2_message::{Consent, write_head, write_interim, write_trailers};
 use super::timer::Timer;
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, SendStream};
 use selvedge_exchange::{Body, Frame, Later, Response, Sent};
+use selvedge_rt::OnEnd;
 use selvedge_types::{Fields, Status};
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -17,6 +18,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::Instant;
+
+/// The name of a stream's task.
+pub(crate) const STREAM: &str = "HTTP/2 stream";
 
 /// A reply that needs a task of its own.
 pub(crate) enum StreamReply {
@@ -45,21 +49,9 @@ impl StreamContext {
         shared: Arc<Shared>,
         link: &Link,
     ) -> Self {
-        shared.tasks.fetch_add(1, Relaxed);
         let ends = Instant::now() + link.options.timeouts.exchange;
         let (front, write_timeout) = (link.front.clone(), link.options.timeouts.write);
         StreamContext { is_head, consent, front, write_timeout, shared, timer: Timer::new(ends), ends }
-    }
-
-    /// The client cancelled the stream.
-    fn count_reset(&self) {
-        self.shared.resets.fetch_add(1, Relaxed);
-    }
-}
-
-impl Drop for StreamContext {
-    fn drop(&mut self) {
-        self.shared.tasks.fetch_sub(1, Relaxed);
     }
 }
 
@@ -75,13 +67,15 @@ enum Broken {
     Gone,
 }
 
-/// Answers without waiting. What the client has no window for yet waits in the connection, as a reference.
+/// Answers without waiting, if the client has room for all of the content: it is given back, and waits in the
+/// connection for its turn. Otherwise a task sends it as room comes, which watches the time that takes.
 pub(crate) fn answer_now(
-    mut respond: SendResponse<Bytes>,
+    mut respond: SendResponse<Piece>,
     mut response: Response,
     is_head: bool,
+    shared: &Arc<Shared>,
     link: &Link,
-) {
+) -> Option<Arc<Delivery>> {
     let content = match std::mem::take(&mut response.body) {
         Body::Full(content) => content,
         _ => Bytes::new(),
@@ -89,19 +83,35 @@ pub(crate) fn answer_now(
     let has_content = !is_head && !response.status.has_no_content();
     let head = write_head(&response, has_content.then_some(content.len() as u64), link.front.as_ref());
     let is_last = !has_content || content.is_empty();
-    let body_bytes = if is_last { 0 } else { content.len() as u64 };
-    let result = respond
-        .send_response(head, is_last)
-        .and_then(|mut stream| if is_last { Ok(()) } else { stream.send_data(content, true) });
-    if let Some(finish) = response.finish.take() {
-        finish.finish(Sent { head_bytes: 0, body_bytes, complete: result.is_ok() });
+    let Ok(mut stream) = respond.send_response(head, is_last) else {
+        // The client cancelled it before it was looked at.
+        shared.resets.fetch_add(1, Relaxed);
+        finish(&mut response, false);
+        return None;
+    };
+    if is_last {
+        finish(&mut response, true);
+        return None;
     }
+    stream.reserve_capacity(content.len());
+    let has_room = stream.capacity() >= content.len();
+    let delivery = Delivery::new(shared.clone(), response.finish.take(), !has_room);
+    if has_room {
+        let piece = delivery.piece(content);
+        delivery.end();
+        // Fails only on a stream that is gone: the piece is dropped, which says so.
+        let _ = stream.send_data(piece, true);
+        return Some(delivery);
+    }
+    let context = StreamContext::new(is_head, None, shared.clone(), link);
+    link.tasks.spawn(STREAM, OnEnd::Forget, run_content(Body::Full(content), stream, delivery, context));
+    None
 }
 
 /// Carries one exchange to its end.
 pub(crate) async fn run_stream(
     reply: StreamReply,
-    mut respond: SendResponse<Bytes>,
+    mut respond: SendResponse<Piece>,
     mut context: StreamContext,
 ) {
     let response = match reply {
@@ -121,28 +131,38 @@ pub(crate) async fn run_stream(
             return respond.send_reset(reason);
         }
     };
-    let mut body = std::mem::take(&mut response.body);
+    let body = std::mem::take(&mut response.body);
     let has_content = !context.is_head && !response.status.has_no_content();
     let length = body.length();
     let head = write_head(&response, length.filter(|_| has_content), &context.front);
     let is_last = !has_content || length == Some(0);
-    let Ok(mut stream) = respond.send_response(head, is_last) else {
-        return finish(&mut response, 0, false);
+    let Ok(stream) = respond.send_response(head, is_last) else {
+        return finish(&mut response, false);
     };
     if is_last {
-        return finish(&mut response, 0, true);
+        return finish(&mut response, true);
     }
-    let mut sent = 0;
-    let result = send_content(&mut body, length, &mut stream, &mut sent, &mut context).await;
-    finish(&mut response, sent, result.is_ok());
-    if let Err(broken) = result {
-        stream.send_reset(give_up(broken, &context));
+    let delivery = Delivery::new(context.shared.clone(), response.finish.take(), true);
+    run_content(body, stream, delivery, context).await;
+}
+
+/// Sends the content of a response whose head is on its way.
+async fn run_content(
+    mut body: Body,
+    mut stream: SendStream<Piece>,
+    delivery: Arc<Delivery>,
+    mut context: StreamContext,
+) {
+    match send_content(&mut body, &mut stream, &delivery, &mut context).await {
+        Ok(()) => delivery.end(),
+        Err(broken) => stream.send_reset(give_up(broken, &context)),
     }
 }
 
-fn finish(response: &mut Response, body_bytes: u64, complete: bool) {
+/// Tells who waits for the end of a response without content.
+fn finish(response: &mut Response, complete: bool) {
     if let Some(finish) = response.finish.take() {
-        finish.finish(Sent { head_bytes: 0, body_bytes, complete });
+        finish.finish(Sent { complete, ..Sent::default() });
     }
 }
 
@@ -150,7 +170,7 @@ fn finish(response: &mut Response, body_bytes: u64, complete: bool) {
 fn give_up(broken: Broken, context: &StreamContext) -> Reason {
     match broken {
         Broken::Cancelled => {
-            context.count_reset();
+            context.shared.resets.fetch_add(1, Relaxed);
             Reason::CANCEL
         }
         Broken::TimedOut(cause) => {
@@ -164,7 +184,7 @@ fn give_up(broken: Broken, context: &StreamContext) -> Reason {
 /// Waits for the response, and passes interim ones on.
 async fn wait(
     mut later: Later,
-    respond: &mut SendResponse<Bytes>,
+    respond: &mut SendResponse<Piece>,
     context: &mut StreamContext,
 ) -> Result<Response, Broken> {
     context.timer.set(context.ends);
@@ -202,12 +222,11 @@ async fn wait(
 
 async fn send_content(
     body: &mut Body,
-    length: Option<u64>,
-    stream: &mut SendStream<Bytes>,
-    sent: &mut u64,
+    stream: &mut SendStream<Piece>,
+    delivery: &Arc<Delivery>,
     context: &mut StreamContext,
 ) -> Result<(), Broken> {
-    let mut left = length;
+    let mut left = body.length();
     loop {
         context.timer.set(context.ends);
         let frame = poll_fn(|cx| match body.poll_frame(cx) {
@@ -220,14 +239,14 @@ async fn send_content(
                     Some(left) => Some(left.checked_sub(data.len() as u64).ok_or(Broken::Content)?),
                     None => None,
                 };
-                send_data(data, stream, sent, context).await?;
+                send_data(data, stream, delivery, context).await?;
             }
             _ if left.is_some_and(|left| left > 0) => return Err(Broken::Content),
             Some(Ok(Frame::Trailers(trailers))) => {
                 return stream.send_trailers(write_trailers(&trailers)).map_err(|_| Broken::Gone);
             }
             Some(Err(_)) => return Err(Broken::Content),
-            None => return stream.send_data(Bytes::new(), true).map_err(|_| Broken::Gone),
+            None => return stream.send_data(Piece::end(), true).map_err(|_| Broken::Gone),
         }
     }
 }
@@ -235,8 +254,8 @@ async fn send_content(
 /// Sends `data` as the client's window allows.
 async fn send_data(
     mut data: Bytes,
-    stream: &mut SendStream<Bytes>,
-    sent: &mut u64,
+    stream: &mut SendStream<Piece>,
+    delivery: &Arc<Delivery>,
     context: &mut StreamContext,
 ) -> Result<(), Broken> {
     while !data.is_empty() {
@@ -249,15 +268,16 @@ async fn send_data(
             Poll::Pending => poll_end(stream, context, Cause::WriteTimeout, cx),
         });
         let part = data.split_to(capacity.await?.min(data.len()));
-        *sent += part.len() as u64;
-        stream.send_data(part, false).map_err(|_| Broken::Gone)?;
+        if !part.is_empty() {
+            stream.send_data(delivery.piece(part), false).map_err(|_| Broken::Gone)?;
+        }
     }
     Ok(())
 }
 
 /// Ready only when the stream has to end: the client cancelled it, or the time is over.
 fn poll_end<T>(
-    stream: &mut SendStream<Bytes>,
+    stream: &mut SendStream<Piece>,
     context: &mut StreamContext,
     cause: Cause,
     cx: &mut Context<'_>,

@@ -137,6 +137,8 @@ impl Upload {
             }
             self.waiting_since = None;
         }
+        // A reader that was there and left waits for nothing.
+        self.waiting_since = None;
     }
 
     /// Since when the reader waits for the client, if it does.

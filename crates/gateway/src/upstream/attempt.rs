@@ -13,7 +13,7 @@ use super::upload::Upload;
 use selvedge_cache::semantics::ProxyError;
 use selvedge_exchange::{Body, Response};
 use selvedge_types::resource::OriginProtocol;
-use selvedge_types::{Fields, Scheme, Status, name};
+use selvedge_types::{Fields, Scheme, Status, Version, name};
 use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
 
@@ -46,28 +46,29 @@ pub(super) async fn attempt(
         Line::Http1(conn) => {
             let mut answer = h1::exchange(conn, request, upload).await?;
             group.handle_answer(endpoint, answer.head.status, sent.elapsed());
-            let (status, fields) = (answer.head.status, std::mem::take(&mut answer.head.fields));
+            let (status, version) = (answer.head.status, answer.head.version);
+            let fields = std::mem::take(&mut answer.head.fields);
             if status.code() == 101 {
                 return Ok(switched(status, fields, OriginTunnel::new(answer.conn, lease)));
             }
-            Ok(respond(status, fields, h1::content_of(answer, lease, times)))
+            Ok(respond(status, version, fields, h1::content_of(answer, lease, times)))
         }
         Line::Http2(lent) => {
             let answer = http2::exchange(lent, request, upload).await?;
             group.handle_answer(endpoint, answer.status, sent.elapsed());
             let (status, fields, body) = http2::content_of(answer, request.method, lease, times);
-            Ok(respond(status, fields, body))
+            Ok(respond(status, Version::Http2, fields, body))
         }
     }
 }
 
-fn respond(status: Status, mut fields: Fields, body: Body) -> Response {
+fn respond(status: Status, version: Version, mut fields: Fields, body: Body) -> Response {
     strip_response(&mut fields);
     if !matches!(body, Body::Empty) {
         // The body knows its length; where there is none the field says what GET would have had.
         fields.remove(name::CONTENT_LENGTH);
     }
-    Response { fields, body, ..Response::new(status) }
+    Response { fields, body, version, ..Response::new(status) }
 }
 
 fn switched(status: Status, mut fields: Fields, tunnel: OriginTunnel) -> Response {

@@ -8,7 +8,7 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use selvedge_exchange::{Body, Frame, Interim};
 use selvedge_gateway::upstream::*;
 use selvedge_types::resource::{OriginProtocol, OriginTable};
-use selvedge_types::{Method, name};
+use selvedge_types::{Method, Version, name};
 use std::future::Future;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
@@ -81,6 +81,7 @@ async fn heads_content_and_trailers_pass() {
         let mut request = request(Method::Post, "/p?<q>|", body);
         request.fields.append(b"TE", b"trailers").unwrap();
         let mut response = group.fetch(request, FetchOptions::default()).await.unwrap();
+        assert_eq!(response.version, Version::Http2);
         let field = |name: &str| response.fields.get_all_named(name.as_bytes()).next().map(<[u8]>::to_vec);
         assert_eq!(field("x-seen").unwrap(), b"POST http://site.example/p?%3Cq%3E%7C");
         assert_eq!(field("x-te").unwrap(), b"trailers");

@@ -168,7 +168,7 @@ pub fn data(text: &'static str) -> Result<Frame, BodyError> {
 pub async fn until(what: impl Fn() -> bool) {
     let wait = async {
         while !what() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
+            tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(Duration::from_secs(10), wait).await.expect("it did not come to hold");

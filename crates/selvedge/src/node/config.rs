@@ -111,4 +111,51 @@ impl Config {
         let place = named.iter().position(is_it)?;
         Some(rt::Listener::from_std(named.remove(place)))
     }
+
+    /// Closes the sockets that were handed over and are not declared any more: clients that connect to them would
+    /// wait without end.
+    pub(super) fn close_unclaimed(&self) {
+        let Ok(mut sockets) = self.sockets.lock() else { return };
+        for (name, socket) in std::mem::take(&mut *sockets)
+            .into_iter()
+            .flat_map(|(name, list)| list.into_iter().map(move |socket| (name.clone(), socket)))
+        {
+            let addr = socket.local_addr().map_or_else(|_| "unknown".to_owned(), |addr| addr.to_string());
+            tracing::info!(name, addr, "was handed over and is not declared any more: closed");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpStream;
+
+    #[tokio::test]
+    async fn a_socket_that_nobody_asks_for_is_closed() {
+        let any = || TcpListener::bind("127.0.0.1:0").unwrap();
+        let (asked, other) = (any(), any());
+        let (asked_at, other_at) = (asked.local_addr().unwrap(), other.local_addr().unwrap());
+        let config = Config {
+            name: String::new(),
+            pop: String::new(),
+            region: String::new(),
+            http: vec![asked_at],
+            https: Vec::new(),
+            api: asked_at,
+            workers: 1,
+            cache_ram: None,
+            cache_disk: None,
+            storage: Storage::default(),
+            data: None,
+            sockets: Arc::new(Mutex::new(BTreeMap::from([("http".to_owned(), vec![other, asked])]))),
+        };
+        // One that is kept for later, as the API does.
+        let kept = config.clone();
+        let _open = config.handed_over("http", asked_at).unwrap().unwrap();
+        config.close_unclaimed();
+        assert!(TcpStream::connect(asked_at).is_ok());
+        assert!(TcpStream::connect(other_at).is_err());
+        drop(kept);
+    }
 }

@@ -98,6 +98,8 @@ pub struct Node {
     listening: Listening,
     /// The API's socket, to be handed over.
     api_copy: Option<std::net::TcpListener>,
+    /// The API, as long as it is not answered.
+    closed_api: Option<(selvedge_rt::Listener, Handles)>,
     tasks: Tasks,
     data_tasks: Tasks,
     traffic_tasks: Tasks,
@@ -109,6 +111,14 @@ impl Config {
     /// Puts a node together and starts it. Must be called on a runtime, where everything but the data plane
     /// will run.
     pub async fn build(self, seams: Seams) -> Result<Node, NodeError> {
+        let mut node = self.begin(seams).await?;
+        node.open_api();
+        Ok(node)
+    }
+
+    /// As [`Config::build`], but does not answer its API yet: as long as a predecessor accepts connections, nothing
+    /// may be purged here that is still served there.
+    pub async fn begin(self, seams: Seams) -> Result<Node, NodeError> {
         let Seams { clock, rng, secrets, net, resolver, disk, tasks, registry } = seams;
         let data_error = |source| NodeError::Data { path: disk.display().to_string(), source };
         let lock = disk.lock("lock").map_err(data_error)?;
@@ -272,6 +282,7 @@ impl Config {
                 ListenError::Tls(error) => error.into(),
             })?;
         }
+        self.close_unclaimed();
         if let Some(state) = &state {
             parts.follow(state, in_force.clone(), &tasks);
         }
@@ -306,11 +317,6 @@ impl Config {
             secrets,
             tasks: data_tasks.clone(),
         };
-        data_tasks.spawn(
-            "api",
-            OnEnd::Essential,
-            selvedge_control::serve(api_listener, ApiOptions::default(), handles),
-        );
         Ok(Node {
             http: listening.addresses(false),
             https: listening.addresses(true),
@@ -322,6 +328,7 @@ impl Config {
             in_force,
             listening,
             api_copy,
+            closed_api: Some((api_listener, handles)),
             tasks,
             data_tasks,
             traffic_tasks,
@@ -416,23 +423,40 @@ impl Node {
         self.tasks.failed().unwrap_or("the node")
     }
 
-    /// Stops accepting, ends everything that uses the data directory, and lets go of it for a successor.
-    /// Requests under way go on, without the disk cache.
-    pub async fn let_go(mut self) -> Self {
+    /// Answers its API from now on.
+    pub fn open_api(&mut self) {
+        if let Some((listener, handles)) = self.closed_api.take() {
+            let serving = selvedge_control::serve(listener, ApiOptions::default(), handles);
+            self.data_tasks.spawn("api", OnEnd::Essential, serving);
+        }
+    }
+
+    /// Ends everything that uses the data directory, and lets go of that for another node. Requests are answered as
+    /// before, but without the disk cache, and by what was declared until now. Says whether it is free; if not,
+    /// this can be called again.
+    pub async fn lend(&mut self) -> bool {
+        let free = self.data_tasks.shut_down(LENDING).await;
+        if free {
+            self.lock = None;
+        }
+        free
+    }
+
+    /// Whether its data directory was asked back from it.
+    pub fn is_lent(&self) -> bool {
+        self.data_tasks.is_stopping()
+    }
+
+    /// Stops accepting, and has requests under way be the last on their connections.
+    pub fn close(&mut self) {
         self.listening.close();
         self.api_copy = None;
         self.traffic_tasks.stop();
-        if !self.data_tasks.shut_down(Duration::from_secs(10)).await {
-            tracing::warn!("not everything that uses the data directory ended in time");
-        }
-        self.lock = None;
-        self
     }
 
     /// Stops accepting, lets requests under way end, then everything else. Says whether all ended in time.
-    pub async fn shut_down(self) -> bool {
-        self.listening.close();
-        drop(self.api_copy);
+    pub async fn shut_down(mut self) -> bool {
+        self.close();
         let drained = self.traffic_tasks.shut_down(self.in_force.drain()).await;
         if !drained {
             self.traffic_tasks.abandon();
@@ -452,6 +476,9 @@ fn last_snapshot(file: &SnapshotFile) -> Option<Snapshot> {
         None
     })
 }
+
+/// How long what uses the data directory may take to end.
+const LENDING: Duration = Duration::from_secs(10);
 
 /// How often purges are looked through for those that nothing can be covered by any more.
 const EXPIRE_PURGES: Duration = Duration::from_secs(600);

@@ -85,8 +85,13 @@ impl Node {
 
     /// Starts it with more on its command line.
     pub(crate) fn start_with(data: &Path, more: &[&str]) -> Self {
+        Node::start_program(selvedge(data), data, more)
+    }
+
+    /// Starts a program that is or was the binary.
+    pub(crate) fn start_program(mut program: Command, data: &Path, more: &[&str]) -> Self {
         let is_new = !data.join("data/identity").exists();
-        let mut child = selvedge(data)
+        let mut child = program
             .args(["up", "--new", "--http", "127.0.0.1:0", "--https", "127.0.0.1:0", "--api", "127.0.0.1:0"])
             .args(more)
             .stdin(Stdio::null())
@@ -193,7 +198,11 @@ impl Drop for Node {
 }
 
 pub(crate) fn selvedge(data: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_selvedge"));
+    at_home(Command::new(env!("CARGO_BIN_EXE_selvedge")), data)
+}
+
+/// A command that knows nothing of the user who runs the test.
+pub(crate) fn at_home(mut command: Command, data: &Path) -> Command {
     command.env_clear().env("HOME", data).env("SELVEDGE_DATA", data.join("data")).stderr(Stdio::null());
     command
 }

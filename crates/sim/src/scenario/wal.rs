@@ -60,6 +60,9 @@ fn live(run: &Run, disk: &SimDisk, model: &mut Model, rng: &mut Rng) -> Result<(
     run.exercised("wal: torn tails", u64::from(recovered.torn));
     model.check(recovered, &records)?;
     model.take_over(recovered);
+    if rng.below(2) == 0 && log.trust().is_err() {
+        return Ok(());
+    }
     choose_faults(disk, rng);
     for _ in 0..rng.below(APPENDS_PER_LIFE_MAX) {
         if rng.below(20) == 0 {
@@ -176,9 +179,10 @@ fn end_life(run: &Run, disk: &SimDisk, rng: &mut Rng) {
 fn flip(run: &Run, disk: &SimDisk, model: &Model, rng: &mut Rng) -> Result<(), Failure> {
     // A sound start first, so that what was unknown is settled.
     disk.heal();
-    let Ok((_, sound, records)) = open(disk) else {
+    let Ok((mut log, sound, records)) = open(disk) else {
         return Err(Failure::new("a sound log on a sound disk does not open"));
     };
+    ensure!(log.trust().is_ok(), "a sound log on a sound disk cannot be trusted");
     model.check(sound, &records)?;
     disk.kill();
     let paths = disk.paths();

@@ -98,6 +98,16 @@ impl Segments {
     /// Finds an object, counting a hit, without reading it.
     pub fn locate(&self, key: Key) -> Option<Located> {
         let location = self.hit(key)?;
+        self.located(key, location)
+    }
+
+    /// Finds an object as [`Segments::locate`] does, but counts no hit.
+    pub fn peek(&self, key: Key) -> Option<Located> {
+        let known = self.index.get(key)?;
+        self.located(key, known.location)
+    }
+
+    fn located(&self, key: Key, location: Location) -> Option<Located> {
         let Some(segment) = self.segment(location) else {
             self.lose(key, location);
             return None;

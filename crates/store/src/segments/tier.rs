@@ -223,6 +223,11 @@ impl DiskTier {
         self.shared.segments.locate(key)
     }
 
+    /// Finds an object; counts no hit, does not wait.
+    pub fn peek(&self, key: Key) -> Option<Located> {
+        self.shared.segments.peek(key)
+    }
+
     /// Reads an object if that needs no waiting for the device: none if it does. What is damaged is a miss.
     pub fn try_read(&self, at: &Located) -> Option<Option<Found>> {
         self.shared.segments.try_read(at)
@@ -241,6 +246,11 @@ impl DiskTier {
     /// Forgets an object, and says whether it was there.
     pub fn remove(&self, key: Key) -> bool {
         self.shared.segments.remove(key)
+    }
+
+    /// Forgets what is in a place, and nothing that has been written of the same name since.
+    pub fn remove_at(&self, at: &Located) {
+        self.shared.segments.lose(at.key, at.location);
     }
 
     /// Whether objects are written. Not for a while after a failure; what is there is read all the same.

@@ -102,6 +102,26 @@ pub(super) fn unknown_version(bytes: &[u8]) -> Option<(u16, u16)> {
     (whole && version != VERSION).then_some((version, VERSION))
 }
 
+/// Whether this version can read the log in `disk`, as far as its files' headers say. Reads alone: the log may be
+/// in use.
+pub fn check_format(disk: &Disk) -> Result<(), Error> {
+    let names = disk.list().map_err(|e| read_error(disk, e))?;
+    for name in names.iter().filter(|name| parse_name(name).is_some()) {
+        let file = match disk.open(name, false) {
+            Ok(file) => file,
+            // Cut meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(read_error(disk, error)),
+        };
+        let mut bytes = [0; HEADER];
+        let read = file.read_at(&mut bytes, 0).map_err(|e| read_error(disk, e))?;
+        if let Some((version, known)) = bytes.get(..read).and_then(unknown_version) {
+            return Err(Error::Version { path: format!("{}/{name}", disk.display()), version, known });
+        }
+    }
+    Ok(())
+}
+
 /// All bytes of a file.
 pub(super) fn read(file: &DiskFile) -> io::Result<Vec<u8>> {
     let length = usize::try_from(file.len()?).map_err(|_| io::ErrorKind::FileTooLarge)?;
@@ -220,6 +240,21 @@ mod tests {
         newer[28..].copy_from_slice(&crc.to_le_bytes());
         assert_eq!(unknown_version(&newer), Some((9, VERSION)));
         assert_eq!(unknown_version(&header(Sequence(1))), None);
+    }
+
+    #[test]
+    fn a_log_in_use_can_be_checked_for_its_version() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::real(dir.path()).unwrap();
+        let log = create(&disk, Sequence(1), &[]).unwrap();
+        disk.open("other", true).unwrap();
+        assert!(check_format(&disk).is_ok());
+        let mut newer = header(Sequence(1));
+        newer[8] = 9;
+        let crc = crc32fast::hash(&newer[..28]);
+        newer[28..].copy_from_slice(&crc.to_le_bytes());
+        log.write_at(&newer, 0).unwrap();
+        assert!(matches!(check_format(&disk), Err(Error::Version { version: 9, known: VERSION, .. })));
     }
 
     #[test]

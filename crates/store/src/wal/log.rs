@@ -16,9 +16,22 @@ pub struct Recovered {
     pub first: Sequence,
     /// The place of the next record.
     pub next: Sequence,
-    /// Whether a last batch was cut. On a sound disk it was never acknowledged.
+    /// Whether a last batch was cut, now or by a process before that did not come to [`Log::trust`]. On a
+    /// sound disk what was cut was never acknowledged.
     pub torn: bool,
 }
+
+/// Which part of the disk an append may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// All but [`Options::reserve_bytes`].
+    Free,
+    /// All: for what is small, and without which nothing goes on.
+    Reserve,
+}
+
+/// The file that says that a torn batch was cut and is not made up for yet.
+const TORN: &str = "TORN";
 
 /// The log. Blocking; a failed sync stops it for good.
 pub struct Log {
@@ -27,6 +40,8 @@ pub struct Log {
     files: Vec<LogFile>,
     tail: Option<DiskFile>,
     next: Sequence,
+    /// A torn batch was found, and that is not yet noted on disk.
+    note_torn: bool,
     failed: Option<Arc<io::Error>>,
     buffer: Vec<u8>,
 }
@@ -54,10 +69,13 @@ impl Log {
             files: Vec::new(),
             tail: None,
             next: Sequence::FIRST,
+            note_torn: false,
             failed: None,
             buffer: Vec::new(),
         };
         let torn = log.recover(visit)?;
+        log.note_torn = torn;
+        let torn = torn || log.is_noted_torn()?;
         match log.ensure_tail() {
             Ok(()) | Err(Error::Full { .. }) => {}
             Err(error) => return Err(error),
@@ -73,10 +91,19 @@ impl Log {
         &mut self,
         records: impl IntoIterator<Item = (GroupId, &'a [u8])>,
     ) -> Result<Sequence, Error> {
+        self.append_in(Room::Free, records)
+    }
+
+    /// As [`Log::append`], within as much of the disk as `room` says.
+    pub fn append_in<'a>(
+        &mut self,
+        room: Room,
+        records: impl IntoIterator<Item = (GroupId, &'a [u8])>,
+    ) -> Result<Sequence, Error> {
         self.check()?;
         let first = self.next;
         let count = self.encode(records)?;
-        self.require_space()?;
+        self.require_space(room)?;
         self.ensure_tail()?;
         self.roll_if_long()?;
         self.write_buffer()?;
@@ -106,6 +133,16 @@ impl Log {
             }
         }
         Ok(found)
+    }
+
+    /// Says that whatever a torn batch may have held is made up for: the next opening finds the log whole.
+    pub fn trust(&mut self) -> Result<(), Error> {
+        self.check()?;
+        self.ensure_tail()?;
+        if self.is_noted_torn()? {
+            self.disk.remove(TORN).and_then(|()| self.disk.sync()).map_err(|e| self.fail(e))?;
+        }
+        Ok(())
     }
 
     /// Removes files all of whose records are before `sequence`.
@@ -179,6 +216,11 @@ impl Log {
         if self.tail.is_some() {
             return Ok(());
         }
+        if self.note_torn {
+            let note = self.disk.open(TORN, true).and_then(|_| self.disk.sync());
+            note.map_err(|e| self.refuse_or_fail(e))?;
+            self.note_torn = false;
+        }
         let Some(last) = self.files.last().copied() else {
             return self.begin_file();
         };
@@ -191,6 +233,11 @@ impl Log {
         }
         self.tail = Some(tail);
         Ok(())
+    }
+
+    fn is_noted_torn(&self) -> Result<bool, Error> {
+        let names = self.disk.list().map_err(|e| file::read_error(&self.disk, e))?;
+        Ok(names.iter().any(|name| name == TORN))
     }
 
     fn begin_file(&mut self) -> Result<(), Error> {
@@ -223,9 +270,10 @@ impl Log {
         Ok(count)
     }
 
-    fn require_space(&mut self) -> Result<(), Error> {
+    fn require_space(&mut self, room: Room) -> Result<(), Error> {
         let free = self.disk.free_space().map_err(|e| self.fail(e))?;
-        if free < self.options.reserve_bytes.saturating_add(self.buffer.len() as u64) {
+        let reserve = if room == Room::Free { self.options.reserve_bytes } else { 0 };
+        if free < reserve.saturating_add(self.buffer.len() as u64) {
             return Err(self.full());
         }
         Ok(())
@@ -355,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_tail_is_cut_and_reported_once() {
+    fn a_torn_tail_is_cut_and_reported_until_the_log_is_trusted_again() {
         let dir = tempfile::tempdir().unwrap();
         let disk = Disk::real(dir.path()).unwrap();
         let (mut log, ..) = open(&disk).unwrap();
@@ -369,9 +417,22 @@ mod tests {
         assert_eq!(payloads, [b"whole"]);
         assert_eq!(append(&mut log, "again"), 2);
         drop(log);
-        let (_, recovered, payloads) = open(&disk).unwrap();
-        assert!(!recovered.torn);
+        let (mut log, recovered, payloads) = open(&disk).unwrap();
+        assert!(recovered.torn, "nobody has said that it may be trusted");
         assert_eq!(payloads, [&b"whole"[..], b"again"]);
+        log.trust().unwrap();
+        drop(log);
+        assert!(!open(&disk).unwrap().1.torn);
+    }
+
+    #[test]
+    fn the_reserve_is_for_those_who_ask_for_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options { reserve_bytes: u64::MAX, ..SMALL };
+        let (mut log, _) = Log::open(Disk::real(dir.path()).unwrap(), options, |_| {}).unwrap();
+        let record = [(GroupId(0), &b"small"[..])];
+        assert!(matches!(log.append(record), Err(Error::Full { .. })));
+        assert_eq!(log.append_in(Room::Reserve, record).unwrap(), Sequence(1));
     }
 
     #[test]

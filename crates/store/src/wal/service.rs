@@ -1,7 +1,7 @@
 //! The log shared by many: appends that arrive while a flush is under way join the next one.
 
 use super::Error;
-use super::log::Log;
+use super::log::{Log, Room};
 use super::record::{GroupId, PAYLOAD_BYTES_MAX, Sequence};
 use bytes::Bytes;
 use selvedge_observe::{Counter, Gauge, Registry};
@@ -43,7 +43,8 @@ pub struct Wal {
 }
 
 enum Request {
-    Append { group: GroupId, payloads: Vec<Bytes>, done: oneshot::Sender<Result<Sequence, Error>> },
+    Append(Append),
+    Trust { done: oneshot::Sender<Result<(), Error>> },
     Truncate { before: Sequence, done: oneshot::Sender<Result<(), Error>> },
     Read { from: Sequence, bytes_max: usize, done: oneshot::Sender<Result<Records, Error>> },
 }
@@ -64,11 +65,26 @@ impl Wal {
     ///
     /// Not cancel-safe: a dropped future does not take the append back.
     pub async fn append(&self, group: GroupId, payloads: Vec<Bytes>) -> Result<Sequence, Error> {
+        self.append_in(Room::Free, group, payloads).await
+    }
+
+    /// As [`Wal::append`], within as much of the disk as `room` says.
+    pub async fn append_in(
+        &self,
+        room: Room,
+        group: GroupId,
+        payloads: Vec<Bytes>,
+    ) -> Result<Sequence, Error> {
         // Refused here, so that it spoils no batch of others.
         if let Some(bytes) = payloads.iter().map(Bytes::len).find(|l| *l > PAYLOAD_BYTES_MAX) {
             return Err(Error::TooLong { bytes, limit: PAYLOAD_BYTES_MAX });
         }
-        self.ask(|done| Request::Append { group, payloads, done }).await
+        self.ask(|done| Request::Append(Append { room, group, payloads, done })).await
+    }
+
+    /// Says that whatever a torn batch may have held is made up for: see [`Log::trust`].
+    pub async fn trust(&self) -> Result<(), Error> {
+        self.ask(|done| Request::Trust { done }).await
     }
 
     /// Removes files all of whose records are before `before`.
@@ -100,6 +116,7 @@ struct Service {
 }
 
 struct Append {
+    room: Room,
     group: GroupId,
     payloads: Vec<Bytes>,
     done: oneshot::Sender<Result<Sequence, Error>>,
@@ -126,11 +143,12 @@ impl Service {
         let mut next = Some(request);
         while let Some(request) = next.take() {
             let alive = match request {
-                Request::Append { group, payloads, done } => {
-                    let (batch, other) = self.gather(Append { group, payloads, done });
+                Request::Append(append) => {
+                    let (batch, other) = self.gather(append);
                     next = other;
                     self.append(batch).await
                 }
+                Request::Trust { done } => self.with_log(done, Log::trust).await,
                 Request::Truncate { before, done } => {
                     self.with_log(done, move |log| log.truncate_before(before)).await
                 }
@@ -148,12 +166,11 @@ impl Service {
     /// The appends that wait, up to a batch's bytes, and the request that ended the search, if one did.
     fn gather(&mut self, first: Append) -> (Vec<Append>, Option<Request>) {
         let limit = self.log.as_ref().map_or(0, |l| l.options().batch_bytes_max);
-        let mut bytes = first.bytes();
+        let (mut bytes, room) = (first.bytes(), first.room);
         let mut batch = vec![first];
         while bytes < limit {
             match self.requests.try_recv() {
-                Ok(Request::Append { group, payloads, done }) => {
-                    let append = Append { group, payloads, done };
+                Ok(Request::Append(append)) if append.room == room => {
                     bytes += append.bytes();
                     batch.push(append);
                 }
@@ -239,7 +256,8 @@ impl Append {
 }
 
 fn flush(log: &mut Log, batch: &[Append]) -> Result<Sequence, Error> {
-    log.append(batch.iter().flat_map(|a| a.payloads.iter().map(|p| (a.group, &p[..]))))
+    let room = batch.first().map_or(Room::Free, |append| append.room);
+    log.append_in(room, batch.iter().flat_map(|a| a.payloads.iter().map(|p| (a.group, &p[..]))))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! Lines that are already in canonical form (`name: value CRLF`, as nearly every sender writes them) are
 //! copied in runs, so the cost is one scan that validates and one copy.
 
-use super::{Entry, FieldError, Fields, Name, OTHER, TOKEN, trim};
+use super::{Entry, FieldError, Fields, Name, ONES, OTHER, TOKEN, trim};
 
 /// What [`Fields::read_section`] made of the bytes it was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +39,7 @@ impl Fields {
                 return Err(FieldError::TooMany);
             }
             if line.canonical {
-                fields.push_entry(at - run, &line);
+                fields.note_line(at - run, &line);
             } else {
                 fields.buf.extend_from_slice(&wire[run..at]);
                 let text = &wire[at..at + line.len];
@@ -53,8 +53,8 @@ impl Fields {
 
     /// Notes a line that will be copied with the run it stands in, `offset` bytes into it.
     #[inline]
-    fn push_entry(&mut self, offset: usize, line: &Line) {
-        self.entries.push(Entry {
+    fn note_line(&mut self, offset: usize, line: &Line) {
+        self.push_entry(Entry {
             start: (self.buf.len() + offset) as u32,
             value_len: (line.len - line.name_len as usize - 4) as u32,
             name_len: line.name_len,
@@ -126,7 +126,6 @@ fn is_canonical(text: &[u8]) -> bool {
     }
 }
 
-const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = 0x8080_8080_8080_8080;
 
 /// Where the first byte stands that may not be in a field value, or the length. Eight bytes at a time.

@@ -91,22 +91,36 @@ text_value!(PathPattern);
 
 /// A pattern over names or values, with `*` for any run of characters; compared with case.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Glob(Box<str>);
+pub struct Glob {
+    text: Box<str>,
+    /// How many bytes stand before the first `*`: all of them without one.
+    head: u16,
+    /// How many stand after the last one.
+    tail: u16,
+}
 
 impl Glob {
     /// The pattern as written.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
     /// Whether `text` is one of those meant.
     pub fn matches(&self, text: &[u8]) -> bool {
-        glob_matches(self.0.as_bytes(), text)
+        let pattern = self.text.as_bytes();
+        let (head, rest) = pattern.split_at(usize::from(self.head).min(pattern.len()));
+        if rest.is_empty() {
+            return head == text;
+        }
+        let tail = rest.get(rest.len() - usize::from(self.tail)..).unwrap_or_default();
+        // Most that do not fit are known by their ends.
+        let Some(inner) = text.strip_prefix(head).filter(|inner| inner.ends_with(tail)) else { return false };
+        rest.len() == tail.len() + 1 || glob_matches(rest, inner)
     }
 }
 
 impl fmt::Display for Glob {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
@@ -121,7 +135,11 @@ impl Text for Glob {
             let help = format!("at most {MAX_PATTERN} bytes and {MAX_STARS} `*`");
             return Err(TextError::new("this pattern is too large", help));
         }
-        Ok(Glob(text.into()))
+        // No longer than a pattern may be.
+        let len = text.len() as u16;
+        let head = text.find('*').map_or(len, |at| at as u16);
+        let tail = text.rfind('*').map_or(0, |at| len - at as u16 - 1);
+        Ok(Glob { text: text.into(), head, tail })
     }
 }
 text_value!(Glob);
@@ -292,6 +310,15 @@ mod tests {
             ("a*b*c", "aXcXb", false),
         ] {
             assert_eq!(glob_matches(pattern.as_bytes(), text.as_bytes()), expected, "{pattern} {text}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_glob_fits_what_its_pattern_does(pattern in "[ab*]{1,8}", text in "[ab]{0,8}") {
+            let glob = Glob::parse_text(&pattern).unwrap();
+            let fits = glob_matches(pattern.as_bytes(), text.as_bytes());
+            proptest::prop_assert_eq!(glob.matches(text.as_bytes()), fits);
         }
     }
 

@@ -14,7 +14,7 @@ fn draft(fields: &str, content: &[u8], labels: &[ScopeHash]) -> Draft {
         times: Times { requested: now, responded: now },
     };
     Draft {
-        fields: fields.as_bytes().into(),
+        fields: parsed.pack(),
         content: Content::Whole(content.into()),
         freshness: judge(received, &FreshnessPolicy::default()).freshness,
         fetched: Hlc::from_bits(7),
@@ -28,7 +28,7 @@ fn draft(fields: &str, content: &[u8], labels: &[ScopeHash]) -> Draft {
 fn a_response_has_its_labels_fields_and_content_apart() {
     let labels = [ScopeHash(1), ScopeHash(u128::MAX)];
     let object = draft("Cache-Control: max-age=60\r\n", b"content", &labels).store();
-    assert_eq!(object.wire(), b"Cache-Control: max-age=60\r\n");
+    assert_eq!(object.fields().unwrap(), Fields::from_wire(b"Cache-Control: max-age=60\r\n").unwrap());
     assert_eq!(object.labels().collect::<Vec<_>>(), labels);
     assert_eq!(object.body(), "content");
     assert_eq!((object.length(), object.layout()), (7, None));
@@ -54,9 +54,9 @@ fn content_outlives_the_object_that_it_is_sent_from() {
 #[test]
 fn freshening_keeps_content_and_labels() {
     let before = draft("ETag: \"a\"\r\n", b"content", &[ScopeHash(3)]).store();
-    let fields = Box::from(&b"ETag: \"b\"\r\n"[..]);
-    let after = before.freshened(fields, before.freshness, Hlc::from_bits(8)).store();
-    assert_eq!((after.wire(), after.body()), (&b"ETag: \"b\"\r\n"[..], before.body()));
+    let fields = Fields::from_wire(b"ETag: \"b\"\r\n").unwrap();
+    let after = before.freshened(fields.pack(), before.freshness, Hlc::from_bits(8)).store();
+    assert_eq!((after.fields().unwrap(), after.body()), (fields, before.body()));
     assert_eq!((after.fetched, after.content_id), (Hlc::from_bits(8), before.content_id));
     assert!(after.labels().eq(before.labels()));
 }
@@ -67,7 +67,7 @@ fn other_facts_share_the_content_and_fields_stay() {
     let stale = before.freshness.made_stale(UnixMillis::from_secs(1_800_000_001));
     let after = before.with(stale).with(stale);
     assert_eq!(after.freshness, stale);
-    assert_eq!((after.wire(), after.length()), (before.wire(), 7));
+    assert_eq!((after.packed(), after.length()), (before.packed(), 7));
     assert_eq!(after.body().as_ptr(), before.body().as_ptr());
     assert!(after.labels().eq(before.labels()));
 }

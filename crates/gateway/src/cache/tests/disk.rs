@@ -2,10 +2,11 @@
 
 use super::*;
 use crate::cache::object::Stored;
+use crate::cache::record::disk_key;
 use selvedge_cache::stamps::{PurgeKind, PurgeScope};
 use selvedge_rt::disk::{SimDisk, SimFile};
 use selvedge_rt::{Disk, Rng};
-use selvedge_store::segments::{Metrics, Options, Segments};
+use selvedge_store::segments::{Head, Kind, Metrics, NewRecord, Options, Segments};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -165,6 +166,76 @@ async fn what_was_on_its_way_when_its_purge_expired_does_not_come_back() {
     assert_eq!(world.get("/a", "").await.1, "two");
     stop(world).await;
     assert_eq!(start(&dir, vec![]).get("/a", "").await.1, "two");
+}
+
+#[tokio::test]
+async fn inspecting_is_no_use_and_moves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = start(&dir, vec![ok(FRESH, "one")]);
+    world.get("/a", "").await;
+    stop(world).await;
+    let world = start(&dir, vec![]);
+    let inner = world.cache.0.clone();
+    let inspected = world.cache.inspect(world.asked_for("GET", "/a", "")).await;
+    assert_eq!((inspected.decision, inspected.stored.unwrap().in_memory), ("hit", false));
+    let usage = world.cache.usage();
+    assert_eq!((usage.ram_objects, usage.disk_objects), (0, 1), "it stays where it is");
+    assert!(is_hit(&world.get("/a", "").await));
+    let inspected = world.cache.inspect(world.asked_for("GET", "/a", "")).await;
+    assert!(inspected.stored.unwrap().in_memory);
+    inner.purge_here(
+        inner.memory.stamps.hasher.scope(&PurgeScope::Site { site: "default/test".into() }),
+        PurgeKind::Hard,
+        inner.tick(),
+    );
+    let inspected = world.cache.inspect(world.asked_for("GET", "/a", "")).await;
+    assert_eq!(inspected.decision, "miss", "{}", inspected.reason);
+    assert_eq!(world.cache.usage().ram_objects, 1, "that is for a request to find");
+    stop(world).await;
+}
+
+#[tokio::test]
+async fn what_is_read_from_disk_takes_the_place_of_nothing_newer() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = start(&dir, vec![ok(FRESH, "old")]);
+    world.get("/a", "").await;
+    stop(world).await;
+    let world = start(&dir, vec![ok(FRESH, "new")]);
+    let inner = world.cache.0.clone();
+    let key = inner.primary_key(&world.asked_for("GET", "/a", "")).0;
+    let old_place = inner.on_disk(key).unwrap();
+    // While the old one is read, its successor is stored.
+    world.get("/a", "Cache-Control: no-cache\r\n").await;
+    world.settle().await;
+    let Some(Stored::Object(read)) = inner.read_disk(key, old_place).await else { panic!("it is there") };
+    assert_eq!(read.body(), "new");
+    assert_eq!(world.get("/a", "").await.1, "new");
+    stop(world).await;
+}
+
+#[tokio::test]
+async fn what_is_unreadable_in_its_old_place_is_found_in_its_new_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = start(&dir, vec![ok(FRESH, "one")]);
+    let inner = world.cache.0.clone();
+    let key = inner.primary_key(&world.asked_for("GET", "/a", "")).0;
+    // As a version that is not known wrote it.
+    let unreadable = NewRecord {
+        head: Head { key: disk_key(key), fetched: inner.tick(), kind: Kind::Object, note: 1 },
+        meta: Bytes::new(),
+        body: Bytes::new(),
+        asked: true,
+    };
+    inner.disk.as_ref().unwrap().put(unreadable);
+    world.settle().await;
+    let old_place = inner.on_disk(key).unwrap();
+    inner.memory.remove(key);
+    world.get("/a", "Cache-Control: no-cache\r\n").await;
+    world.settle().await;
+    inner.memory.remove(key);
+    assert!(inner.read_disk(key, old_place).await.is_none());
+    assert!(is_hit(&world.get("/a", "").await), "what is newer was forgotten");
+    stop(world).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

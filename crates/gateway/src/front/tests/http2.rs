@@ -208,19 +208,6 @@ async fn an_endless_header_block_ends_the_connection() {
 }
 
 #[tokio::test]
-async fn a_client_that_opens_no_window_does_not_hold_the_node() {
-    let mut options = FrontOptions::default();
-    options.timeouts.write = Duration::from_millis(80);
-    let content = vec![b'x'; 1_000_000];
-    let server = Server::with(options, Endpoint::default(), move |_| Reply::Now(ok(content.clone()))).await;
-    let (mut client, connection) = connect(&server).await;
-    let (response, _) = client.send_request(request("GET", "/").body(()).unwrap(), true).unwrap();
-    let _unread = within(response).await.unwrap();
-    within(connection).await.unwrap();
-    assert_eq!(server.front.counters.cut_count(Cause::WriteTimeout), 1);
-}
-
-#[tokio::test]
 async fn stopping_lets_streams_end_and_takes_no_more() {
     let (begun, mut began) = mpsc::unbounded_channel::<tokio::sync::oneshot::Sender<()>>();
     let server = Server::start(move |_| {

@@ -1,10 +1,13 @@
-//! Whole connections over real sockets.
+//! Whole connections, over real sockets or in memory.
 
+mod deadlines;
 mod desync;
+mod frames;
 mod hostile;
 mod http1;
 mod http2;
 mod secure;
+mod wire;
 
 use super::*;
 use bytes::Bytes;

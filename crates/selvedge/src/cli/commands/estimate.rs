@@ -44,7 +44,7 @@ pub(super) fn size(text: &str) -> Result<ByteSize, String> {
     ByteSize::parse_text(text).map_err(|e| format!("{}: {}", e.message, e.help))
 }
 
-fn period(text: &str) -> Result<Period, String> {
+pub(super) fn period(text: &str) -> Result<Period, String> {
     Period::parse_text(text).map_err(|e| format!("{}: {}", e.message, e.help))
 }
 

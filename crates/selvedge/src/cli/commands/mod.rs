@@ -14,6 +14,7 @@ mod schema;
 pub(super) mod serve;
 mod stand_in;
 pub(super) mod status;
+mod takeover;
 pub(super) mod token;
 pub(super) mod up;
 pub(super) mod upgrade;

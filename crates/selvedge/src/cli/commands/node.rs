@@ -2,9 +2,7 @@
 
 use crate::cli::context::{Context, user_directory};
 use crate::cli::{Failure, Output, Table};
-use crate::handover::{HANDOVER_VARIABLE, Offer, Taken};
 use crate::node::{Config, IdentityError, Node, NodeError, Seams};
-use crate::service_manager::notify;
 use clap::Args;
 use selvedge_gateway::upstream::SystemResolver;
 use selvedge_observe::Registry;
@@ -12,11 +10,9 @@ use selvedge_observe::machine::MachineCollector;
 use selvedge_rt::{Clock, Disk, Net, Rng, Secrets, Tasks};
 use selvedge_types::resource::{ByteSize, Text};
 use serde::Serialize;
-use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
 use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -124,6 +120,13 @@ pub(super) fn reachable(addr: SocketAddr) -> SocketAddr {
 
 /// Builds the node on the machine's own clock, network and disk.
 pub(super) async fn build(config: Config, data: &Path) -> Result<Node, Failure> {
+    let mut node = begin(config, data).await?;
+    node.open_api();
+    Ok(node)
+}
+
+/// As [`build`], but the node does not answer its API yet.
+pub(super) async fn begin(config: Config, data: &Path) -> Result<Node, Failure> {
     let unusable = |e| unusable(data, e);
     let registry = Registry::default();
     MachineCollector::register(&registry, Some(data.to_owned()));
@@ -139,7 +142,7 @@ pub(super) async fn build(config: Config, data: &Path) -> Result<Node, Failure> 
         tasks: Tasks::real(),
         registry,
     };
-    config.build(seams).await.map_err(|error| not_built(error, data))
+    config.begin(seams).await.map_err(|error| not_built(error, data))
 }
 
 /// Why a data directory cannot be used, and what to do then.
@@ -272,49 +275,5 @@ pub(super) async fn shut_down(node: Node, signals: &mut Signals) {
             tracing::warn!("not all requests ended in time");
         },
         () = signals.stop() => tracing::warn!("stopped at once"),
-    }
-}
-
-/// A successor that has the sockets and waits for the data directory.
-pub(super) struct Successor {
-    taken: Taken,
-    child: Child,
-}
-
-/// Starts the binary that is at `program` now with the same arguments, and gives it the sockets.
-pub(super) async fn start_successor(node: &Node, data: &Path, program: &Path) -> std::io::Result<Successor> {
-    use std::os::fd::OwnedFd;
-    let checked = Command::new(program).arg("--version").output()?;
-    if !checked.status.success() {
-        return Err(std::io::Error::other(format!("{} does not run", program.display())));
-    }
-    let mut sockets = Vec::new();
-    for (name, socket) in node.sockets()? {
-        sockets.push((name, OwnedFd::from(socket)));
-    }
-    let offer = Offer::open(data)?;
-    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-    let mut child = Command::new(program).args(arguments).env(HANDOVER_VARIABLE, offer.path()).spawn()?;
-    let tasks = Tasks::real();
-    let given = tasks.blocking("hand over sockets", move || {
-        let taken = offer.give(&sockets, || matches!(child.try_wait(), Ok(None)));
-        (taken, child)
-    });
-    let (taken, mut child) = given.await?;
-    match taken {
-        Ok(taken) => Ok(Successor { taken, child }),
-        Err(e) => {
-            // It may have ended already.
-            let _ = child.kill();
-            Err(e)
-        }
-    }
-}
-
-impl Successor {
-    /// Tells it that the data directory is free; it is the service's main process from now on.
-    pub(super) fn go(self) -> std::io::Result<()> {
-        notify(&format!("MAINPID={}", self.child.id()))?;
-        self.taken.go()
     }
 }

@@ -1,15 +1,19 @@
 //! `selvedge up`
 
 use super::node::{self, Addresses, Asked, MachineArgs, Signals};
+use super::takeover::{Outcome, Takeover};
 use crate::cli::client::runtime;
 use crate::cli::context::{Context, SYSTEM_DATA};
 use crate::cli::{Exit, Failure, Output};
 use crate::handover::{HANDOVER_VARIABLE, Received};
-use crate::node::{Config, Storage};
+use crate::node::{Config, Identity, Node, Storage};
 use crate::service_manager::notify;
 use clap::Args;
-use selvedge_rt::Tasks;
+use selvedge_rt::{Disk, OnEnd, Secrets, Tasks};
+use selvedge_state::State;
+use selvedge_types::resource::Period;
 use std::collections::BTreeMap;
+use std::io;
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -47,6 +51,9 @@ pub struct UpArgs {
     /// Where the admin API is
     #[arg(long, default_value = "127.0.0.1:7070", value_name = "ADDR")]
     pub api: SocketAddr,
+    /// How long a new program may take to be ready, and then to serve, when it takes over; longer, and this one goes on
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = super::estimate::period)]
+    pub upgrade_timeout: Period,
     /// How much of the machine it uses.
     #[command(flatten)]
     pub machine: MachineArgs,
@@ -64,18 +71,22 @@ pub(super) fn run(output: Output, args: UpArgs) -> Result<Exit, Failure> {
         return Err(Failure::usage(format!("there is no node in {}", data.display()))
             .next("make one with `selvedge up --new`"));
     }
-    runtime()?.block_on(serve(output, args, &data, &program))
+    let runtime = runtime()?;
+    let done = runtime.block_on(serve(output, args, &data, &program));
+    // Something may still wait for another process.
+    runtime.shutdown_background();
+    done
 }
 
 async fn serve(output: Output, args: UpArgs, data: &Path, program: &Path) -> Result<Exit, Failure> {
     let mut signals = Signals::listen()?;
-    let config = config(&args, data, inherit().await?);
-    let running = node::build(config, data).await?;
+    let beside = Tasks::real();
+    let mut running = begin(&args, data, &beside).await?;
     let addresses = Addresses::of(&running);
     let was_left = node::leave_context(&addresses, data).is_some() && Context::path(data).exists();
     let printed = if was_left { addresses.without_secret(data) } else { addresses };
     printed.print(output)?;
-    write_pid(data);
+    write_pid(data, std::process::id());
     if let Err(e) = notify("READY=1") {
         tracing::warn!(error = %e, "the service manager was not told that the node is ready");
     }
@@ -92,45 +103,76 @@ async fn serve(output: Output, args: UpArgs, data: &Path, program: &Path) -> Res
                 node::shut_down(running, &mut signals).await;
                 return Err(Failure::failed(format!("an essential part of the node ended: {part}")));
             }
-            Ok(Asked::Stop) => {
-                let _ = notify("STOPPING=1");
-                node::shut_down(running, &mut signals).await;
-                return Ok(Exit::Done);
-            }
-            Ok(Asked::Upgrade) => match node::start_successor(&running, data, program).await {
-                Ok(successor) => {
-                    let draining = running.let_go().await;
-                    if let Err(e) = successor.go() {
-                        return Err(Failure::failed("the new process went away").because(e));
-                    }
-                    tracing::info!("handed over; requests under way end here");
-                    node::shut_down(draining, &mut signals).await;
-                    return Ok(Exit::Done);
+            Ok(Asked::Stop) => return stop(running, &beside, &mut signals).await,
+            Ok(Asked::Upgrade) => {
+                let takeover = Takeover { args: &args, data, program, beside: &beside };
+                match takeover.hand_over(running, &mut signals).await {
+                    Outcome::HandedOver => return Ok(Exit::Done),
+                    Outcome::Stop(node) => return stop(node, &beside, &mut signals).await,
+                    Outcome::Stays(node) => running = node,
                 }
-                Err(e) => tracing::error!(error = %e, "no new process took over; this one goes on"),
-            },
+            }
         }
     }
 }
 
-/// The sockets of a predecessor, once it has let go of the data directory; none without one.
-async fn inherit() -> Result<BTreeMap<String, Vec<TcpListener>>, Failure> {
-    let Some(path) = std::env::var_os(HANDOVER_VARIABLE).map(PathBuf::from) else {
-        return Ok(BTreeMap::new());
-    };
-    let tasks = Tasks::real();
-    let received = tasks.blocking("take over", move || {
-        let mut received = Received::ask(&path)?;
-        received.wait()?;
-        Ok(received.sockets)
-    });
-    received
-        .await
-        .and_then(|inner| inner)
-        .map_err(|e| Failure::failed("the old process did not hand over").because(e))
+/// Stops the node, after a signal.
+async fn stop(running: Node, beside: &Tasks, signals: &mut Signals) -> Result<Exit, Failure> {
+    let _ = notify("STOPPING=1");
+    node::shut_down(running, signals).await;
+    beside.stop();
+    Ok(Exit::Done)
 }
 
-fn config(args: &UpArgs, data: &Path, sockets: BTreeMap<String, Vec<TcpListener>>) -> Config {
+/// Starts the node: alone, or in the place of a predecessor once that has let go.
+async fn begin(args: &UpArgs, data: &Path, beside: &Tasks) -> Result<Node, Failure> {
+    let Some(path) = std::env::var_os(HANDOVER_VARIABLE).map(PathBuf::from) else {
+        return node::build(config(args, data, BTreeMap::new()), data).await;
+    };
+    let failed = |e: io::Error| Failure::failed("the old process did not hand over").because(e);
+    let asked = beside.blocking("take over", move || Received::ask(&path)).await;
+    let mut received = asked.and_then(|inner| inner).map_err(failed)?;
+    let config = config(args, data, std::mem::take(&mut received.sockets));
+    let received = Arc::new(received);
+    check(data)?;
+    let asking = received.clone();
+    let free = beside.blocking("wait for the data directory", move || asking.ready()).await;
+    free.and_then(|inner| inner).map_err(failed)?;
+    let mut running = node::begin(config, data).await?;
+    let asking = received.clone();
+    let alone = beside.blocking("wait for the old process", move || asking.serving()).await;
+    if let Err(error) = alone.and_then(|inner| inner) {
+        tracing::warn!(%error, "the old process does not say that it stopped accepting");
+    }
+    running.open_api();
+    let cache = running.plane().cache().clone();
+    let following = beside.clone();
+    beside.spawn("purges of the old process", OnEnd::Forget, async move {
+        let told = following.blocking("purges of the old process", move || -> io::Result<()> {
+            while let Some(purge) = received.next_purge()? {
+                cache.take_over(purge);
+            }
+            Ok(())
+        });
+        if let Err(error) = told.await.and_then(|inner| inner) {
+            tracing::warn!(%error, "the old process does not say what its last requests purge");
+        }
+    });
+    Ok(running)
+}
+
+/// Whether what is in a data directory, which another process uses, can be read by this version.
+fn check(data: &Path) -> Result<(), Failure> {
+    let cannot = |why: Box<dyn std::error::Error + Send + Sync>| {
+        Failure::failed(format!("what is in {} cannot be used", data.display())).because(why)
+    };
+    let disk = Disk::real(data).map_err(|e| cannot(e.into()))?;
+    Identity::load(&disk, &Secrets::System).map_err(|e| cannot(e.into()))?;
+    let state = disk.subdir("state").map_err(|e| cannot(e.into()))?;
+    State::check_format(&state).map_err(|e| cannot(e.into()))
+}
+
+pub(super) fn config(args: &UpArgs, data: &Path, sockets: BTreeMap<String, Vec<TcpListener>>) -> Config {
     Config {
         name: args.name.clone().unwrap_or_else(machine_name),
         pop: args.pop.clone(),
@@ -196,8 +238,8 @@ pub(super) fn default_data() -> PathBuf {
 }
 
 /// For `selvedge upgrade`. Without the file the signal can still be sent by hand.
-fn write_pid(data: &Path) {
-    if let Err(e) = std::fs::write(data.join(PID_FILE), format!("{}\n", std::process::id())) {
+pub(super) fn write_pid(data: &Path, pid: u32) {
+    if let Err(e) = std::fs::write(data.join(PID_FILE), format!("{pid}\n")) {
         tracing::warn!(error = %e, "the process id was not written; `selvedge upgrade` will not find it");
     }
 }

@@ -1,22 +1,24 @@
 //! `selvedge upgrade`
 
+use super::takeover::FAILED_FILE;
 use super::up::{PID_FILE, default_data};
 use crate::cli::{Exit, Failure};
 use clap::Args;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How long the new process may take to be there.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// How long to wait for a word of the node, which itself waits as long as its `--upgrade-timeout` says.
+const PATIENCE: Duration = Duration::from_secs(900);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// What `upgrade` takes.
 #[derive(Debug, Args)]
 #[command(
     after_help = "The node runs the binary that lies at its own path now, with the same arguments. Requests under \
-    way end in the old process; new connections wait for the new one, and none is dropped. If the new binary does not \
-    run, the old process goes on."
+    way end in the old process, which answers new ones too until the new one does: none is dropped. If the new binary \
+    does not run, or does not serve in time (see `up --upgrade-timeout`), the old process goes on."
 )]
 pub struct UpgradeArgs {
     /// The node's data directory [default: /var/lib/selvedge, or below the home]
@@ -31,21 +33,49 @@ pub(super) fn run(args: &UpgradeArgs) -> Result<Exit, Failure> {
         Failure::new(Exit::Unreachable, format!("no node runs in {}", data.display()))
             .next("name its data directory with --data")
     })?;
+    match std::fs::remove_file(data.join(FAILED_FILE)) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            return Err(Failure::failed(format!("cannot change {}", data.display()))
+                .because(e)
+                .next("run this as the user of the node"));
+        }
+        _ => {}
+    }
     kill_process(old, Signal::USR2).map_err(|e| {
         Failure::failed(format!("cannot signal process {}", old.as_raw_nonzero()))
             .because(e)
             .next("run this as the user of the node")
     })?;
     match wait(&data, old) {
-        Some(new) => {
+        Ended::By(new) => {
             eprintln!("process {} took over from {}", new.as_raw_nonzero(), old.as_raw_nonzero());
             Ok(Exit::Done)
         }
-        None => {
-            Err(Failure::failed("no new process took over")
-                .next("the node's log says why; the old one goes on"))
+        Ended::Failed(why) => Err(Failure::failed(format!(
+            "no new process took over; process {} goes on",
+            old.as_raw_nonzero()
+        ))
+        .because(why)
+        .next("the node's log has what the new program said")),
+        Ended::Gone => Err(Failure::failed(format!("process {} ended meanwhile", old.as_raw_nonzero()))
+            .next("start the node again; its log says why it ended")),
+        Ended::Unknown => {
+            Err(Failure::new(Exit::Unknown, "the node does not say whether a new process took over")
+                .next("the node's log says what it does"))
         }
     }
+}
+
+/// How an upgrade ended.
+enum Ended {
+    /// That process serves now.
+    By(Pid),
+    /// The old one goes on, for that reason.
+    Failed(String),
+    /// The old one ended, and no other is there.
+    Gone,
+    /// Nobody says.
+    Unknown,
 }
 
 fn running(data: &Path) -> Option<Pid> {
@@ -55,13 +85,21 @@ fn running(data: &Path) -> Option<Pid> {
 }
 
 #[allow(clippy::disallowed_methods)] // a command that waits for another process
-fn wait(data: &Path, old: Pid) -> Option<Pid> {
+fn wait(data: &Path, old: Pid) -> Ended {
     let started = Instant::now();
     while started.elapsed() < PATIENCE {
+        // In this order: the old one writes the new one's number before it ends.
+        let is_there = test_kill_process(old).is_ok();
         if let Some(new) = running(data).filter(|pid| *pid != old) {
-            return Some(new);
+            return Ended::By(new);
+        }
+        if let Ok(why) = std::fs::read_to_string(data.join(FAILED_FILE)) {
+            return Ended::Failed(why.trim().to_owned());
+        }
+        if !is_there {
+            return Ended::Gone;
         }
         std::thread::sleep(LOOK_EVERY);
     }
-    None
+    Ended::Unknown
 }

@@ -1,0 +1,205 @@
+//! `selvedge upgrade`: nothing is dropped, whatever the new program does.
+
+mod support;
+
+use rustix::process::{Pid, Signal, kill_process};
+use selvedge::handover::Received;
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use support::{Node, Origin, PATIENCE, apply, at_home, free_address, run, say, send_to};
+
+/// A node whose program lies in a place of its own, where it can be replaced.
+struct World {
+    dir: tempfile::TempDir,
+    origin: Origin,
+    node: Node,
+}
+
+impl World {
+    fn new(more: &[&str]) -> Self {
+        // Where the binary is: it is linked, not copied.
+        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let origin = Origin::start("Cache-Control: max-age=600\r\n");
+        install_binary(dir.path());
+        let node =
+            Node::start_program(at_home(Command::new(program(dir.path())), dir.path()), dir.path(), more);
+        let world = World { dir, origin, node };
+        world.apply("");
+        world.node.get_until("/page", |answer| answer.starts_with("HTTP/1.1 200"));
+        world
+    }
+
+    fn apply(&self, more: &str) {
+        let origin = self.origin.addr;
+        apply(self.home(), &format!("[site.a]\nhosts = [\"a.test\"]\norigin = \"http://{origin}\"\n{more}"));
+    }
+
+    fn home(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Replaces the program by one that does nothing: the test answers in its place.
+    fn install_idler(&self) {
+        let idler = self.home().join("idler");
+        std::fs::write(&idler, "#!/bin/sh\nexec /bin/sleep 1000\n").unwrap();
+        std::fs::set_permissions(&idler, std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::fs::rename(&idler, program(self.home())).unwrap();
+    }
+
+    /// Runs `selvedge upgrade`; gives what it says.
+    fn upgrade(&self) -> JoinHandle<String> {
+        let home = self.home().to_owned();
+        std::thread::spawn(move || say(&home, &["upgrade"]).1)
+    }
+
+    /// Asks for the sockets as a new program does.
+    fn receive(&self) -> Received {
+        let offer = self.home().join("data/handover.sock");
+        let started = std::time::Instant::now();
+        loop {
+            match Received::ask(&offer) {
+                Ok(received) => return received,
+                Err(e) => assert!(started.elapsed() < PATIENCE, "{e}"),
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    fn serves_from_cache(&self) {
+        let answer = self.node.get("/page", "");
+        assert!(answer.contains("cache-status: selvedge; hit"), "{answer}");
+    }
+
+    /// Its API, its purges and its disk work.
+    fn is_whole(&self) {
+        run(self.home(), &["cache", "purge", "--url", "http://a.test/page"]);
+        assert!(self.node.get("/page", "").contains("fwd="));
+        self.serves_from_cache();
+        self.apply("tags = [\"new\"]\n");
+        let (status, _) = say(self.home(), &["status"]);
+        assert!(status.contains("takes changes"), "{status}");
+    }
+
+    /// The process that is the node now, ended when this is dropped.
+    fn successor(&self) -> Guard {
+        let text = std::fs::read_to_string(self.home().join("data/pid")).unwrap();
+        let pid = text.trim().parse().ok().and_then(Pid::from_raw).unwrap();
+        assert_ne!(pid.as_raw_nonzero().get().unsigned_abs(), self.node.pid());
+        Guard(pid)
+    }
+}
+
+struct Guard(Pid);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let _ = kill_process(self.0, Signal::KILL);
+    }
+}
+
+fn program(home: &Path) -> PathBuf {
+    home.join("selvedge")
+}
+
+fn install_binary(home: &Path) {
+    let new = home.join("new");
+    std::fs::hard_link(env!("CARGO_BIN_EXE_selvedge"), &new).unwrap();
+    std::fs::rename(new, program(home)).unwrap();
+}
+
+#[test]
+fn no_request_is_dropped_while_a_new_process_takes_over() {
+    let world = World::new(&[]);
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                let answer = world.node.get("/page", "Connection: close\r\n");
+                assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+            }
+        });
+        let said = world.upgrade().join().unwrap();
+        over.store(true, Ordering::Relaxed);
+        asking.join().unwrap();
+        assert!(said.contains("took over from"), "{said}");
+    });
+    let _successor = world.successor();
+    world.is_whole();
+}
+
+#[test]
+fn a_new_process_that_ends_with_the_sockets_in_hand_changes_nothing() {
+    let world = World::new(&[]);
+    world.install_idler();
+    let upgrade = world.upgrade();
+    drop(world.receive());
+    let said = upgrade.join().unwrap();
+    assert!(said.contains("no new process took over") && said.contains("before it was ready"), "{said}");
+    world.serves_from_cache();
+    world.is_whole();
+}
+
+#[test]
+fn a_new_process_that_ends_before_it_serves_has_everything_taken_back() {
+    let world = World::new(&[]);
+    world.install_idler();
+    let upgrade = world.upgrade();
+    let received = world.receive();
+    received.ready().unwrap();
+    // The data directory is lent, and the page is there.
+    world.serves_from_cache();
+    drop(received);
+    let said = upgrade.join().unwrap();
+    assert!(said.contains("no new process took over") && said.contains("before it served"), "{said}");
+    world.is_whole();
+    // The next one may be better.
+    install_binary(world.home());
+    let said = world.upgrade().join().unwrap();
+    assert!(said.contains("took over from"), "{said}");
+    let _successor = world.successor();
+    world.is_whole();
+}
+
+#[test]
+fn a_new_process_that_hangs_has_everything_taken_back() {
+    let world = World::new(&["--upgrade-timeout", "300ms"]);
+    world.install_idler();
+    let upgrade = world.upgrade();
+    let received = world.receive();
+    received.ready().unwrap();
+    world.serves_from_cache();
+    let said = upgrade.join().unwrap();
+    assert!(said.contains("took too long before it served"), "{said}");
+    world.is_whole();
+    drop(received);
+}
+
+#[test]
+fn what_is_no_program_changes_nothing() {
+    let world = World::new(&[]);
+    std::fs::remove_file(program(world.home())).unwrap();
+    let said = world.upgrade().join().unwrap();
+    assert!(said.contains("no new process took over"), "{said}");
+    world.is_whole();
+}
+
+#[test]
+fn a_listener_that_was_removed_stays_closed_after_an_upgrade() {
+    let world = World::new(&[]);
+    let (stays, other) = (free_address(), free_address());
+    let listener = |addr| format!("[[settings.listener]]\naddress = \"{addr}\"\n");
+    world.apply(&format!("{}{}", listener(stays), listener(other)));
+    let request = "GET /page HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
+    assert!(send_to(other, request).starts_with("HTTP/1.1 200"));
+    world.apply(&listener(stays));
+    let said = world.upgrade().join().unwrap();
+    assert!(said.contains("took over from"), "{said}");
+    let _successor = world.successor();
+    world.is_whole();
+    assert!(send_to(stays, request).starts_with("HTTP/1.1 200"));
+    assert!(TcpStream::connect(other).is_err(), "somebody listens there still");
+}
