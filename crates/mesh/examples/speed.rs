@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const TARGET: Target = Target { service: "speed", version: 1 };
-const BULK_BYTES: usize = 512 << 20;
+const BULK_BYTES: usize = 256 << 20;
 const PART_BYTES: usize = 128 << 10;
 const PROBES: usize = 2000;
 
@@ -141,5 +141,6 @@ async fn probes(mesh: &Mesh, peer: NodeKey, when: &str) {
     }
     times.sort();
     let at = |percent: usize| times.get(PROBES * percent / 100).copied().unwrap_or_default();
-    println!("probes {when}: p50 {:?}, p99 {:?}, longest {:?}", at(50), at(99), times.last());
+    let longest = times.last().copied().unwrap_or_default();
+    println!("probes {when}: p50 {:?}, p99 {:?}, longest {longest:?}", at(50), at(99));
 }

@@ -39,8 +39,9 @@ fn every_path_of_the_api_is_described() {
 
 #[test]
 fn every_field_of_the_access_log_is_described() {
-    let (dir, _origin, node) = world("Cache-Control: max-age=600\r\n");
-    support::apply(dir.path(), "[settings.access_log]\nto = \"file\"\n");
+    let (dir, origin, node) = world("Cache-Control: max-age=600\r\n");
+    let settings = "[settings.access_log]\nto = \"file\"\n";
+    support::apply(dir.path(), &format!("{}{settings}", support::site(origin.addr)));
     node.get("/a", "User-Agent: x\r\nReferer: y\r\n");
     node.get("/refused", "Host: twice.test\r\n");
     let path = dir.path().join("data/access.log");
