@@ -5,9 +5,13 @@
 use std::fmt;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
+
+/// The modes of what is made here: only who the node runs as reads it. What is there already keeps its own.
+const DIRECTORY_MODE: u32 = 0o700;
+const FILE_MODE: u32 = 0o600;
 
 /// A simulated disk. Paths are relative to the node's data directory.
 pub trait SimDisk: Send + Sync {
@@ -62,7 +66,7 @@ impl Disk {
     /// The directory `root` of the machine's file system, made if it is not there.
     pub fn real(root: impl Into<PathBuf>) -> io::Result<Self> {
         let root = root.into();
-        fs::create_dir_all(&root)?;
+        make_private(&root)?;
         Ok(Disk { root, side: Side::Real })
     }
 
@@ -77,7 +81,7 @@ impl Disk {
         match &self.side {
             Side::Real if root.is_dir() => {}
             Side::Real => {
-                fs::create_dir_all(&root)?;
+                make_private(&root)?;
                 self.sync()?;
             }
             Side::Sim(d) => d.create_dir_all(&root)?,
@@ -108,7 +112,7 @@ impl Disk {
                     .write(true)
                     .create(create)
                     .truncate(false)
-                    .mode(0o600)
+                    .mode(FILE_MODE)
                     .open(path)?
                     .into(),
             )),
@@ -294,9 +298,27 @@ impl DiskFile {
 /// Held while this process alone may use a directory: see [`Disk::lock`].
 pub struct DiskLock(#[allow(dead_code)] DiskFile);
 
+fn make_private(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(path)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_owner_reads_what_is_made_and_what_is_there_keeps_its_mode() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let mode = |path: &str| fs::metadata(dir.path().join(path)).unwrap().permissions().mode() & 0o777;
+        fs::create_dir(dir.path().join("former")).unwrap();
+        fs::set_permissions(dir.path().join("former"), fs::Permissions::from_mode(0o755)).unwrap();
+        Disk::real(dir.path().join("former")).unwrap();
+        let disk = Disk::real(dir.path().join("data")).unwrap();
+        disk.subdir("state").unwrap().open("log", true).unwrap();
+        assert_eq!((mode("data"), mode("data/state"), mode("data/state/log")), (0o700, 0o700, 0o600));
+        assert_eq!(mode("former"), 0o755);
+    }
 
     #[test]
     fn files_are_written_and_read_by_position() {

@@ -123,6 +123,23 @@ fn refused(rejection: &Rejection) -> StateError {
     }
 }
 
+/// What to say of a purge that was not written down but is to take effect on this node all the same; fails with
+/// the refusal if it breaks a rule and so is not to take effect at all.
+fn not_written(error: StateError) -> Result<StateError, StateError> {
+    match error {
+        StateError::Unavailable(why) | StateError::Refused(why) | StateError::NotDurable(why) => {
+            Ok(StateError::NotDurable(why))
+        }
+        StateError::Unknown(why) => Ok(StateError::Unknown(why)),
+        rule @ (StateError::Conflict { .. }
+        | StateError::NotFound(_)
+        | StateError::Exists(_)
+        | StateError::Invalid(_)
+        | StateError::Forbidden(_)
+        | StateError::Limit(_)) => Err(rule),
+    }
+}
+
 impl StateHandle for ApiState {
     fn declared(&self) -> Declared {
         let Some(state) = &self.state else { return Declared::default() };
@@ -155,14 +172,14 @@ impl StateHandle for ApiState {
         let kind = if purge.soft { PurgeKind::Soft } else { PurgeKind::Hard };
         let scope = self.cache_scope(&purge.scope);
         Box::pin(async move {
-            let refused = match self.change(Command::Purge { scope: scope.clone(), kind }).await {
-                Err(StateError::Unavailable(why)) => StateError::NotDurable(why),
-                Err(StateError::Unknown(why)) => StateError::Unknown(why),
-                done => return done,
+            let failure = match self.change(Command::Purge { scope: scope.clone(), kind }).await {
+                Ok(revision) => return Ok(revision),
+                Err(error) => error,
             };
+            let failure = not_written(failure)?;
             // Whoever purges wants it gone, and gone too early does no harm.
             self.plane.cache().purge_here(&scope, kind);
-            Err(refused)
+            Err(failure)
         })
     }
 
@@ -473,6 +490,20 @@ mod tests {
             let found = url.as_ref().map(|u| (u.authority.as_str(), u.target.as_str()));
             assert_eq!(found, expect, "{text}");
         }
+    }
+
+    #[test]
+    fn a_purge_takes_effect_here_unless_it_breaks_a_rule() {
+        use selvedge_state::Error;
+        use selvedge_store::wal;
+        let full = Error::Log(wal::Error::Full { path: "log".into() });
+        assert!(matches!(not_written(translate(full)), Ok(StateError::NotDurable(_))));
+        assert!(matches!(not_written(translate(Error::Closed)), Ok(StateError::NotDurable(_))));
+        assert!(matches!(not_written(translate(Error::Stopped)), Ok(StateError::Unknown(_))));
+        let none = StateError::Unavailable("damaged".into());
+        assert!(matches!(not_written(none), Ok(StateError::NotDurable(_))));
+        let rule = translate(Error::Rejected(Rejection::Settings));
+        assert!(matches!(not_written(rule), Err(StateError::Forbidden(_))));
     }
 
     #[test]
