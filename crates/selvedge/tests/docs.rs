@@ -4,7 +4,7 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use support::{ask_api, world};
+use support::{ask_api, site, world};
 
 fn page(name: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(name)).unwrap()
@@ -41,7 +41,7 @@ fn every_path_of_the_api_is_described() {
 fn every_field_of_the_access_log_is_described() {
     let (dir, origin, node) = world("Cache-Control: max-age=600\r\n");
     let settings = "[settings.access_log]\nto = \"file\"\n";
-    support::apply(dir.path(), &format!("{}{settings}", support::site(origin.addr)));
+    support::apply(dir.path(), &format!("{}{settings}", site(origin.addr)));
     node.get("/a", "User-Agent: x\r\nReferer: y\r\n");
     node.get("/refused", "Host: twice.test\r\n");
     let path = dir.path().join("data/access.log");

@@ -3,13 +3,9 @@
 mod support;
 
 use std::net::{TcpListener, TcpStream};
-use support::{apply, ask_api, free_address, say, send_to, world};
+use support::{apply, ask_api, free_address, say, send_to, site, world};
 
 const GET: &str = "GET /a HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
-
-fn site(origin: std::net::SocketAddr) -> String {
-    format!("[site.a]\nhosts = [\"a.test\"]\norigin = \"http://{origin}\"\n")
-}
 
 #[test]
 fn listeners_come_and_go() {

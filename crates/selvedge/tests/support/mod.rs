@@ -270,13 +270,17 @@ pub(crate) fn metrics(api: SocketAddr, home: &Path) -> String {
     answer
 }
 
+/// The manifest of the site `a.test` with that origin.
+pub(crate) fn site(origin: SocketAddr) -> String {
+    format!("[site.a]\nhosts = [\"a.test\"]\norigin = \"http://{origin}\"\n")
+}
+
 pub(crate) fn world(head: &str) -> (tempfile::TempDir, Origin, Node) {
     let dir = tempfile::tempdir().unwrap();
     let origin = Origin::start(head);
     let node = Node::start(dir.path());
-    let manifest = format!("[site.a]\nhosts = [\"a.test\"]\norigin = \"http://{}\"\n", origin.addr);
     let file = dir.path().join("site.toml");
-    std::fs::write(&file, manifest).unwrap();
+    std::fs::write(&file, site(origin.addr)).unwrap();
     run(dir.path(), &["apply", file.to_str().unwrap()]);
     node.get_until("/ready", |answer| answer.starts_with("HTTP/1.1 200"));
     (dir, origin, node)
