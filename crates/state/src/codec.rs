@@ -4,9 +4,11 @@
 //! A number is never used again. A later version may add fields, which this one skips; an object that it does
 //! not know is an error, never a guess.
 
+use crate::node::{ClusterForm, NodeRecord};
 use crate::object::{Kind, ObjectName, Stamp, Value};
 use minicbor::{Decode, Encode};
 use selvedge_cache::stamps::PurgeScope;
+use selvedge_mesh::ticket::TicketRecord;
 use selvedge_types::Hlc;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -87,6 +89,9 @@ pub(crate) fn encode_value(value: &Value) -> Result<Vec<u8>, CodecError> {
             let form = StampForm { scope: scope.into(), hard: hard.to_bits(), soft: soft.to_bits() };
             minicbor::to_vec(&form).map_err(CodecError::form)
         }
+        Value::Node(record) => Ok(record.encode()),
+        Value::Ticket(record) => Ok(record.encode()),
+        Value::Cluster(record) => minicbor::to_vec(ClusterForm::from(record)).map_err(CodecError::form),
     }
 }
 
@@ -100,6 +105,11 @@ pub(crate) fn decode_value(kind: Kind, bytes: &[u8]) -> Result<Value, CodecError
             let StampForm { scope, hard, soft } = minicbor::decode(bytes).map_err(CodecError::form)?;
             let (hard, soft) = (Hlc::from_bits(hard), Hlc::from_bits(soft));
             Value::Stamp(Stamp { scope: scope.into(), hard, soft })
+        }
+        Kind::Node => Value::Node(NodeRecord::decode(bytes).map_err(CodecError::form)?),
+        Kind::Ticket => Value::Ticket(TicketRecord::decode(bytes).map_err(CodecError::form)?),
+        Kind::Cluster => {
+            Value::Cluster(minicbor::decode::<ClusterForm>(bytes).map_err(CodecError::form)?.into())
         }
     })
 }
@@ -125,11 +135,14 @@ const fn kind_number(kind: Kind) -> u8 {
         Kind::Site => 1,
         Kind::Token => 2,
         Kind::Stamp => 3,
+        Kind::Node => 4,
+        Kind::Ticket => 5,
+        Kind::Cluster => 6,
     }
 }
 
 fn kind_of_number(number: u8) -> Option<Kind> {
-    [Kind::Settings, Kind::Site, Kind::Token, Kind::Stamp].into_iter().find(|k| kind_number(*k) == number)
+    Kind::ALL.into_iter().find(|k| kind_number(*k) == number)
 }
 
 impl From<&PurgeScope> for ScopeForm {
@@ -157,9 +170,13 @@ impl From<ScopeForm> for PurgeScope {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::group::VoterId;
+    use crate::node::{ClusterRecord, Serves};
     use proptest::prelude::*;
+    use selvedge_mesh::ticket::NodeRole;
     use selvedge_types::resource::Namespace;
-    use selvedge_types::{Manifest, Role, Token, UnixMillis};
+    use selvedge_types::{Manifest, NodeKey, Role, Token, UnixMillis};
+    use std::net::SocketAddr;
 
     fn site() -> Value {
         let text = "[site.docs]\nhosts = [\"docs.example.com\"]\norigin = \"https://origin.example.com\"\n";
@@ -181,7 +198,26 @@ mod tests {
         let stamp = (scope, any::<u64>(), any::<u64>()).prop_map(|(scope, hard, soft)| {
             Value::Stamp(Stamp { scope, hard: Hlc::from_bits(hard), soft: Hlc::from_bits(soft) })
         });
-        prop_oneof![Just(site()), token, stamp, Just(Value::Settings(Arc::default()))]
+        let node = any::<([u8; 32], String, Option<u64>, std::net::SocketAddr)>();
+        let node = node.prop_map(|(key, name, voter, address)| {
+            Value::Node(NodeRecord {
+                key: NodeKey::from_bytes(key),
+                name,
+                pop: "ams".into(),
+                region: "eu".into(),
+                role: NodeRole::Edge,
+                voter: voter.map(VoterId),
+                mesh: vec![SocketAddr::new(address.ip(), address.port())],
+                serves: Serves::default(),
+                version: "1".into(),
+                joined: UnixMillis(1),
+                draining: true,
+            })
+        });
+        let cluster = any::<([u8; 32], u64)>();
+        let cluster =
+            cluster.prop_map(|(seed, at)| Value::Cluster(ClusterRecord { seed, created: UnixMillis(at) }));
+        prop_oneof![Just(site()), token, stamp, node, cluster, Just(Value::Settings(Arc::default()))]
     }
 
     fn kind(value: &Value) -> Kind {
@@ -190,6 +226,9 @@ mod tests {
             Value::Site(_) => Kind::Site,
             Value::Token(_) => Kind::Token,
             Value::Stamp(_) => Kind::Stamp,
+            Value::Node(_) => Kind::Node,
+            Value::Ticket(_) => Kind::Ticket,
+            Value::Cluster(_) => Kind::Cluster,
         }
     }
 

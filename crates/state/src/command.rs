@@ -1,7 +1,9 @@
 //! What can be asked of the control state.
 
+use crate::node::{ClusterRecord, NodeRecord};
 use selvedge_cache::stamps::{PurgeKind, PurgeScope};
-use selvedge_types::{Hlc, Manifest, Revision, Token};
+use selvedge_mesh::ticket::TicketRecord;
+use selvedge_types::{Hlc, Manifest, NodeKey, Revision, Token, UnixMillis};
 
 /// A change to the control state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +30,43 @@ pub enum Command {
         scope: PurgeScope,
         /// Gone or stale.
         kind: PurgeKind,
+    },
+    /// Makes the cluster, with its first node. Changes nothing where there is one.
+    Found {
+        /// The cluster.
+        cluster: ClusterRecord,
+        /// The first node.
+        node: Box<NodeRecord>,
+    },
+    /// Adds a ticket.
+    IssueTicket(TicketRecord),
+    /// Takes a ticket back: it lets nobody in any more.
+    RevokeTicket {
+        /// Its key.
+        key: NodeKey,
+    },
+    /// Lets a node in by a ticket, which is used up by that. A node that was let in by it stays as it is.
+    Admit {
+        /// The ticket's key.
+        ticket: NodeKey,
+        /// The node; its role and the time of its joining are set by this.
+        node: Box<NodeRecord>,
+        /// Now.
+        at: UnixMillis,
+    },
+    /// Changes what is known of a node that was let in, but its role, when it joined, and whether it is drained.
+    UpdateNode(Box<NodeRecord>),
+    /// Has a node take no new work, or take it again.
+    DrainNode {
+        /// Its name.
+        name: String,
+        /// Which of the two.
+        draining: bool,
+    },
+    /// Takes a node out of the cluster, for good.
+    RemoveNode {
+        /// Its name.
+        name: String,
     },
     /// Drops the purge stamps that no object can be covered by any more.
     ExpireStamps {

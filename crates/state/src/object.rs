@@ -1,8 +1,10 @@
 //! What the control state is made of: objects, each with a kind, a name, a version and what it holds.
 
+use crate::node::{ClusterRecord, NodeRecord};
 use selvedge_cache::stamps::PurgeScope;
+use selvedge_mesh::ticket::TicketRecord;
 use selvedge_types::resource::{Settings, Site, SiteId};
-use selvedge_types::{Hlc, Revision, Token};
+use selvedge_types::{Hlc, NodeKey, Revision, Token};
 use std::fmt;
 use std::sync::Arc;
 
@@ -17,6 +19,18 @@ pub enum Kind {
     Token,
     /// A purge.
     Stamp,
+    /// A node that was let in.
+    Node,
+    /// A ticket by which nodes are let in.
+    Ticket,
+    /// The cluster.
+    Cluster,
+}
+
+impl Kind {
+    /// All of them.
+    pub(crate) const ALL: [Kind; 7] =
+        [Kind::Settings, Kind::Site, Kind::Token, Kind::Stamp, Kind::Node, Kind::Ticket, Kind::Cluster];
 }
 
 /// An object's name among all.
@@ -24,7 +38,7 @@ pub enum Kind {
 pub struct ObjectName {
     /// Its kind.
     pub kind: Kind,
-    /// Its name: `namespace/name` of a site, empty for the settings.
+    /// Its name: `namespace/name` of a site, the key of a node or ticket, empty for the settings and the cluster.
     pub name: String,
 }
 
@@ -35,6 +49,9 @@ impl fmt::Display for ObjectName {
             Kind::Site => "site",
             Kind::Token => "token",
             Kind::Stamp => "purge",
+            Kind::Node => "node",
+            Kind::Ticket => "ticket",
+            Kind::Cluster => "cluster",
         };
         let space = if self.name.is_empty() { "" } else { " " };
         write!(f, "{kind}{space}{}", self.name)
@@ -50,6 +67,26 @@ impl ObjectName {
     /// That of a site.
     pub(crate) fn site(id: &SiteId) -> Self {
         ObjectName { kind: Kind::Site, name: id.to_string() }
+    }
+
+    /// That of the cluster.
+    pub(crate) fn cluster() -> Self {
+        ObjectName { kind: Kind::Cluster, name: String::new() }
+    }
+
+    /// That of a node.
+    pub(crate) fn node(key: &NodeKey) -> Self {
+        ObjectName { kind: Kind::Node, name: key.to_string() }
+    }
+
+    /// That of a ticket.
+    pub(crate) fn ticket(key: &NodeKey) -> Self {
+        ObjectName { kind: Kind::Ticket, name: key.to_string() }
+    }
+
+    /// The key that it names, if it is a node's or a ticket's.
+    pub(crate) fn node_key(&self) -> Option<NodeKey> {
+        self.name.parse().ok()
     }
 
     /// That of a token.
@@ -108,6 +145,12 @@ pub enum Value {
     Token(Token),
     /// A purge.
     Stamp(Stamp),
+    /// A node.
+    Node(NodeRecord),
+    /// A ticket.
+    Ticket(TicketRecord),
+    /// The cluster.
+    Cluster(ClusterRecord),
 }
 
 /// One object as one revision left it.

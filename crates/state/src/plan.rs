@@ -1,12 +1,15 @@
 //! What a command comes to: which keys it puts and deletes, provided that nothing was changed meanwhile of what
 //! that follows from. Whoever proposes it plans it; the store only compares.
 
+mod nodes;
+
 use crate::codec::{CodecError, encode_key, encode_value};
 use crate::command::Command;
 use crate::object::{ObjectName, Stamp, Value};
 use crate::view::{Mark, View};
 use selvedge_cache::stamps::{PurgeKind, PurgeScope};
 use selvedge_kv::{Compare, Delete, Key, KeyRange, Op, Put, Relation, Target, Txn};
+use selvedge_mesh::ticket::TicketError;
 use selvedge_types::manifest::HostConflict;
 use selvedge_types::{Hlc, Manifest, Revision, Role, Token};
 use std::sync::Arc;
@@ -18,10 +21,14 @@ pub(crate) struct Limits {
     stamps: usize,
     /// Tokens.
     tokens: usize,
+    /// Tickets that were not taken back and are not over.
+    tickets: usize,
+    /// Nodes.
+    nodes: usize,
 }
 
 /// Of every control state.
-pub(crate) const LIMITS: Limits = Limits { stamps: 1_000_000, tokens: 10_000 };
+pub(crate) const LIMITS: Limits = Limits { stamps: 1_000_000, tokens: 10_000, tickets: 1_000, nodes: 10_000 };
 
 /// Purges that one command drops.
 const EXPIRED_MAX: usize = 2_000;
@@ -54,6 +61,18 @@ pub enum Rejection {
     /// It is not there.
     #[error("{0} does not exist")]
     NotFound(ObjectName),
+    /// A ticket lets nobody in.
+    #[error(transparent)]
+    Ticket(#[from] TicketError),
+    /// No node has that name.
+    #[error("there is no node named {0}; `selvedge get nodes` lists them")]
+    NoNode(String),
+    /// Another node has that name.
+    #[error("another node is named {0}; start this one with another `--name`")]
+    NameTaken(String),
+    /// It is the last of the nodes.
+    #[error("{0} is the last node of the cluster; stop it and remove its data directory instead")]
+    LastNode(String),
     /// There are as many as there may be.
     #[error("there are {limit} {what} already, as many as there may be; remove some first")]
     TooMany {
@@ -103,6 +122,14 @@ impl Plan {
         self.writes.iter().all(|(name, value)| view.get(name) == *value)
     }
 
+    /// One object, as it is to be.
+    fn put(view: &View, name: ObjectName, value: Value) -> Self {
+        let mut plan = Plan::default();
+        plan.guard(view, &name);
+        plan.writes.push((name, Some(value)));
+        plan
+    }
+
     fn guarded_by(view: &View, mark: Mark) -> Self {
         let guards = vec![(Key::from(&mark.key()[..]), view.mark(mark))];
         Plan { guards, marks: vec![mark], writes: Vec::new() }
@@ -124,6 +151,13 @@ pub(crate) fn plan(view: &View, command: &Command, now: Hlc, limits: &Limits) ->
         Command::RevokeToken { name } => revoke_token(view, name),
         Command::Purge { scope, kind } => purge(view, scope, *kind, now, limits.stamps),
         Command::ExpireStamps { oldest } => Ok(expire_stamps(view, *oldest)),
+        Command::Found { cluster, node } => Ok(nodes::found(view, cluster, node)),
+        Command::IssueTicket(record) => nodes::issue_ticket(view, record, limits.tickets),
+        Command::RevokeTicket { key } => nodes::revoke_ticket(view, key),
+        Command::Admit { ticket, node, at } => nodes::admit(view, ticket, node, *at, limits.nodes),
+        Command::UpdateNode(node) => nodes::update(view, node),
+        Command::DrainNode { name, draining } => nodes::drain(view, name, *draining),
+        Command::RemoveNode { name } => nodes::remove(view, name),
     }
 }
 
@@ -202,10 +236,7 @@ fn purge(
         PurgeKind::Soft => &mut stamp.soft,
     };
     *time = (*time).max(now);
-    let mut plan = Plan::default();
-    plan.guard(view, &name);
-    plan.writes.push((name, Some(Value::Stamp(stamp))));
-    Ok(plan)
+    Ok(Plan::put(view, name, Value::Stamp(stamp)))
 }
 
 fn expire_stamps(view: &View, oldest: Hlc) -> Plan {

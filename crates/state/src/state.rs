@@ -5,6 +5,7 @@ use crate::command::Command;
 use crate::group::{self, Group, Level};
 use crate::history::Watch;
 use crate::metrics::Metrics;
+use crate::node::{ClusterRecord, NodeRecord};
 use crate::object::{Change, Kind, ObjectName, Stamp, Value, Version};
 use crate::plan::{self, LIMITS, Plan};
 use crate::publish::{Publisher, Shared, control_keyspace, control_name};
@@ -12,10 +13,11 @@ use crate::snapshots::{SnapshotFile, SnapshotFileError};
 use crate::view::Mark;
 use crate::{Error, Options};
 use selvedge_kv::{Answer, KeyspaceNumber, Op, Txn};
+use selvedge_mesh::ticket::TicketRecord;
 use selvedge_rt::{Clock, Disk, OnEnd, Rng, Tasks};
 use selvedge_store::wal;
 use selvedge_types::resource::{Resources, SiteId};
-use selvedge_types::{ClusterId, Hlc, HlcClock, Revision, Snapshot, SnapshotError, Token};
+use selvedge_types::{ClusterId, Hlc, HlcClock, NodeKey, Revision, Snapshot, SnapshotError, Token};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -326,6 +328,21 @@ impl State {
     /// The tokens, by name.
     pub fn tokens(&self) -> Vec<Token> {
         self.shared.view().tokens().values().cloned().collect()
+    }
+
+    /// The nodes that were let in, by key.
+    pub fn nodes(&self) -> BTreeMap<NodeKey, NodeRecord> {
+        self.shared.view().nodes().clone()
+    }
+
+    /// The tickets, by key; those that are over go in time.
+    pub fn tickets(&self) -> BTreeMap<NodeKey, TicketRecord> {
+        self.shared.view().tickets().clone()
+    }
+
+    /// The cluster, once it is founded.
+    pub fn cluster(&self) -> Option<ClusterRecord> {
+        self.shared.view().cluster().cloned()
     }
 
     /// The purges in force.

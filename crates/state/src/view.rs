@@ -1,10 +1,12 @@
 //! The control state in memory: what the store's keyspace of it holds, read once and kept up by every change.
 
 use crate::codec::{CodecError, decode_key, decode_value};
+use crate::node::{ClusterRecord, NodeRecord};
 use crate::object::{Change, Kind, ObjectName, Stamp, Value, Version};
 use selvedge_kv::{KeyRange, KeyspaceNumber, Range, Record, Store};
+use selvedge_mesh::ticket::TicketRecord;
 use selvedge_types::resource::{Resources, Settings, Site};
-use selvedge_types::{Revision, Snapshot, Token};
+use selvedge_types::{NodeKey, Revision, Snapshot, Token};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -15,6 +17,8 @@ pub(crate) enum Mark {
     Declared,
     /// Changes of tokens.
     Tokens,
+    /// Nodes that come, go, or are named otherwise.
+    Nodes,
 }
 
 impl Mark {
@@ -23,11 +27,12 @@ impl Mark {
         match self {
             Mark::Declared => [u8::MAX, 0],
             Mark::Tokens => [u8::MAX, 1],
+            Mark::Nodes => [u8::MAX, 2],
         }
     }
 
     fn of_key(key: &[u8]) -> Option<Mark> {
-        [Mark::Declared, Mark::Tokens].into_iter().find(|mark| mark.key() == key)
+        [Mark::Declared, Mark::Tokens, Mark::Nodes].into_iter().find(|mark| mark.key() == key)
     }
 }
 
@@ -40,6 +45,10 @@ pub(crate) struct View {
     resources: Arc<Resources>,
     tokens: BTreeMap<String, Token>,
     stamps: BTreeMap<String, Stamp>,
+    nodes_changed: Revision,
+    nodes: BTreeMap<NodeKey, NodeRecord>,
+    tickets: BTreeMap<NodeKey, TicketRecord>,
+    cluster: Option<ClusterRecord>,
     versions: BTreeMap<ObjectName, Version>,
 }
 
@@ -116,6 +125,22 @@ impl View {
                     _ => drop(sites.remove(&id)),
                 }
             }
+            (Kind::Node, value) => {
+                let Some(key) = object.node_key() else { return };
+                match value {
+                    Some(Value::Node(record)) => drop(self.nodes.insert(key, record.clone())),
+                    _ => drop(self.nodes.remove(&key)),
+                }
+            }
+            (Kind::Ticket, value) => {
+                let Some(key) = object.node_key() else { return };
+                match value {
+                    Some(Value::Ticket(record)) => drop(self.tickets.insert(key, record.clone())),
+                    _ => drop(self.tickets.remove(&key)),
+                }
+            }
+            (Kind::Cluster, Some(Value::Cluster(record))) => self.cluster = Some(record.clone()),
+            (Kind::Cluster, _) => self.cluster = None,
             (Kind::Settings, Some(Value::Settings(settings))) => {
                 Arc::make_mut(&mut self.resources).settings = Settings::clone(settings);
             }
@@ -139,6 +164,7 @@ impl View {
         match mark {
             Mark::Declared => &mut self.declared,
             Mark::Tokens => &mut self.tokens_changed,
+            Mark::Nodes => &mut self.nodes_changed,
         }
     }
 
@@ -147,6 +173,7 @@ impl View {
         match mark {
             Mark::Declared => self.declared,
             Mark::Tokens => self.tokens_changed,
+            Mark::Nodes => self.nodes_changed,
         }
     }
 
@@ -175,6 +202,21 @@ impl View {
         &self.stamps
     }
 
+    /// The nodes, by key.
+    pub(crate) fn nodes(&self) -> &BTreeMap<NodeKey, NodeRecord> {
+        &self.nodes
+    }
+
+    /// The tickets, by key.
+    pub(crate) fn tickets(&self) -> &BTreeMap<NodeKey, TicketRecord> {
+        &self.tickets
+    }
+
+    /// The cluster, once it is founded.
+    pub(crate) fn cluster(&self) -> Option<&ClusterRecord> {
+        self.cluster.as_ref()
+    }
+
     /// What an object holds; none if it is not there.
     pub(crate) fn get(&self, object: &ObjectName) -> Option<Value> {
         self.versions.get(object)?;
@@ -186,6 +228,9 @@ impl View {
             }
             Kind::Token => self.tokens.get(&object.name).cloned().map(Value::Token),
             Kind::Stamp => self.stamps.get(&object.name).cloned().map(Value::Stamp),
+            Kind::Node => self.nodes.get(&object.node_key()?).cloned().map(Value::Node),
+            Kind::Ticket => self.tickets.get(&object.node_key()?).cloned().map(Value::Ticket),
+            Kind::Cluster => self.cluster.clone().map(Value::Cluster),
         }
     }
 

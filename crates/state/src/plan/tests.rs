@@ -1,12 +1,16 @@
 //! The state's rules, one by one, over a store.
 
 use super::*;
+use crate::node::{ClusterRecord, NodeRecord, Serves};
 use crate::object::{Change, Kind};
 use selvedge_kv::{Answer, Entry, KeyspaceNumber, Limits as StoreLimits, Store};
-use selvedge_types::UnixMillis;
+use selvedge_mesh::ticket::{
+    ClusterKey, Contact, NodeRole, TicketError, TicketOffer, TicketProblem, TicketRecord,
+};
 use selvedge_types::resource::{KeyspaceId, Text};
+use selvedge_types::{ClusterId, NodeKey, UnixMillis};
 
-const FEW: Limits = Limits { stamps: 2, tokens: 2 };
+const FEW: Limits = Limits { stamps: 2, tokens: 2, tickets: 2, nodes: 3 };
 
 /// A store and the view that follows it.
 struct World {
@@ -221,4 +225,119 @@ fn a_view_that_is_read_anew_is_the_one_that_followed() {
     assert_eq!(read.objects().collect::<Vec<_>>(), world.view.objects().collect::<Vec<_>>());
     let changes = read.changes_since(&before);
     assert_eq!(names(&changes), ["-site default/b g0 r4", "+site default/a g2 r4"]);
+}
+
+const TTL: std::time::Duration = std::time::Duration::from_secs(60);
+
+fn ticket(uses: u32, seed: u8) -> TicketRecord {
+    let offer = TicketOffer {
+        cluster: ClusterId::from_bytes([1; 16]),
+        role: NodeRole::Voter,
+        uses,
+        ttl: TTL,
+        now: UnixMillis(1_000),
+        contacts: vec![Contact { key: NodeKey::from_bytes([9; 32]), addresses: Vec::new() }],
+    };
+    ClusterKey::from_seed([1; 32]).issue(&offer, [seed; 32]).unwrap().1
+}
+
+fn node(number: u8, name: &str) -> Box<NodeRecord> {
+    Box::new(NodeRecord {
+        key: NodeKey::from_bytes([number; 32]),
+        name: name.into(),
+        pop: "ams".into(),
+        region: "eu".into(),
+        role: NodeRole::Edge,
+        voter: None,
+        mesh: Vec::new(),
+        serves: Serves::default(),
+        version: "1".into(),
+        joined: UnixMillis(0),
+        draining: true,
+    })
+}
+
+fn admit(ticket: &TicketRecord, node: Box<NodeRecord>, at: u64) -> Command {
+    Command::Admit { ticket: ticket.grant.key, node, at: UnixMillis(at) }
+}
+
+fn founded() -> World {
+    let mut world = World::new();
+    let cluster = ClusterRecord { seed: [1; 32], created: UnixMillis(1) };
+    let found = Command::Found { cluster: cluster.clone(), node: node(1, "one") };
+    assert_eq!(world.apply(1, found.clone()).unwrap().len(), 2);
+    assert!(world.apply(1, found).unwrap().is_empty(), "there is one");
+    assert_eq!(world.view.cluster(), Some(&cluster));
+    world
+}
+
+#[test]
+fn a_ticket_lets_in_as_many_nodes_as_it_says_each_of_its_own_name() {
+    let mut world = founded();
+    let record = ticket(2, 1);
+    world.apply(1, Command::IssueTicket(record.clone())).unwrap();
+    assert!(matches!(world.apply(1, admit(&record, node(2, "one"), 2_000)), Err(Rejection::NameTaken(_))));
+    world.apply(1, admit(&record, node(2, "two"), 2_000)).unwrap();
+    let two = &world.view.nodes()[&NodeKey::from_bytes([2; 32])];
+    assert_eq!((two.role, two.joined, two.draining), (NodeRole::Voter, UnixMillis(2_000), false));
+    assert!(world.apply(1, admit(&record, node(2, "two"), 3_000)).unwrap().is_empty(), "asked again");
+    world.apply(1, admit(&record, node(3, "three"), 3_000)).unwrap();
+    let full = world.apply(1, admit(&record, node(4, "four"), 3_000));
+    assert!(matches!(
+        full,
+        Err(Rejection::Ticket(TicketError::Unusable { problem: TicketProblem::UsedUp, .. }))
+    ));
+}
+
+#[test]
+fn a_ticket_that_is_over_revoked_or_unknown_lets_nobody_in() {
+    let mut world = founded();
+    let (late, revoked, unknown) = (ticket(1, 1), ticket(1, 2), ticket(1, 3));
+    for record in [&late, &revoked] {
+        world.apply(1, Command::IssueTicket(record.clone())).unwrap();
+    }
+    assert!(matches!(world.apply(1, Command::IssueTicket(unknown.clone())), Err(Rejection::TooMany { .. })));
+    world.apply(1, Command::RevokeTicket { key: revoked.grant.key }).unwrap();
+    for (record, at, expected) in [
+        (&late, 61_000, TicketProblem::Expired),
+        (&revoked, 2_000, TicketProblem::Revoked),
+        (&unknown, 2_000, TicketProblem::Unknown),
+    ] {
+        let refused = world.apply(1, admit(record, node(2, "two"), at));
+        let Err(Rejection::Ticket(TicketError::Unusable { problem, .. })) = refused else {
+            panic!("{refused:?}")
+        };
+        assert_eq!(problem, expected);
+    }
+}
+
+#[test]
+fn a_node_that_was_removed_does_not_come_back_by_its_ticket() {
+    let mut world = founded();
+    let record = ticket(5, 1);
+    world.apply(1, Command::IssueTicket(record.clone())).unwrap();
+    world.apply(1, admit(&record, node(2, "two"), 2_000)).unwrap();
+    let remove = |name: &str| Command::RemoveNode { name: name.into() };
+    assert_eq!(names(&world.apply(1, remove("two")).unwrap()).len(), 1);
+    assert!(matches!(world.apply(1, remove("two")), Err(Rejection::NoNode(_))));
+    assert!(matches!(world.apply(1, remove("one")), Err(Rejection::LastNode(_))));
+    assert!(matches!(world.apply(1, admit(&record, node(2, "two"), 2_000)), Err(Rejection::Ticket(_))));
+    assert!(matches!(world.apply(1, Command::UpdateNode(node(2, "two"))), Err(Rejection::NotFound(_))));
+}
+
+#[test]
+fn what_a_node_says_of_itself_changes_neither_its_role_nor_that_it_is_drained() {
+    let mut world = founded();
+    let record = ticket(5, 1);
+    world.apply(1, Command::IssueTicket(record.clone())).unwrap();
+    world.apply(1, admit(&record, node(2, "two"), 2_000)).unwrap();
+    let drain = |draining| Command::DrainNode { name: "two".into(), draining };
+    world.apply(1, drain(true)).unwrap();
+    assert!(world.apply(1, drain(true)).unwrap().is_empty());
+    let said = NodeRecord { version: "2".into(), draining: false, ..*node(2, "zwei") };
+    world.apply(1, Command::UpdateNode(Box::new(said.clone()))).unwrap();
+    assert!(world.apply(1, Command::UpdateNode(Box::new(said))).unwrap().is_empty());
+    let two = &world.view.nodes()[&NodeKey::from_bytes([2; 32])];
+    assert_eq!((two.name.as_str(), two.role, two.draining), ("zwei", NodeRole::Voter, true));
+    assert!(matches!(world.apply(1, Command::UpdateNode(node(2, "one"))), Err(Rejection::NameTaken(_))));
 }
