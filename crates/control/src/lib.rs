@@ -7,6 +7,7 @@
 //! state; the gateway learns of it by snapshot.
 
 mod auth;
+pub mod cluster;
 mod dashboard;
 pub mod handles;
 mod openapi;

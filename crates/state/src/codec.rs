@@ -215,8 +215,9 @@ mod tests {
             })
         });
         let cluster = any::<([u8; 32], u64)>();
-        let cluster =
-            cluster.prop_map(|(seed, at)| Value::Cluster(ClusterRecord { seed, created: UnixMillis(at) }));
+        let cluster = cluster.prop_map(|(seed, at)| {
+            Value::Cluster(ClusterRecord { seed, created: UnixMillis(at), voters: Vec::new() })
+        });
         prop_oneof![Just(site()), token, stamp, node, cluster, Just(Value::Settings(Arc::default()))]
     }
 

@@ -63,6 +63,11 @@ pub enum Command {
         /// Which of the two.
         draining: bool,
     },
+    /// Says who is to vote; nobody for the leader to choose.
+    ChooseVoters {
+        /// Their names: an odd number, or none.
+        names: Vec<String>,
+    },
     /// Takes a node out of the cluster, for good.
     RemoveNode {
         /// Its name.

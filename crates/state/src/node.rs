@@ -58,12 +58,17 @@ pub struct ClusterRecord {
     pub seed: [u8; 32],
     /// When it was made.
     pub created: UnixMillis,
+    /// Who is to vote, by an operator's choice; nobody for the leader to choose.
+    pub voters: Vec<NodeKey>,
 }
 
 /// Shows no secret.
 impl fmt::Debug for ClusterRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClusterRecord").field("created", &self.created).finish_non_exhaustive()
+        f.debug_struct("ClusterRecord")
+            .field("created", &self.created)
+            .field("voters", &self.voters)
+            .finish_non_exhaustive()
     }
 }
 
@@ -101,6 +106,8 @@ pub(crate) struct ClusterForm {
     seed: [u8; 32],
     #[n(1)]
     created: UnixMillis,
+    #[n(2)]
+    voters: Vec<NodeKey>,
 }
 
 impl From<&NodeRecord> for NodeForm {
@@ -123,13 +130,13 @@ impl From<NodeForm> for NodeRecord {
 
 impl From<&ClusterRecord> for ClusterForm {
     fn from(record: &ClusterRecord) -> Self {
-        ClusterForm { seed: record.seed, created: record.created }
+        ClusterForm { seed: record.seed, created: record.created, voters: record.voters.clone() }
     }
 }
 
 impl From<ClusterForm> for ClusterRecord {
     fn from(form: ClusterForm) -> Self {
-        ClusterRecord { seed: form.seed, created: form.created }
+        ClusterRecord { seed: form.seed, created: form.created, voters: form.voters }
     }
 }
 

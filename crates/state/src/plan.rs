@@ -67,6 +67,12 @@ pub enum Rejection {
     /// No node has that name.
     #[error("there is no node named {0}; `selvedge get nodes` lists them")]
     NoNode(String),
+    /// Not a set of voters.
+    #[error("{0}")]
+    Voters(String),
+    /// The cluster is not founded yet.
+    #[error("this node does not know its cluster yet; try again when it has reached others")]
+    NoCluster,
     /// Another node has that name.
     #[error("another node is named {0}; start this one with another `--name`")]
     NameTaken(String),
@@ -157,6 +163,7 @@ pub(crate) fn plan(view: &View, command: &Command, now: Hlc, limits: &Limits) ->
         Command::Admit { ticket, node, at } => nodes::admit(view, ticket, node, *at, limits.nodes),
         Command::UpdateNode(node) => nodes::update(view, node),
         Command::DrainNode { name, draining } => nodes::drain(view, name, *draining),
+        Command::ChooseVoters { names } => nodes::choose_voters(view, names),
         Command::RemoveNode { name } => nodes::remove(view, name),
     }
 }

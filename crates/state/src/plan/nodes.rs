@@ -4,7 +4,7 @@ use super::{Plan, Rejection};
 use crate::node::{ClusterRecord, NodeRecord};
 use crate::object::{ObjectName, Value};
 use crate::view::{Mark, View};
-use selvedge_mesh::ticket::{TicketError, TicketProblem, TicketRecord};
+use selvedge_mesh::ticket::{NodeRole, TicketError, TicketProblem, TicketRecord};
 use selvedge_types::{NodeKey, UnixMillis};
 
 /// Makes the cluster where there is none.
@@ -109,6 +109,42 @@ pub(super) fn drain(view: &View, name: &str, draining: bool) -> Result<Plan, Rej
     Ok(Plan::put(view, ObjectName::node(&node.key), Value::Node(node)))
 }
 
+/// Voters that may be chosen.
+const VOTERS_MAX: usize = 7;
+
+pub(super) fn choose_voters(view: &View, names: &[String]) -> Result<Plan, Rejection> {
+    let cluster = view.cluster().ok_or(Rejection::NoCluster)?;
+    let mut voters = Vec::new();
+    for name in names {
+        let node = find(view, name)?;
+        if node.role != NodeRole::Voter {
+            return Err(Rejection::Voters(format!("{name} is an edge node, which cannot vote")));
+        }
+        if node.voter.is_none() {
+            return Err(Rejection::Voters(format!(
+                "{name} has not said that it is ready; wait until it has"
+            )));
+        }
+        voters.push(node.key);
+    }
+    voters.sort();
+    voters.dedup();
+    let odd = voters.len() % 2 == 1 || voters.is_empty();
+    if !odd || voters.len() != names.len() || voters.len() > VOTERS_MAX {
+        let text =
+            format!("name 1, 3, 5 or {VOTERS_MAX} different nodes; an even number survives no more losses");
+        return Err(Rejection::Voters(text));
+    }
+    if voters == cluster.voters {
+        return Ok(Plan::default());
+    }
+    let mut plan = Plan::guarded_by(view, Mark::Nodes);
+    plan.guard(view, &ObjectName::cluster());
+    let cluster = ClusterRecord { voters, ..cluster.clone() };
+    plan.writes.push((ObjectName::cluster(), Some(Value::Cluster(cluster))));
+    Ok(plan)
+}
+
 pub(super) fn remove(view: &View, name: &str) -> Result<Plan, Rejection> {
     let node = find(view, name)?;
     if view.nodes().len() == 1 {
@@ -116,6 +152,12 @@ pub(super) fn remove(view: &View, name: &str) -> Result<Plan, Rejection> {
     }
     let mut plan = Plan::guarded_by(view, Mark::Nodes);
     plan.writes.push((ObjectName::node(&node.key), None));
+    if let Some(cluster) = view.cluster().filter(|cluster| cluster.voters.contains(&node.key)) {
+        // What was chosen holds no longer: the leader chooses.
+        let cluster = ClusterRecord { voters: Vec::new(), ..cluster.clone() };
+        plan.guard(view, &ObjectName::cluster());
+        plan.writes.push((ObjectName::cluster(), Some(Value::Cluster(cluster))));
+    }
     Ok(plan)
 }
 

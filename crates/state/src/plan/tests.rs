@@ -1,6 +1,7 @@
 //! The state's rules, one by one, over a store.
 
 use super::*;
+use crate::group::VoterId;
 use crate::node::{ClusterRecord, NodeRecord, Serves};
 use crate::object::{Change, Kind};
 use selvedge_kv::{Answer, Entry, KeyspaceNumber, Limits as StoreLimits, Store};
@@ -263,7 +264,7 @@ fn admit(ticket: &TicketRecord, node: Box<NodeRecord>, at: u64) -> Command {
 
 fn founded() -> World {
     let mut world = World::new();
-    let cluster = ClusterRecord { seed: [1; 32], created: UnixMillis(1) };
+    let cluster = ClusterRecord { seed: [1; 32], created: UnixMillis(1), voters: Vec::new() };
     let found = Command::Found { cluster: cluster.clone(), node: node(1, "one") };
     assert_eq!(world.apply(1, found.clone()).unwrap().len(), 2);
     assert!(world.apply(1, found).unwrap().is_empty(), "there is one");
@@ -340,4 +341,23 @@ fn what_a_node_says_of_itself_changes_neither_its_role_nor_that_it_is_drained() 
     let two = &world.view.nodes()[&NodeKey::from_bytes([2; 32])];
     assert_eq!((two.name.as_str(), two.role, two.draining), ("zwei", NodeRole::Voter, true));
     assert!(matches!(world.apply(1, Command::UpdateNode(node(2, "one"))), Err(Rejection::NameTaken(_))));
+}
+
+#[test]
+fn voters_are_chosen_among_nodes_that_can_vote_in_odd_numbers() {
+    let mut world = founded();
+    let record = ticket(5, 1);
+    world.apply(1, Command::IssueTicket(record.clone())).unwrap();
+    world.apply(1, admit(&record, node(2, "two"), 2_000)).unwrap();
+    let choose =
+        |names: &[&str]| Command::ChooseVoters { names: names.iter().map(ToString::to_string).collect() };
+    for names in [&["two"][..], &["one"], &["two", "two", "two"], &["nobody"]] {
+        assert!(world.apply(1, choose(names)).is_err(), "{names:?}");
+    }
+    let ready = NodeRecord { voter: Some(VoterId(2)), ..*node(2, "two") };
+    world.apply(1, Command::UpdateNode(Box::new(ready))).unwrap();
+    world.apply(1, choose(&["two"])).unwrap();
+    assert_eq!(world.view.cluster().unwrap().voters, [NodeKey::from_bytes([2; 32])]);
+    world.apply(1, Command::RemoveNode { name: "two".into() }).unwrap();
+    assert!(world.view.cluster().unwrap().voters.is_empty());
 }
