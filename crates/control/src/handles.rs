@@ -1,5 +1,6 @@
 //! What the API needs of the rest of the node, as narrow handles that the composition root supplies.
 
+use crate::cluster::Cluster;
 use crate::wire;
 use selvedge_observe::Registry;
 use selvedge_rt::{Clock, Secrets, Tasks};
@@ -27,6 +28,8 @@ pub struct Handles {
     pub requests: Arc<dyn RequestLog>,
     /// This node.
     pub node: Arc<dyn NodeHandle>,
+    /// The cluster, unless the control state could not be opened.
+    pub cluster: Option<Cluster>,
     /// Its metrics.
     pub registry: Registry,
     /// Where it keeps its data, to report the space there.

@@ -15,14 +15,19 @@ const PROBLEM: &str = "application/problem+json";
 #[openapi(
     info(title = "Selvedge admin API", description = "Every answer that is not what was asked for is a problem \
         (RFC 9457): `application/problem+json`. Tokens have the roles viewer, deployer and admin; `GET` needs a \
-        viewer's, changes a deployer's, settings and tokens an admin's."),
+        viewer's, changes a deployer's, settings, tokens and the cluster an admin's."),
     paths(
         routes::page::dashboard, routes::health::live, routes::health::ready, routes::health::metrics,
         routes::page::openapi, routes::page::schema, routes::status::status,
         routes::resources::sites, routes::resources::site, routes::resources::settings,
         routes::resources::plan, routes::resources::apply,
         routes::cache::stats, routes::cache::inspect, routes::cache::purge,
-        routes::requests::follow, routes::tokens::list, routes::tokens::create, routes::tokens::revoke,
+        routes::requests::follow,
+        routes::cluster::nodes, routes::cluster::drain, routes::cluster::undrain, routes::cluster::remove,
+        routes::cluster::pops, routes::cluster::voters, routes::cluster::choose_voters,
+        routes::cluster::choose_leader, routes::cluster::tickets, routes::cluster::create_ticket,
+        routes::cluster::revoke_ticket,
+        routes::tokens::list, routes::tokens::create, routes::tokens::revoke,
     ),
     modifiers(&TokenScheme, &Problems)
 )]

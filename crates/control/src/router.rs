@@ -89,6 +89,17 @@ pub(crate) fn router(handles: Handles) -> (Router, Vec<Route>) {
     table.add("post", "/v1/cache/inspect", viewer, routes::cache::inspect);
     table.add("post", "/v1/cache/purge", deployer, routes::cache::purge);
     table.add("get", "/v1/requests", viewer, routes::requests::follow);
+    table.add("get", "/v1/nodes", viewer, routes::cluster::nodes);
+    table.add("post", "/v1/nodes/{name}/drain", admin, routes::cluster::drain);
+    table.add("post", "/v1/nodes/{name}/undrain", admin, routes::cluster::undrain);
+    table.add("delete", "/v1/nodes/{name}", admin, routes::cluster::remove);
+    table.add("get", "/v1/pops", viewer, routes::cluster::pops);
+    table.add("get", "/v1/voters", viewer, routes::cluster::voters);
+    table.add("post", "/v1/voters", admin, routes::cluster::choose_voters);
+    table.add("post", "/v1/leader", admin, routes::cluster::choose_leader);
+    table.add("get", "/v1/tickets", admin, routes::cluster::tickets);
+    table.add("post", "/v1/tickets", admin, routes::cluster::create_ticket);
+    table.add("delete", "/v1/tickets/{id}", admin, routes::cluster::revoke_ticket);
     table.add("get", "/v1/tokens", admin, routes::tokens::list);
     table.add("post", "/v1/tokens", admin, routes::tokens::create);
     table.add("delete", "/v1/tokens/{name}", admin, routes::tokens::revoke);

@@ -54,6 +54,7 @@ impl World {
             cache: Arc::new(self.clone()),
             requests: Arc::new(self.clone()),
             node: Arc::new(self.clone()),
+            cluster: None,
             registry: Registry::default(),
             data: None,
             clock: Clock::real(),

@@ -1,6 +1,7 @@
 //! What was acknowledged is there after a restart, however the process ended.
 
 use selvedge_cache::stamps::{PurgeKind, PurgeScope};
+use selvedge_mesh::rpc::Priority;
 use selvedge_rt::{Clock, Disk, Rng, Tasks};
 use selvedge_state::group::{Calling, LinkError, Links, Member};
 use selvedge_state::{
@@ -21,7 +22,7 @@ const CHILD: &str = "SELVEDGE_STATE_CHILD";
 struct Nobody;
 
 impl Links for Nobody {
-    fn call(&self, _: &Member, _: bytes::Bytes, _: Duration) -> Calling<'_> {
+    fn call(&self, _: &Member, _: bytes::Bytes, _: Duration, _: Priority) -> Calling<'_> {
         Box::pin(async { Err(LinkError::Unreachable) })
     }
 }

@@ -11,10 +11,12 @@
 mod council;
 mod directory;
 mod enrol;
+mod handle;
 mod join;
 mod messages;
 
 pub use council::{Council, Step, next_step};
 pub use directory::Directory;
 pub use enrol::{ENROL, EnrolService, Enrolment};
+pub use handle::Cluster;
 pub use join::{JOIN, JoinError, JoinService, Joined, join};

@@ -1,6 +1,7 @@
 //! The answers, by subject.
 
 pub(crate) mod cache;
+pub(crate) mod cluster;
 pub(crate) mod health;
 pub(crate) mod page;
 pub(crate) mod requests;

@@ -1,11 +1,16 @@
 //! What the API and its clients send each other, in JSON. Unknown members are ignored by both sides.
 
 mod cache;
+mod cluster;
 mod node;
 mod resource;
 mod token;
 
 pub use cache::{CacheStats, Entry, InspectRequest, Inspection, PurgeRequest, Purged, Rule, SiteStats, Tier};
+pub use cluster::{
+    ChooseLeader, ChooseVoters, ClusterNode, CreateTicket, NewTicket, NodeAddresses, PopInfo, TicketInfo,
+    Voters,
+};
 pub use node::{Check, DiskStatus, MachineStatus, NetworkStatus, NodeInfo, PressureStatus, Ready, Status};
 pub use resource::{
     Action, Applied, Change, FieldChange, ManifestProblem, Plan, SettingsResource, SiteResource,

@@ -140,6 +140,12 @@ impl Mesh {
         Ok(())
     }
 
+    /// Whether a link for calls with a node is open.
+    pub fn is_linked(&self, peer: &NodeKey) -> bool {
+        let peers = self.0.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        peers.get(peer).is_some_and(|peer| peer.calls.is_open())
+    }
+
     /// Cuts a node off: see [`Links::remove`].
     pub fn remove(&self, peer: &NodeKey) {
         self.0.links.remove(peer);

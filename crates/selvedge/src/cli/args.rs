@@ -1,6 +1,7 @@
 //! What may be written on the command line.
 
 use super::commands::cache::CacheCommand;
+use super::commands::cluster::{LeaderCommand, NodeCommand, VotersCommand};
 use super::commands::dev::DevArgs;
 use super::commands::estimate::EstimateArgs;
 use super::commands::get::GetArgs;
@@ -8,6 +9,7 @@ use super::commands::manifest::{ApplyArgs, PlanArgs};
 use super::commands::requests::RequestsArgs;
 use super::commands::serve::ServeArgs;
 use super::commands::status::StatusArgs;
+use super::commands::ticket::TicketCommand;
 use super::commands::token::TokenCommand;
 use super::commands::up::UpArgs;
 use super::commands::upgrade::UpgradeArgs;
@@ -54,6 +56,30 @@ pub enum Command {
     },
     /// Show requests as they are answered
     Requests(RequestsArgs),
+    /// Make and revoke the tickets by which nodes join
+    Ticket {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: TicketCommand,
+    },
+    /// Drain a node, or take it out of the cluster
+    Node {
+        /// What to do with it.
+        #[command(subcommand)]
+        command: NodeCommand,
+    },
+    /// Choose who votes about the control state
+    Voters {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: VotersCommand,
+    },
+    /// Choose who leads the voters
+    Leader {
+        /// What to do.
+        #[command(subcommand)]
+        command: LeaderCommand,
+    },
     /// Make and revoke the API's tokens
     Token {
         /// What to do with them.

@@ -96,6 +96,14 @@ impl Client {
         self.typed("POST", target, Some("application/toml"), manifest.into(), Effect::Changes)
     }
 
+    /// Has something done that needs no words.
+    pub(super) fn post(&self, target: &str) -> Result<(), Failure> {
+        self.runtime.block_on(async {
+            let response = self.send("POST", target, None, Bytes::new(), Effect::Changes).await?;
+            self.whole(response, Effect::Changes).await.map(|_| ())
+        })
+    }
+
     /// Deletes something.
     pub(super) fn delete(&self, target: &str) -> Result<(), Failure> {
         self.runtime.block_on(async {

@@ -1,7 +1,10 @@
 //! What a node is told when it starts.
 
 use selvedge_gateway::upstream::Resolve;
+use selvedge_mesh::{BindError, Endpoint, Identity as NodeIdentity};
 use selvedge_observe::Registry;
+use selvedge_rt::links::side::Boxed;
+use selvedge_rt::links::{self, Links};
 use selvedge_rt::{self as rt, Clock, Disk, Net, Rng, Secrets, Tasks};
 use selvedge_types::resource::Listener;
 use std::collections::BTreeMap;
@@ -25,6 +28,8 @@ pub struct Config {
     pub https: Vec<SocketAddr>,
     /// Where its API is.
     pub api: SocketAddr,
+    /// Where its mesh is, over UDP.
+    pub mesh: Vec<SocketAddr>,
     /// How many data-plane threads there are.
     pub workers: usize,
     /// Bytes of memory for the cache, in place of the settings'.
@@ -58,6 +63,8 @@ pub struct Seams {
     pub secrets: Secrets,
     /// Network.
     pub net: Net,
+    /// Makes its links with other nodes.
+    pub links: Arc<dyn BindLinks>,
     /// Looks origins' names up.
     pub resolver: Arc<dyn Resolve>,
     /// The data directory.
@@ -66,6 +73,35 @@ pub struct Seams {
     pub tasks: Tasks,
     /// Its metrics.
     pub registry: Registry,
+}
+
+/// Makes a node's links: the machine's, or a simulation's.
+pub trait BindLinks: Send + Sync {
+    /// Listens on `addresses` as that node.
+    fn bind<'a>(
+        &'a self,
+        identity: &'a NodeIdentity,
+        addresses: &'a [SocketAddr],
+        options: links::Options,
+        clock: &'a Clock,
+        tasks: &'a Tasks,
+    ) -> Boxed<'a, Result<Links, BindError>>;
+}
+
+/// Links over the machine's network.
+pub struct RealLinks;
+
+impl BindLinks for RealLinks {
+    fn bind<'a>(
+        &'a self,
+        identity: &'a NodeIdentity,
+        addresses: &'a [SocketAddr],
+        options: links::Options,
+        clock: &'a Clock,
+        tasks: &'a Tasks,
+    ) -> Boxed<'a, Result<Links, BindError>> {
+        Box::pin(Endpoint::bind(identity, addresses, options, clock, tasks))
+    }
 }
 
 /// An address to listen on.
@@ -143,6 +179,7 @@ mod tests {
             http: vec![asked_at],
             https: Vec::new(),
             api: asked_at,
+            mesh: Vec::new(),
             workers: 1,
             cache_ram: None,
             cache_disk: None,

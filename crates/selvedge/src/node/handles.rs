@@ -101,7 +101,7 @@ fn path_of(target: &str) -> &str {
     target.split('?').next().unwrap_or(target)
 }
 
-fn translate(error: selvedge_state::Error) -> StateError {
+pub(super) fn translate(error: selvedge_state::Error) -> StateError {
     use selvedge_state::Error;
     match &error {
         Error::Rejected(rejection) => refused(rejection),
@@ -120,7 +120,12 @@ fn refused(rejection: &Rejection) -> StateError {
         Rejection::NotFound(object) => StateError::NotFound(object.to_string()),
         Rejection::Settings => StateError::Forbidden(rejection.to_string()),
         Rejection::Last(_) | Rejection::TooMany { .. } => StateError::Limit(rejection.to_string()),
-        Rejection::Host(_) => StateError::Invalid(rejection.to_string()),
+        Rejection::NoNode(_) => StateError::NotFound(rejection.to_string()),
+        Rejection::LastNode(_) => StateError::Limit(rejection.to_string()),
+        Rejection::NoCluster => StateError::Unavailable(rejection.to_string()),
+        Rejection::Host(_) | Rejection::Ticket(_) | Rejection::Voters(_) | Rejection::NameTaken(_) => {
+            StateError::Invalid(rejection.to_string())
+        }
     }
 }
 

@@ -34,6 +34,11 @@ pub enum IdentityError {
 }
 
 impl Identity {
+    /// Makes the identity of a node of `cluster` where there is none.
+    pub fn join(disk: &Disk, secrets: &Secrets, cluster: ClusterId) -> Result<(), IdentityError> {
+        Self::make(disk, secrets.bytes()?, *cluster.as_bytes()).map(|_| ())
+    }
+
     /// Reads the identity, or makes one where there is none.
     pub fn load(disk: &Disk, secrets: &Secrets) -> Result<Self, IdentityError> {
         match disk.open(FILE, false) {
@@ -42,14 +47,17 @@ impl Identity {
                 let read = file.read_at(&mut bytes, 0)?;
                 Self::decode(&bytes[..read]).ok_or(IdentityError::Damaged)
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::make(disk, secrets),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let mut cluster = [0; 16];
+                cluster.copy_from_slice(&secrets.bytes()?[..16]);
+                Self::make(disk, secrets.bytes()?, cluster)
+            }
             Err(error) => Err(error.into()),
         }
     }
 
-    fn make(disk: &Disk, secrets: &Secrets) -> Result<Self, IdentityError> {
-        let (cache_secret, cluster) = (secrets.bytes()?, secrets.bytes()?);
-        let mut bytes = [&MAGIC[..], &cache_secret, &cluster[..16]].concat();
+    fn make(disk: &Disk, cache_secret: [u8; 32], cluster: [u8; 16]) -> Result<Self, IdentityError> {
+        let mut bytes = [&MAGIC[..], &cache_secret, &cluster].concat();
         bytes.extend_from_slice(&checksum(&bytes));
         let file = disk.open(NEW, true)?;
         file.set_len(0)?;

@@ -4,6 +4,7 @@
 //! own and follows snapshots; the control state, the API and everything that waits for disks run on the
 //! caller's runtime.
 
+mod cluster;
 mod config;
 mod following;
 mod handles;
@@ -11,12 +12,14 @@ mod identity;
 mod listening;
 mod settings;
 
-pub use config::{Config, Listen, Seams, Storage};
+pub use config::{BindLinks, Config, Listen, RealLinks, Seams, Storage};
 pub use identity::{Identity, IdentityError};
 
+use cluster::{LinkSeams, Linked};
 use following::{InForce, Parts};
 use handles::{ApiCache, ApiNode, ApiRequests, ApiState};
 use listening::{ListenError, Listening};
+use selvedge_control::cluster::Cluster;
 use selvedge_control::{ApiOptions, Handles, Secret, SecretError};
 use selvedge_gateway::access_log::AccessLog;
 use selvedge_gateway::cache::{Cache, CacheOptions};
@@ -25,11 +28,12 @@ use selvedge_gateway::plane::{Plane, PlaneParts};
 use selvedge_gateway::site::{RateTable, RequestIds, RouterState, SystemSecrets};
 use selvedge_gateway::traffic::Traffic;
 use selvedge_gateway::upstream::{Seams as UpstreamSeams, Upstream, UpstreamMetrics, system_roots};
+use selvedge_mesh::ticket::Ticket;
 use selvedge_observe::Registry;
 use selvedge_rt::disk::DiskLock;
 use selvedge_rt::{OnEnd, Tasks, Workers};
-use selvedge_state::group::{Calling, LinkError, Links, Member};
-use selvedge_state::{Change, Command, Setup, SnapshotFile, State, Value};
+use selvedge_state::group::{Member, MeshLinks};
+use selvedge_state::{Change, Command, NodeRecord, Serves, Setup, SnapshotFile, State, Value};
 use selvedge_store::segments::{self, DiskTier, Segments};
 use selvedge_store::wal;
 use selvedge_types::planted::{Bug, is_planted};
@@ -54,6 +58,18 @@ pub enum NodeError {
     /// Its identity cannot be read or made.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// Its key cannot be read or made.
+    #[error(transparent)]
+    NodeKey(#[from] selvedge_mesh::IdentityError),
+    /// Its mesh cannot be reached.
+    #[error(transparent)]
+    Mesh(#[from] selvedge_mesh::BindError),
+    /// The machine gives no randomness.
+    #[error("the machine gives no randomness: {0}")]
+    Randomness(String),
+    /// The cluster did not let it in.
+    #[error("{0}")]
+    Join(String),
     /// An address cannot be listened on.
     #[error("cannot listen on {addr} for {what}: {source}")]
     Listen {
@@ -81,6 +97,12 @@ pub enum NodeError {
     Threads(io::Error),
 }
 
+impl NodeError {
+    fn data(disk: &selvedge_rt::Disk, source: io::Error) -> Self {
+        NodeError::Data { path: disk.display().to_string(), source }
+    }
+}
+
 /// A running node.
 pub struct Node {
     /// Where it answers http.
@@ -95,6 +117,7 @@ pub struct Node {
     pub state_problem: Option<String>,
     plane: Plane,
     state: Option<State>,
+    linked: Linked,
     in_force: InForce,
     listening: Listening,
     /// The API's socket, to be handed over.
@@ -120,7 +143,7 @@ impl Config {
     /// As [`Config::build`], but does not answer its API yet: as long as a predecessor accepts connections, nothing
     /// may be purged here that is still served there.
     pub async fn begin(self, seams: Seams) -> Result<Node, NodeError> {
-        let Seams { clock, rng, secrets, net, resolver, disk, tasks, registry } = seams;
+        let Seams { clock, rng, secrets, net, links, resolver, disk, tasks, registry } = seams;
         let data_error = |source| NodeError::Data { path: disk.display().to_string(), source };
         let lock = disk.lock("lock").map_err(data_error)?;
         let identity = Identity::load(&disk, &secrets)?;
@@ -134,23 +157,35 @@ impl Config {
             Workers::start(self.workers, "gateway", &traffic_tasks).map_err(NodeError::Threads)?
         };
 
+        let seams = LinkSeams {
+            disk: &disk,
+            secrets: &secrets,
+            clock: &clock,
+            hlc: hlc.clone(),
+            tasks: &data_tasks,
+            registry: &registry,
+            links: &*links,
+        };
+        let linked = Box::pin(Linked::begin(&self, identity.cluster, seams)).await?;
         // Purges reach the cache once there is one; nobody can purge before.
         let purged: Arc<OnceLock<Cache>> = Arc::default();
         let purging = purged.clone();
+        let directory = linked.directory.clone();
         let setup = Setup {
             disk: disk.subdir("state").map_err(data_error)?,
             options: self.storage.state.clone(),
             cluster: identity.cluster,
-            member: Member { node: self.name.clone() },
-            founds: true,
+            member: Member { node: linked.key.to_string() },
+            founds: !linked.was_let_in,
             clock: clock.clone(),
             hlc: hlc.clone(),
             rng: rng.branch("state"),
             tasks: data_tasks.clone(),
-            links: Arc::new(Alone),
+            links: Arc::new(MeshLinks::new(linked.mesh.clone())),
             metrics: selvedge_state::Metrics::register(&registry),
             wal_metrics: wal::Metrics::register(&registry),
             observer: Box::new(move |changes: &[Change]| {
+                directory.observe(changes);
                 if let Some(cache) = purging.get() {
                     stamp(cache, changes);
                 }
@@ -240,7 +275,9 @@ impl Config {
                 // A state that was made anew knows no purges of what an older one left on disk.
                 tracing::warn!(error = chain(&error), "what is on disk may be found again after a restart");
             }
-            first_token = self.first_token(state, &clock, &secrets).await?;
+            if !linked.was_let_in {
+                first_token = self.first_token(state, &clock, &secrets).await?;
+            }
             expire_purges(state, &cache, &tasks);
         } else if !is_planted(Bug::DiskWithoutState) {
             // Which purges there were is not known.
@@ -296,6 +333,10 @@ impl Config {
         }
         self.close_unclaimed();
         if let Some(state) = &state {
+            let record = self.record(&linked, state, &listening, api);
+            Box::pin(linked.serve(state, record, &clock, &secrets, &data_tasks)).await?;
+        }
+        if let Some(state) = &state {
             parts.follow(state, in_force.clone(), &tasks);
         }
         let watching = certificates.clone().watch(tasks.clone());
@@ -324,6 +365,15 @@ impl Config {
                 state: state.clone(),
                 state_problem: state_problem.clone(),
             }),
+            cluster: state.clone().map(|state| Cluster {
+                id: identity.cluster,
+                me: linked.key,
+                state,
+                mesh: linked.mesh.clone(),
+                clock: clock.clone(),
+                secrets: secrets.clone(),
+                translate: handles::translate,
+            }),
             registry,
             data: self.data.clone(),
             clock,
@@ -338,6 +388,7 @@ impl Config {
             state_problem,
             plane,
             state,
+            linked,
             in_force,
             listening,
             api_copy,
@@ -348,6 +399,38 @@ impl Config {
             workers,
             lock: Some(lock),
         })
+    }
+
+    /// What this node is, whenever it is asked.
+    fn record(
+        &self,
+        linked: &Linked,
+        state: &State,
+        listening: &Listening,
+        api: SocketAddr,
+    ) -> Box<dyn Fn() -> NodeRecord + Send + Sync> {
+        let (config, linked, listening) = (self.clone(), linked.clone(), listening.clone());
+        let voter = state.group().id();
+        Box::new(move || {
+            let texts = |addresses: Vec<SocketAddr>| addresses.iter().map(ToString::to_string).collect();
+            let serves = Serves {
+                http: texts(listening.addresses(false)),
+                https: texts(listening.addresses(true)),
+                api: api.to_string(),
+            };
+            let mesh = linked.addresses();
+            NodeRecord { voter: Some(voter), mesh, serves, ..cluster::record(&config, linked.key) }
+        })
+    }
+
+    /// Has the node in `seams`' disk let into the cluster of a ticket. It can be built then, and is one of the
+    /// cluster's for good.
+    pub async fn join(&self, ticket: &Ticket, seams: &Seams) -> Result<(), NodeError> {
+        let Seams { clock, secrets, links, disk, tasks, registry, .. } = seams;
+        let _lock = disk.lock("lock").map_err(|source| NodeError::data(disk, source))?;
+        let link = LinkSeams { disk, secrets, clock, hlc: Arc::default(), tasks, registry, links: &**links };
+        let cluster = Box::pin(cluster::join(self, ticket, link)).await?;
+        Ok(Identity::join(disk, secrets, cluster)?)
     }
 
     fn disk_tier(
@@ -445,6 +528,8 @@ impl Node {
     /// before, but without the disk cache, and by what was declared until now. Says whether it is free; if not,
     /// this can be called again.
     pub async fn lend(&mut self) -> bool {
+        // Its successor is reached where this one was.
+        self.linked.mesh.links().close().await;
         let free = self.data_tasks.shut_down(LENDING).await;
         if free {
             self.lock = None;
@@ -471,20 +556,12 @@ impl Node {
         if !drained {
             self.traffic_tasks.abandon();
         }
+        self.linked.mesh.links().close().await;
         let stopped = self.data_tasks.shut_down(Duration::from_secs(10)).await
             & self.tasks.shut_down(Duration::from_secs(10)).await;
         // Threads end when their tasks have, or were given up.
         let joined = self.workers.ended().await;
         drained && stopped && joined
-    }
-}
-
-/// The way to other members of the control group: there are none.
-struct Alone;
-
-impl Links for Alone {
-    fn call(&self, _: &Member, _: bytes::Bytes, _: Duration) -> Calling<'_> {
-        Box::pin(async { Err(LinkError::Unreachable) })
     }
 }
 

@@ -6,6 +6,7 @@ use crate::disk::{Faults, SimDisk};
 use crate::run::{Failure, Run};
 use bytes::Bytes;
 use selvedge_cache::stamps::{PurgeKind, PurgeScope};
+use selvedge_mesh::rpc::Priority;
 use selvedge_rt::{Rng, Tasks};
 use selvedge_state::group::{Calling, LinkError, Links, Member, OpenError};
 use selvedge_state::{Change, Command, Error, Metrics, Options, Setup, SnapshotFile, State};
@@ -23,7 +24,7 @@ const WORKERS: u64 = 3;
 struct Nobody;
 
 impl Links for Nobody {
-    fn call(&self, _: &Member, _: Bytes, _: Duration) -> Calling<'_> {
+    fn call(&self, _: &Member, _: Bytes, _: Duration, _: Priority) -> Calling<'_> {
         Box::pin(async { Err(LinkError::Unreachable) })
     }
 }

@@ -24,7 +24,7 @@ impl From<u64> for VoterId {
 /// What is known of a member beside its number.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Member {
-    /// The node, as [`super::Links`] find it.
+    /// The node, as [`super::Links`] find it: its key, as text, where they are those of the mesh.
     #[n(0)]
     pub node: String,
 }

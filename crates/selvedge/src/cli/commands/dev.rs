@@ -211,6 +211,7 @@ fn config(args: &DevArgs, data: &Path) -> Config {
         http: vec![given(args.http, 8080)],
         https: vec![given(args.https, 8443)],
         api: given(args.api, 7070),
+        mesh: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
         workers: args.machine.workers(),
         cache_ram: args.machine.cache_ram,
         cache_disk: args.machine.cache_disk.or(Some(CACHE_DISK)),

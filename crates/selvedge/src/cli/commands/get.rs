@@ -1,9 +1,10 @@
 //! `selvedge get KIND [NAME]`
 
+use super::cluster;
 use crate::cli::client::{ApiArgs, Client, escape};
 use crate::cli::{Exit, Failure, Output, Table};
 use clap::{Args, ValueEnum};
-use selvedge_control::wire::{SettingsResource, SiteResource};
+use selvedge_control::wire::{ClusterNode, PopInfo, SettingsResource, SiteResource, Voters};
 use selvedge_types::resource::{SiteId, Text};
 use serde_json::Value;
 
@@ -30,6 +31,15 @@ pub enum Kind {
     Sites,
     /// What holds for all sites.
     Settings,
+    /// The nodes of the cluster.
+    #[value(alias = "node")]
+    Nodes,
+    /// The points of presence.
+    #[value(alias = "pop")]
+    Pops,
+    /// Who decides about the control state.
+    #[value(alias = "voter")]
+    Voters,
 }
 
 /// Prints resources.
@@ -40,6 +50,21 @@ pub(super) fn run(output: Output, args: &GetArgs) -> Result<Exit, Failure> {
             output.print(&settings, |s| settings_table(&s.spec))
         }
         (Kind::Settings, Some(_)) => Err(Failure::usage("there is one `settings`, without a name")),
+        (Kind::Nodes, name) => {
+            let mut nodes: Vec<ClusterNode> = Client::find(&args.api)?.get("/v1/nodes")?;
+            only(&mut nodes, name.as_deref(), "node", |node| &node.name)?;
+            output.print(&nodes, |nodes| cluster::nodes_table(nodes))
+        }
+        (Kind::Pops, name) => {
+            let mut pops: Vec<PopInfo> = Client::find(&args.api)?.get("/v1/pops")?;
+            only(&mut pops, name.as_deref(), "PoP", |pop| &pop.name)?;
+            output.print(&pops, |pops| cluster::pops_table(pops))
+        }
+        (Kind::Voters, None) => {
+            let voters: Voters = Client::find(&args.api)?.get("/v1/voters")?;
+            output.print(&voters, cluster::voters_table)
+        }
+        (Kind::Voters, Some(_)) => Err(Failure::usage("there is one list of `voters`, without a name")),
         (Kind::Sites, None) => {
             let query =
                 args.namespace.as_ref().map_or(String::new(), |n| format!("?namespace={}", escape(n)));
@@ -52,6 +77,18 @@ pub(super) fn run(output: Output, args: &GetArgs) -> Result<Exit, Failure> {
             output.print(&site, |site| sites_table(std::slice::from_ref(site)))
         }
     }
+}
+
+/// Keeps the one of that name, if one is named.
+fn only<T>(
+    all: &mut Vec<T>,
+    name: Option<&str>,
+    what: &str,
+    name_of: impl Fn(&T) -> &String,
+) -> Result<(), Failure> {
+    let Some(name) = name else { return Ok(()) };
+    all.retain(|one| name_of(one) == name);
+    if all.is_empty() { Err(Failure::failed(format!("there is no {what} {name}"))) } else { Ok(()) }
 }
 
 fn site_target(name: &str, namespace: Option<&str>) -> Result<String, Failure> {

@@ -1,6 +1,7 @@
 //! The commands: one file each.
 
 pub(super) mod cache;
+pub(super) mod cluster;
 mod completions;
 mod demo;
 pub(super) mod dev;
@@ -15,6 +16,7 @@ pub(super) mod serve;
 mod stand_in;
 pub(super) mod status;
 mod takeover;
+pub(super) mod ticket;
 pub(super) mod token;
 pub(super) mod up;
 pub(super) mod upgrade;
@@ -34,6 +36,10 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
         Command::Status(args) => status::run(output, &args),
         Command::Cache { command } => cache::run(output, command),
         Command::Requests(args) => requests::run(output, &args),
+        Command::Ticket { command } => ticket::run(output, command),
+        Command::Node { command } => cluster::node(command),
+        Command::Voters { command } => cluster::voters(output, command),
+        Command::Leader { command } => cluster::leader(output, command),
         Command::Token { command } => token::run(output, command),
         Command::Serve(args) => serve::run(output, &args),
         Command::Estimate(args) => estimate::run(output, &args),

@@ -2,9 +2,10 @@
 
 use crate::cli::context::{Context, user_directory};
 use crate::cli::{Failure, Output, Table};
-use crate::node::{Config, IdentityError, Node, NodeError, Seams};
+use crate::node::{Config, IdentityError, Node, NodeError, RealLinks, Seams};
 use clap::Args;
 use selvedge_gateway::upstream::SystemResolver;
+use selvedge_mesh::ticket::Ticket;
 use selvedge_observe::Registry;
 use selvedge_observe::machine::MachineCollector;
 use selvedge_rt::{Clock, Disk, Net, Rng, Secrets, Tasks};
@@ -127,22 +128,33 @@ pub(super) async fn build(config: Config, data: &Path) -> Result<Node, Failure> 
 
 /// As [`build`], but the node does not answer its API yet.
 pub(super) async fn begin(config: Config, data: &Path) -> Result<Node, Failure> {
-    let unusable = |e| unusable(data, e);
-    let registry = Registry::default();
-    MachineCollector::register(&registry, Some(data.to_owned()));
+    let seams = seams(data)?;
+    MachineCollector::register(&seams.registry, Some(data.to_owned()));
+    config.begin(seams).await.map_err(|error| not_built(error, data))
+}
+
+/// Has the node of a data directory let into the cluster of a ticket.
+pub(super) async fn join(config: &Config, data: &Path, ticket: &Ticket) -> Result<(), Failure> {
+    let seams = seams(data)?;
+    let joined = config.join(ticket, &seams).await;
+    seams.tasks.stop();
+    joined.map_err(|error| not_built(error, data))
+}
+
+/// The machine's own clock, network and disk.
+fn seams(data: &Path) -> Result<Seams, Failure> {
     let rng = Rng::from_os().map_err(|e| Failure::failed("the machine gives no randomness").because(e))?;
-    let disk = Disk::real(data).map_err(unusable)?;
-    let seams = Seams {
+    Ok(Seams {
         clock: Clock::real(),
         rng,
         secrets: Secrets::System,
         net: Net::Real,
+        links: Arc::new(RealLinks),
         resolver: Arc::new(SystemResolver::new()),
-        disk,
+        disk: Disk::real(data).map_err(|error| unusable(data, error))?,
         tasks: Tasks::real(),
-        registry,
-    };
-    config.begin(seams).await.map_err(|error| not_built(error, data))
+        registry: Registry::default(),
+    })
 }
 
 /// Why a data directory cannot be used, and what to do then.

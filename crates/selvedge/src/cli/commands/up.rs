@@ -9,6 +9,7 @@ use crate::handover::{HANDOVER_VARIABLE, Received};
 use crate::node::{Config, Identity, Node, Storage};
 use crate::service_manager::notify;
 use clap::Args;
+use selvedge_mesh::ticket::Ticket;
 use selvedge_rt::{Disk, OnEnd, Secrets, Tasks};
 use selvedge_state::State;
 use selvedge_types::resource::Period;
@@ -27,9 +28,12 @@ pub(super) const PID_FILE: &str = "pid";
     SIGUSR2: hands the listening sockets to the binary that lies at this one's path now (see `selvedge upgrade`).\n\
     SELVEDGE_LOG sets what is logged to standard error: error, warn, info, debug [default: info].")]
 pub struct UpArgs {
-    /// Make a new node; ignored when the data directory has one
+    /// Make a new cluster with this as its first node; ignored when the data directory has a node
     #[arg(long)]
     pub new: bool,
+    /// Join the cluster that this ticket is of; ignored when the data directory has a node
+    #[arg(long, value_name = "TICKET", conflicts_with = "new")]
+    pub join: Option<Ticket>,
     /// Where everything is kept that the node owns [default: /var/lib/selvedge, or below the home]
     #[arg(long, env = "SELVEDGE_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
@@ -51,6 +55,9 @@ pub struct UpArgs {
     /// Where the admin API is
     #[arg(long, default_value = "127.0.0.1:7070", value_name = "ADDR")]
     pub api: SocketAddr,
+    /// Where the mesh of nodes is, over UDP; may be repeated
+    #[arg(long, default_value = "0.0.0.0:7071", value_name = "ADDR")]
+    pub mesh: Vec<SocketAddr>,
     /// How long a new program may take to be ready, and then to serve, when it takes over; longer, and this one goes on
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = super::estimate::period)]
     pub upgrade_timeout: Period,
@@ -67,12 +74,19 @@ pub(super) fn run(output: Output, args: UpArgs) -> Result<Exit, Failure> {
     node::start_log("info");
     node::raise_file_limit();
     let data = args.data.clone().unwrap_or_else(default_data);
-    if !args.new && !data.join("identity").exists() {
+    let is_new = !data.join("identity").exists();
+    if is_new && !args.new && args.join.is_none() {
         return Err(Failure::usage(format!("there is no node in {}", data.display()))
-            .next("make one with `selvedge up --new`"));
+            .next("make the first of a cluster with `selvedge up --new`, or join one with `selvedge up --join TICKET`"));
     }
     let runtime = runtime()?;
-    let done = runtime.block_on(serve(output, args, &data, &program));
+    let joining = args.join.clone().filter(|_| is_new);
+    let done = runtime.block_on(async {
+        if let Some(ticket) = joining {
+            node::join(&config(&args, &data, BTreeMap::new()), &data, &ticket).await?;
+        }
+        serve(output, args, &data, &program).await
+    });
     // Something may still wait for another process.
     runtime.shutdown_background();
     done
@@ -180,6 +194,7 @@ pub(super) fn config(args: &UpArgs, data: &Path, sockets: BTreeMap<String, Vec<T
         http: listen(&args.http, sockets.get("http"), 80, 8080),
         https: listen(&args.https, sockets.get("https"), 443, 8443),
         api: args.api,
+        mesh: args.mesh.clone(),
         workers: args.machine.workers(),
         cache_ram: args.machine.cache_ram,
         cache_disk: args.machine.cache_disk,

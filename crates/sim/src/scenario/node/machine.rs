@@ -4,6 +4,7 @@ use super::history::History;
 use super::{API_PORT, HTTP_PORT};
 use crate::clock::SimClock;
 use crate::disk::SimDisk;
+use crate::links::SimMesh;
 use crate::net::net;
 use crate::run::Run;
 use selvedge::node::{Config, Node, NodeError, Seams, Storage};
@@ -27,6 +28,7 @@ pub(super) struct Machine {
     pub(super) history: History,
     pub(super) token: Arc<Mutex<Option<String>>>,
     pub(super) lives: Arc<Mutex<u64>>,
+    pub(super) mesh: SimMesh,
 }
 
 impl Machine {
@@ -62,6 +64,7 @@ impl Machine {
             secrets: Secrets::Simulated(Arc::new(Mutex::new(rng.branch("secrets")))),
             rng,
             net: net(),
+            links: Arc::new(self.mesh.clone()),
             resolver: Arc::new(Names),
             disk: self.disk.disk(),
             tasks: tasks.clone(),
@@ -105,6 +108,7 @@ fn config() -> Config {
         http: vec![everywhere(HTTP_PORT)],
         https: Vec::new(),
         api: everywhere(API_PORT),
+        mesh: vec![everywhere(7071)],
         workers: 1,
         cache_ram: Some(CACHE_RAM),
         cache_disk: Some(CACHE_DISK),

@@ -12,6 +12,7 @@ mod proof;
 mod visitors;
 mod workload;
 
+use crate::links::SimMesh;
 use crate::clock::SimClock;
 use crate::disk::{Faults, SimDisk};
 use crate::run::{Failure, Run};
@@ -83,6 +84,7 @@ impl<'a> World<'a> {
             history: history.clone(),
             token: Arc::clone(&token),
             lives: Arc::default(),
+            mesh: SimMesh::new(run.rng.branch("mesh"), run.trace.clone()),
         };
         let origin = Origin {
             history: history.clone(),

@@ -1,0 +1,261 @@
+//! What the API asks of the cluster.
+
+use crate::handles::StateError;
+use crate::wire::{ClusterNode, NodeAddresses, PopInfo, TicketInfo, Voters};
+use selvedge_mesh::Mesh;
+use selvedge_mesh::ticket::{
+    ADDRESSES_MAX, CONTACTS_MAX, ClusterKey, Contact, NodeRole, TicketError, TicketOffer, TicketProblem,
+    TicketRecord,
+};
+use selvedge_rt::{Clock, Secrets};
+use selvedge_state::group::{Change, Error as GroupError, Status, VoterId};
+use selvedge_state::{Command, NodeRecord, State};
+use selvedge_types::{ClusterId, NodeKey};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long a change of voters or leader is waited for.
+const CHANGE_MAX: Duration = Duration::from_secs(15);
+
+/// How often it is looked whether it is there.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// The cluster as this node sees it, and what can be done about it.
+#[derive(Clone)]
+pub struct Cluster {
+    /// Which one.
+    pub id: ClusterId,
+    /// This node.
+    pub me: NodeKey,
+    /// The control state.
+    pub state: State,
+    /// The links with others.
+    pub mesh: Mesh,
+    /// The time.
+    pub clock: Clock,
+    /// Where tickets' secrets are drawn from.
+    pub secrets: Secrets,
+    /// Says how an error of the state is told to users.
+    pub translate: fn(selvedge_state::Error) -> StateError,
+}
+
+impl Cluster {
+    /// The nodes, by name.
+    pub fn nodes(&self) -> Vec<ClusterNode> {
+        let status = self.state.group().status();
+        let mut nodes: Vec<ClusterNode> =
+            self.state.nodes().values().map(|node| self.node(node, &status)).collect();
+        nodes.sort_by(|a, b| a.name.cmp(&b.name));
+        nodes
+    }
+
+    fn node(&self, node: &NodeRecord, status: &Status) -> ClusterNode {
+        let control = match node.voter {
+            Some(id) if status.leader == Some(id) => "leader",
+            Some(id) if status.voters.contains(&id) => "voter",
+            Some(id) if status.members.contains_key(&id) => "learner",
+            _ => "",
+        };
+        let state = match node.voter {
+            None => "joining",
+            Some(_) if node.draining => "draining",
+            Some(_) if node.key == self.me || self.mesh.is_linked(&node.key) => "alive",
+            Some(_) => "unreachable",
+        };
+        ClusterNode {
+            name: node.name.clone(),
+            id: node.key.to_string(),
+            pop: node.pop.clone(),
+            region: node.region.clone(),
+            state: state.into(),
+            role: node.role.as_str().into(),
+            control: control.into(),
+            version: node.version.clone(),
+            addresses: NodeAddresses {
+                mesh: node.mesh.iter().map(ToString::to_string).collect(),
+                http: node.serves.http.clone(),
+                https: node.serves.https.clone(),
+                api: node.serves.api.clone(),
+            },
+            joined_ms: node.joined.0,
+        }
+    }
+
+    /// The points of presence, by name.
+    pub fn pops(&self) -> Vec<PopInfo> {
+        let mut pops: BTreeMap<String, PopInfo> = BTreeMap::new();
+        for node in self.nodes() {
+            let pop = pops.entry(node.pop.clone()).or_default();
+            pop.name = node.pop;
+            pop.region = node.region;
+            pop.nodes += 1;
+            pop.alive += usize::from(node.state != "unreachable" && node.state != "joining");
+            pop.voters += usize::from(matches!(node.control.as_str(), "leader" | "voter"));
+        }
+        pops.into_values().collect()
+    }
+
+    /// Who votes.
+    pub fn voters(&self) -> Voters {
+        let status = self.state.group().status();
+        let names = self.names();
+        let name = |id: &VoterId| names.get(id).cloned().unwrap_or_else(|| format!("({id})"));
+        let is_learner = |id: &&VoterId| !status.voters.contains(id);
+        Voters {
+            leader: status.leader.as_ref().map(name),
+            term: status.term,
+            voters: status.voters.iter().map(name).collect(),
+            learners: status.members.keys().filter(is_learner).map(name).collect(),
+            changing: status.changing,
+            chosen: self.state.cluster().is_some_and(|cluster| !cluster.voters.is_empty()),
+        }
+    }
+
+    fn names(&self) -> BTreeMap<VoterId, String> {
+        self.state.nodes().into_values().filter_map(|node| Some((node.voter?, node.name))).collect()
+    }
+
+    /// Has these vote, or whom the leader chooses, and waits until they do.
+    pub async fn choose_voters(&self, names: Vec<String>) -> Result<Voters, StateError> {
+        let chosen: BTreeSet<String> = names.iter().cloned().collect();
+        self.change(Command::ChooseVoters { names }).await?;
+        let end = Instant::now() + CHANGE_MAX;
+        while !chosen.is_empty() {
+            let now = self.voters();
+            if !now.changing && now.voters.iter().cloned().collect::<BTreeSet<_>>() == chosen {
+                return Ok(now);
+            }
+            if Instant::now() >= end {
+                let what = format!(
+                    "the choice is written down, but not in force within {CHANGE_MAX:?}: a voter-to-be may not be \
+                     caught up; `selvedge get voters` tells when it is"
+                );
+                return Err(StateError::Unknown(what));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(self.voters())
+    }
+
+    /// Has a voter lead.
+    pub async fn choose_leader(&self, name: &str) -> Result<Voters, StateError> {
+        let names = self.names();
+        let found = names.iter().find(|(_, known)| *known == name).map(|(id, _)| *id);
+        let id = found.ok_or_else(|| StateError::NotFound(format!("a node {name} that takes part")))?;
+        let group = self.state.group();
+        if !group.status().voters.contains(&id) {
+            let what = format!("{name} does not vote: name one that does, see `selvedge get voters`");
+            return Err(StateError::Invalid(what));
+        }
+        let end = Instant::now() + CHANGE_MAX;
+        loop {
+            if group.status().leader == Some(id) {
+                return Ok(self.voters());
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(StateError::Unknown(format!("{name} does not lead after {CHANGE_MAX:?}")));
+            }
+            match group.change(Change::TransferLeader(id), left).await {
+                Ok(()) | Err(GroupError::Unknown { .. }) => {}
+                Err(error) => return Err((self.translate)(error.into())),
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Makes a ticket; its text is told to nobody else.
+    pub async fn issue_ticket(&self, uses: u32, ttl: Duration) -> Result<(TicketInfo, String), StateError> {
+        let cluster = self.state.cluster().ok_or_else(|| {
+            StateError::Unavailable("this node does not know its cluster yet; it has to reach others".into())
+        })?;
+        let offer = TicketOffer {
+            cluster: self.id,
+            role: NodeRole::Voter,
+            uses,
+            ttl,
+            now: self.clock.wall(),
+            contacts: self.contacts(),
+        };
+        let seed = self.secrets.bytes().map_err(|error| StateError::Refused(error.to_string()))?;
+        let issued = ClusterKey::from_seed(cluster.seed).issue(&offer, seed);
+        let (ticket, record) = issued.map_err(|error| StateError::Invalid(error.to_string()))?;
+        self.change(Command::IssueTicket(record.clone())).await?;
+        Ok((self.ticket(&record), ticket.to_string()))
+    }
+
+    /// This node first, then others, of as many PoPs as there are.
+    fn contacts(&self) -> Vec<Contact> {
+        let nodes = self.state.nodes();
+        let mut known: Vec<&NodeRecord> =
+            nodes.values().filter(|node| node.role == NodeRole::Voter && !node.mesh.is_empty()).collect();
+        let mut pops = BTreeMap::new();
+        for node in &known {
+            let place = pops.entry(node.pop.clone()).or_insert_with(Vec::new);
+            place.push(node.key);
+        }
+        let rank = |node: &NodeRecord| {
+            pops.get(&node.pop).and_then(|keys| keys.iter().position(|key| *key == node.key))
+        };
+        known.sort_by_key(|node| (node.key != self.me, rank(node), node.key));
+        let contact = |node: &NodeRecord| Contact {
+            key: node.key,
+            addresses: node.mesh.iter().take(ADDRESSES_MAX).copied().collect(),
+        };
+        known.into_iter().map(contact).take(CONTACTS_MAX).collect()
+    }
+
+    /// The tickets, the newest first.
+    pub fn tickets(&self) -> Vec<TicketInfo> {
+        let mut tickets: Vec<TicketInfo> =
+            self.state.tickets().values().map(|record| self.ticket(record)).collect();
+        tickets.sort_by_key(|ticket| std::cmp::Reverse(ticket.created_ms));
+        tickets
+    }
+
+    fn ticket(&self, record: &TicketRecord) -> TicketInfo {
+        let state = match record.usable(self.clock.wall()) {
+            Ok(()) => "good",
+            Err(TicketError::Unusable { problem: TicketProblem::UsedUp, .. }) => "used up",
+            Err(TicketError::Unusable { problem: TicketProblem::Revoked, .. }) => "revoked",
+            Err(_) => "expired",
+        };
+        TicketInfo {
+            id: record.grant.key.to_string(),
+            role: record.grant.role.as_str().into(),
+            uses: record.grant.uses,
+            used: u32::try_from(record.used_by.len()).unwrap_or(u32::MAX),
+            state: state.into(),
+            created_ms: record.created.0,
+            expires_ms: record.grant.expires.0,
+        }
+    }
+
+    /// Takes a ticket back that is named by its id, or by how that begins.
+    pub async fn revoke_ticket(&self, id: &str) -> Result<(), StateError> {
+        let tickets = self.state.tickets();
+        let mut found = tickets.keys().filter(|key| !id.is_empty() && key.to_string().starts_with(id));
+        match (found.next(), found.next()) {
+            (Some(key), None) => self.change(Command::RevokeTicket { key: *key }).await,
+            (Some(_), Some(_)) => {
+                Err(StateError::Invalid(format!("several tickets begin with {id}: give more of it")))
+            }
+            (None, _) => Err(StateError::NotFound(format!("a ticket that begins with {id}"))),
+        }
+    }
+
+    /// Has a node take no new work, or take it again.
+    pub async fn drain(&self, name: String, draining: bool) -> Result<(), StateError> {
+        self.change(Command::DrainNode { name, draining }).await
+    }
+
+    /// Takes a node out of the cluster.
+    pub async fn remove(&self, name: String) -> Result<(), StateError> {
+        self.change(Command::RemoveNode { name }).await
+    }
+
+    async fn change(&self, command: Command) -> Result<(), StateError> {
+        self.state.apply(command).await.map(|_| ()).map_err(self.translate)
+    }
+}
