@@ -12,9 +12,9 @@ mod proof;
 mod visitors;
 mod workload;
 
-use crate::links::SimMesh;
 use crate::clock::SimClock;
 use crate::disk::{Faults, SimDisk};
+use crate::links::SimMesh;
 use crate::run::{Failure, Run};
 use history::History;
 use machine::Machine;
