@@ -1,86 +1,25 @@
-//! The bytes of log entries and of table rows: CBOR with numbered fields (RFC 8949). What a resource holds
-//! is CBOR with named fields, as in a snapshot.
+//! Objects as keys and values of the store: CBOR with numbered fields (RFC 8949). What a resource holds is CBOR
+//! with named fields, as in a snapshot.
 //!
-//! A number is never used again. A later version may add fields, which this one skips; a command that it
-//! does not know is an error, never a guess.
+//! A number is never used again. A later version may add fields, which this one skips; an object that it does
+//! not know is an error, never a guess.
 
-mod row;
-
-pub(crate) use row::{Row, decode_row, encode_key, encode_row};
-
-use crate::command::{Command, Entry};
-use minicbor::bytes::ByteVec;
+use crate::object::{Kind, ObjectName, Stamp, Value};
 use minicbor::{Decode, Encode};
-use selvedge_cache::stamps::{PurgeKind, PurgeScope};
-use selvedge_types::resource::{Namespace, Settings, Site, SiteName};
-use selvedge_types::{Hlc, Manifest, Revision, Token};
+use selvedge_cache::stamps::PurgeScope;
+use selvedge_types::Hlc;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
-/// The format of entries.
-const FORMAT: u16 = 1;
-
-/// Why bytes are not an entry or a row.
+/// Why bytes are not an object.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CodecError {
-    /// A later version wrote them.
-    #[error("an entry of format {0}, this version knows {FORMAT}")]
-    Format(u16),
-    /// They are not what any version writes.
-    #[error("not CBOR of a known form: {0}")]
-    Form(String),
-}
+#[error("not an object of a known form: {0}")]
+pub struct CodecError(String);
 
 impl CodecError {
     fn form(error: impl std::fmt::Display) -> Self {
-        CodecError::Form(error.to_string())
+        CodecError(error.to_string())
     }
-}
-
-#[derive(Encode, Decode)]
-struct EntryForm {
-    #[n(0)]
-    format: u16,
-    #[n(1)]
-    time: u64,
-    #[n(2)]
-    command: CommandForm,
-}
-
-#[derive(Encode, Decode)]
-enum CommandForm {
-    #[n(0)]
-    ApplyManifest {
-        #[n(0)]
-        manifest: ByteVec,
-        #[n(1)]
-        expected: Option<u64>,
-        /// Absent for true.
-        #[n(2)]
-        may_set: Option<bool>,
-    },
-    #[n(1)]
-    CreateToken {
-        #[n(0)]
-        token: ByteVec,
-    },
-    #[n(2)]
-    RevokeToken {
-        #[n(0)]
-        name: String,
-    },
-    #[n(3)]
-    Purge {
-        #[n(0)]
-        scope: ScopeForm,
-        #[n(1)]
-        soft: bool,
-    },
-    #[n(4)]
-    ExpireStamps {
-        #[n(0)]
-        oldest: u64,
-    },
 }
 
 #[derive(Encode, Decode)]
@@ -113,73 +52,63 @@ enum ScopeForm {
     },
 }
 
-#[derive(Serialize, Deserialize)]
-struct ManifestForm {
-    namespace: Namespace,
-    #[serde(default)]
-    settings: Option<Settings>,
-    #[serde(default)]
-    sites: BTreeMap<SiteName, Site>,
+#[derive(Encode, Decode)]
+struct StampForm {
+    #[n(0)]
+    scope: ScopeForm,
+    #[n(1)]
+    hard: u64,
+    #[n(2)]
+    soft: u64,
 }
 
-/// The bytes of an entry.
-pub(crate) fn encode_entry(entry: &Entry) -> Result<Vec<u8>, CodecError> {
-    let form = EntryForm { format: FORMAT, time: entry.time.to_bits(), command: to_form(&entry.command)? };
-    minicbor::to_vec(&form).map_err(CodecError::form)
+/// The bytes of an object's key: its kind, then its name.
+pub(crate) fn encode_key(name: &ObjectName) -> Vec<u8> {
+    let mut key = vec![kind_number(name.kind)];
+    key.extend_from_slice(name.name.as_bytes());
+    key
 }
 
-/// Reads an entry. Never panics.
-pub fn decode_entry(bytes: &[u8]) -> Result<Entry, CodecError> {
-    match format(bytes) {
-        Some(FORMAT) => {}
-        Some(other) => return Err(CodecError::Format(other)),
-        None => return Err(CodecError::form("an entry without its format")),
+/// Reads an object's key. Never panics.
+pub(crate) fn decode_key(key: &[u8]) -> Result<ObjectName, CodecError> {
+    let (kind, name) = key.split_first().ok_or_else(|| CodecError::form("an empty key"))?;
+    let kind = kind_of_number(*kind).ok_or_else(|| CodecError::form(format!("an object of kind {kind}")))?;
+    let name = std::str::from_utf8(name).map_err(CodecError::form)?.to_owned();
+    Ok(ObjectName { kind, name })
+}
+
+/// The bytes of what an object holds.
+pub(crate) fn encode_value(value: &Value) -> Result<Vec<u8>, CodecError> {
+    match value {
+        Value::Settings(settings) => named(&**settings),
+        Value::Site(site) => named(&**site),
+        Value::Token(token) => named(token),
+        Value::Stamp(Stamp { scope, hard, soft }) => {
+            let form = StampForm { scope: scope.into(), hard: hard.to_bits(), soft: soft.to_bits() };
+            minicbor::to_vec(&form).map_err(CodecError::form)
+        }
     }
-    let form: EntryForm = minicbor::decode(bytes).map_err(CodecError::form)?;
-    Ok(Entry { time: Hlc::from_bits(form.time), command: from_form(form.command)? })
 }
 
-/// The format, which is the first field whatever the rest is.
-fn format(bytes: &[u8]) -> Option<u16> {
-    let mut decoder = minicbor::Decoder::new(bytes);
-    decoder.array().ok()?;
-    decoder.u16().ok()
-}
-
-fn to_form(command: &Command) -> Result<CommandForm, CodecError> {
-    Ok(match command {
-        Command::ApplyManifest { manifest, expected, may_set } => {
-            let Manifest { namespace, settings, sites } = (**manifest).clone();
-            let manifest = named(&ManifestForm { namespace, settings, sites })?.into();
-            let may_set = (!may_set).then_some(false);
-            CommandForm::ApplyManifest { manifest, expected: expected.map(|r| r.0), may_set }
+/// Reads what an object of a kind holds. Never panics.
+pub(crate) fn decode_value(kind: Kind, bytes: &[u8]) -> Result<Value, CodecError> {
+    Ok(match kind {
+        Kind::Settings => Value::Settings(Arc::new(from_named(bytes)?)),
+        Kind::Site => Value::Site(Arc::new(from_named(bytes)?)),
+        Kind::Token => Value::Token(from_named(bytes)?),
+        Kind::Stamp => {
+            let StampForm { scope, hard, soft } = minicbor::decode(bytes).map_err(CodecError::form)?;
+            let (hard, soft) = (Hlc::from_bits(hard), Hlc::from_bits(soft));
+            Value::Stamp(Stamp { scope: scope.into(), hard, soft })
         }
-        Command::CreateToken(token) => CommandForm::CreateToken { token: named(token)?.into() },
-        Command::RevokeToken { name } => CommandForm::RevokeToken { name: name.clone() },
-        Command::Purge { scope, kind } => {
-            CommandForm::Purge { scope: scope.into(), soft: *kind == PurgeKind::Soft }
-        }
-        Command::ExpireStamps { oldest } => CommandForm::ExpireStamps { oldest: oldest.to_bits() },
     })
 }
 
-fn from_form(form: CommandForm) -> Result<Command, CodecError> {
-    Ok(match form {
-        CommandForm::ApplyManifest { manifest, expected, may_set } => {
-            let ManifestForm { namespace, settings, sites } = from_named(&manifest)?;
-            let manifest = Box::new(Manifest { namespace, settings, sites });
-            let may_set = may_set.unwrap_or(true);
-            Command::ApplyManifest { manifest, expected: expected.map(Revision), may_set }
-        }
-        CommandForm::CreateToken { token } => Command::CreateToken(from_named::<Token>(&token)?),
-        CommandForm::RevokeToken { name } => Command::RevokeToken { name },
-        CommandForm::Purge { scope, soft } => Command::Purge { scope: scope.into(), kind: purge_kind(soft) },
-        CommandForm::ExpireStamps { oldest } => Command::ExpireStamps { oldest: Hlc::from_bits(oldest) },
-    })
-}
-
-fn purge_kind(soft: bool) -> PurgeKind {
-    if soft { PurgeKind::Soft } else { PurgeKind::Hard }
+/// Reads a key of the control state and what is kept under it. Never panics.
+pub fn decode_object(key: &[u8], value: &[u8]) -> Result<(ObjectName, Value), CodecError> {
+    let name = decode_key(key)?;
+    let value = decode_value(name.kind, value)?;
+    Ok((name, value))
 }
 
 fn named<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
@@ -188,6 +117,19 @@ fn named<T: Serialize>(value: &T) -> Result<Vec<u8>, CodecError> {
 
 fn from_named<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, CodecError> {
     minicbor_serde::from_slice(bytes).map_err(CodecError::form)
+}
+
+const fn kind_number(kind: Kind) -> u8 {
+    match kind {
+        Kind::Settings => 0,
+        Kind::Site => 1,
+        Kind::Token => 2,
+        Kind::Stamp => 3,
+    }
+}
+
+fn kind_of_number(number: u8) -> Option<Kind> {
+    [Kind::Settings, Kind::Site, Kind::Token, Kind::Stamp].into_iter().find(|k| kind_number(*k) == number)
 }
 
 impl From<&PurgeScope> for ScopeForm {
@@ -216,93 +158,75 @@ impl From<ScopeForm> for PurgeScope {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use selvedge_types::{Role, UnixMillis};
+    use selvedge_types::resource::Namespace;
+    use selvedge_types::{Manifest, Role, Token, UnixMillis};
 
-    fn manifest() -> Manifest {
-        let text = "[site.docs]\nhosts = [\"docs.example.com\"]\norigin = \"https://origin.example.com\"\n\
-                    [settings]\nname = \"edge\"\n";
-        Manifest::parse("m", text).unwrap()
+    fn site() -> Value {
+        let text = "[site.docs]\nhosts = [\"docs.example.com\"]\norigin = \"https://origin.example.com\"\n";
+        let manifest = Manifest::parse("m", text).unwrap();
+        Value::Site(Arc::new(manifest.sites.into_values().next().unwrap()))
     }
 
-    fn commands() -> impl Strategy<Value = Command> {
+    fn values() -> impl Strategy<Value = Value> {
         let scope = prop_oneof![
             any::<String>().prop_map(|site| PurgeScope::Site { site }),
             any::<(String, String)>().prop_map(|(site, path)| PurgeScope::Prefix { site, path }),
             any::<(String, String)>().prop_map(|(site, uri)| PurgeScope::Url { site, uri }),
             any::<(String, String)>().prop_map(|(namespace, tag)| PurgeScope::Tag { namespace, tag }),
         ];
-        let token = any::<(String, [u8; 32], u64)>().prop_map(|(name, hash, at)| Token {
-            name,
-            role: Role::Deployer,
-            namespace: Some(Namespace::default()),
-            hash,
-            created: UnixMillis(at),
+        let token = any::<(String, [u8; 32], u64)>().prop_map(|(name, hash, at)| {
+            let (role, namespace, created) = (Role::Deployer, Some(Namespace::default()), UnixMillis(at));
+            Value::Token(Token { name, role, namespace, hash, created })
         });
-        prop_oneof![
-            any::<(Option<u64>, bool)>().prop_map(|(expected, may_set)| Command::ApplyManifest {
-                manifest: Box::new(manifest()),
-                expected: expected.map(Revision),
-                may_set,
-            }),
-            token.prop_map(Command::CreateToken),
-            any::<String>().prop_map(|name| Command::RevokeToken { name }),
-            (scope, any::<bool>()).prop_map(|(scope, soft)| Command::Purge { scope, kind: purge_kind(soft) }),
-            any::<u64>().prop_map(|bits| Command::ExpireStamps { oldest: Hlc::from_bits(bits) }),
-        ]
+        let stamp = (scope, any::<u64>(), any::<u64>()).prop_map(|(scope, hard, soft)| {
+            Value::Stamp(Stamp { scope, hard: Hlc::from_bits(hard), soft: Hlc::from_bits(soft) })
+        });
+        prop_oneof![Just(site()), token, stamp, Just(Value::Settings(Arc::default()))]
+    }
+
+    fn kind(value: &Value) -> Kind {
+        match value {
+            Value::Settings(_) => Kind::Settings,
+            Value::Site(_) => Kind::Site,
+            Value::Token(_) => Kind::Token,
+            Value::Stamp(_) => Kind::Stamp,
+        }
     }
 
     proptest! {
         #[test]
-        fn what_was_encoded_is_decoded(time: u64, command in commands()) {
-            let entry = Entry { time: Hlc::from_bits(time), command };
-            prop_assert_eq!(decode_entry(&encode_entry(&entry).unwrap()), Ok(entry));
+        fn what_was_encoded_is_decoded(name: String, value in values()) {
+            let name = ObjectName { kind: kind(&value), name };
+            let bytes = encode_value(&value).unwrap();
+            prop_assert_eq!(decode_object(&encode_key(&name), &bytes), Ok((name, value)));
         }
 
         #[test]
-        fn any_bytes_are_taken_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = decode_entry(&bytes);
-            let _ = decode_row(&bytes, &bytes);
+        fn any_bytes_are_taken_without_panic(key: Vec<u8>, value: Vec<u8>) {
+            let _ = decode_object(&key, &value);
         }
 
         #[test]
-        fn changed_bytes_are_taken_without_panic(command in commands(), at: proptest::sample::Index, byte: u8) {
-            let mut bytes = encode_entry(&Entry { time: Hlc::ZERO, command }).unwrap();
+        fn changed_bytes_are_taken_without_panic(value in values(), at: proptest::sample::Index, byte: u8) {
+            let mut bytes = encode_value(&value).unwrap();
             let at = at.index(bytes.len());
             bytes[at] = byte;
-            let _ = decode_entry(&bytes);
+            let _ = decode_value(kind(&value), &bytes);
         }
     }
 
     #[test]
-    fn the_bytes_of_an_entry_stay_what_they_are() {
-        let command = Command::Purge {
-            scope: PurgeScope::Tag { namespace: "default".into(), tag: "news".into() },
-            kind: PurgeKind::Soft,
-        };
-        let bytes = encode_entry(&Entry { time: Hlc::from_bits(7), command }).unwrap();
-        let expected = b"\x83\x01\x07\x82\x03\x82\x82\x03\x82\x67default\x64news\xf5";
-        assert_eq!(bytes, expected, "entries written by former versions must be read for ever");
+    fn the_bytes_of_an_object_stay_what_they_are() {
+        let scope = PurgeScope::Tag { namespace: "default".into(), tag: "news".into() };
+        let name = ObjectName::stamp(&scope);
+        let stamp = Value::Stamp(Stamp { scope, hard: Hlc::from_bits(7), soft: Hlc::ZERO });
+        assert_eq!(encode_key(&name), b"\x03tag default news");
+        let expected = b"\x83\x82\x03\x82\x67default\x64news\x07\x00";
+        assert_eq!(encode_value(&stamp).unwrap(), expected, "what former versions wrote is read for ever");
     }
 
     #[test]
-    fn a_manifest_written_before_rights_were_kept_may_set_all() {
-        let written = CommandForm::ApplyManifest {
-            manifest: named(&ManifestForm {
-                namespace: Namespace::default(),
-                settings: None,
-                sites: BTreeMap::new(),
-            })
-            .unwrap()
-            .into(),
-            expected: None,
-            may_set: None,
-        };
-        let Ok(Command::ApplyManifest { may_set, .. }) = from_form(written) else { panic!("it is one") };
-        assert!(may_set);
-    }
-
-    #[test]
-    fn an_entry_of_a_later_format_is_named_as_such() {
-        assert_eq!(decode_entry(b"\x83\x02\x07\x00"), Err(CodecError::Format(2)));
+    fn an_object_of_a_later_version_is_named_as_such() {
+        assert!(decode_object(b"\x63x", b"").unwrap_err().to_string().contains("kind 99"));
     }
 }

@@ -22,7 +22,7 @@ pub enum Command {
         /// Its name.
         name: String,
     },
-    /// Says that what was fetched before the entry's time is gone or stale.
+    /// Says that what was fetched before now is gone or stale.
     Purge {
         /// What it covers.
         scope: PurgeScope,
@@ -34,14 +34,4 @@ pub enum Command {
         /// When the fetch of the oldest object began.
         oldest: Hlc,
     },
-}
-
-/// A command as it is in the log: with the time at which it was accepted, which is the only time that it
-/// may use.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// When it was accepted.
-    pub time: Hlc,
-    /// What is to be done.
-    pub command: Command,
 }

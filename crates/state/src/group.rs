@@ -44,11 +44,11 @@ mod wire;
 pub use codec::CodecError;
 pub use core::{Level, Reading};
 pub use error::{Error, OpenError};
-pub use id::{ClusterId, Member, VoterId};
+pub use id::{Member, VoterId};
 pub use links::{Calling, LinkError, Links};
 pub use log::decode_record;
-pub use machine::{Observer, Progress};
-pub use open::{Opened, Setup, repair};
+pub use machine::{Observer, Progress, Seen};
+pub use open::{Opened, Setup, check_format, repair};
 pub use options::Options;
 pub use status::{Role, Status};
 pub use wire::{Change, decode_message};
@@ -106,6 +106,16 @@ impl Group {
     /// Begins to watch keys at this node.
     pub fn watch(&self, watch: Watch) -> Result<Subscription, TooManyWatches> {
         Ok(Subscription { core: self.0.clone(), slot: self.0.shared.open_watch(watch)? })
+    }
+
+    /// Whether this node is the only voter, as far as it knows.
+    pub fn is_alone(&self) -> bool {
+        self.0.is_alone()
+    }
+
+    /// The commands in this node's log that it has not applied: whether they are decided is not known here.
+    pub fn pending(&self) -> Vec<Command> {
+        self.0.pending()
     }
 
     /// Changes who takes part, or who leads.

@@ -1,6 +1,6 @@
 //! The last changes, for those who watch.
 
-use crate::machine::Change;
+use crate::object::Change;
 use selvedge_types::Revision;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -49,6 +49,17 @@ impl History {
             changes.list.extend(new);
             changes.latest = revision;
             changes.compact(self.changes_max);
+        }
+        self.latest.send_replace(revision);
+    }
+
+    /// Goes on at `revision` without what led to it: watches of older revisions end.
+    pub(crate) fn restart(&self, revision: Revision) {
+        {
+            let mut changes = self.lock();
+            changes.list.clear();
+            changes.latest = revision;
+            changes.after = revision;
         }
         self.latest.send_replace(revision);
     }
@@ -126,11 +137,11 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::{Kind, ObjectName, Version};
+    use crate::object::{Kind, ObjectName};
 
     fn change(revision: u64) -> Change {
         let object = ObjectName { kind: Kind::Site, name: revision.to_string() };
-        Change { revision: Revision(revision), object, version: Version::default(), value: None }
+        Change { revision: Revision(revision), object, value: None }
     }
 
     fn revisions(changes: &[Change]) -> Vec<u64> {
@@ -149,6 +160,16 @@ mod tests {
         assert_eq!(watch.seen(), Revision(8));
         let ended = tokio::join!(watch.next(), async { history.close() });
         assert_eq!(ended.0, Err(WatchError::Stopped));
+    }
+
+    #[tokio::test]
+    async fn a_jump_ends_the_watches_that_would_not_see_it() {
+        let history = Arc::new(History::new(Revision(1), 10));
+        let (mut early, mut late) = (history.watch(Revision(1)), history.watch(Revision(9)));
+        history.restart(Revision(9));
+        assert_eq!(early.next().await, Err(WatchError::Compacted { after: Revision(9) }));
+        history.add(Revision(10), [change(10)]);
+        assert_eq!(revisions(&late.next().await.unwrap()), [10]);
     }
 
     #[tokio::test]

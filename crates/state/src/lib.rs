@@ -1,61 +1,54 @@
-//! The control state: what is declared, who may use the API, what was purged.
+//! The control state: what is declared, who may use the API, what was purged; and the replicated group that keeps it.
 //!
 //! ```text
-//!   command --queue--> log (flushed) --> machine --> observer, watches, snapshot --> acknowledged
-//!                                           \--> tables (checkpoints, so that the log can be cut)
+//!   command --plan (from what is seen here)--> transaction --group--> store --> view --> observer, watches
+//!      ^                                            |                             \--> snapshots, and their file
+//!      \---- plan again: something came between -----/
 //! ```
-//! Everything that changes does so by a [`Command`] in the log; what a command does depends on the log's
-//! entry and the state alone, the time included. One local writer appends to the log today; a replicated
-//! log can take its place without any change to what is here.
+//! It lives in a keyspace of the group like any other: a [`Command`] becomes a transaction that names what must not
+//! have changed meanwhile. So the rules are applied where a command comes in, and the group only compares.
 //!
 //! The data plane gets [`selvedge_types::Snapshot`]s and nothing else. The last one is kept in a file of
-//! its own, so that a node can serve from it when the state cannot be opened.
+//! its own, so that a node can serve from it when the state cannot be opened, or others cannot be reached.
 
 mod codec;
 mod command;
 pub mod group;
 mod history;
-mod machine;
-mod recovery;
-mod service;
+mod metrics;
+mod object;
+mod plan;
+mod publish;
 mod snapshots;
 mod state;
+mod view;
 
-pub use codec::decode_entry;
-pub use command::{Command, Entry};
+pub use codec::decode_object;
+pub use command::Command;
 pub use history::{Watch, WatchError};
-pub use machine::{Change, Kind, Machine, ObjectName, Rejection, Stamp, Value, Version};
-pub use service::Metrics;
+pub use metrics::Metrics;
+pub use object::{Change, Kind, ObjectName, Stamp, Value, Version};
+pub use plan::Rejection;
 pub use snapshots::{SnapshotFile, SnapshotFileError};
 pub use state::{Declared, Observer, Opened, Setup, State};
 
-use selvedge_store::{engine, wal};
 use selvedge_types::{Revision, SnapshotError};
 
 /// The limits of the control state.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
-    /// The log's limits.
-    pub wal: wal::Options,
-    /// The tables' limits.
-    pub engine: engine::Options,
-    /// Commands that may wait.
-    pub queue_max: usize,
+    /// Those of the group that keeps it.
+    pub group: group::Options,
     /// Changes that a watch can catch up with.
     pub history_max: usize,
-    /// Log records after which the tables are made to last and the log is cut.
-    pub checkpoint_records: u64,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options {
-            wal: wal::Options::default(),
-            engine: engine::Options::default(),
-            queue_max: 1024,
-            history_max: 10_000,
-            checkpoint_records: 1000,
-        }
+        let mut group = group::Options::default();
+        // A manifest is one transaction, whatever it changes.
+        group.limits.ops_max = group.limits.changes_max;
+        Options { group, history_max: 10_000 }
     }
 }
 
@@ -65,34 +58,36 @@ pub enum Error {
     /// The command breaks a rule, or comes too late. Nothing was changed.
     #[error("the change was refused")]
     Rejected(#[from] Rejection),
-    /// The log took nothing, or whether it did is unknown: see [`wal::Error::is_refusal`].
-    #[error("the log of the control state did not take the change")]
-    Log(#[from] wal::Error),
-    /// The tables cannot be used.
-    #[error("the tables of the control state cannot be used")]
-    Tables(#[from] engine::Error),
-    /// What is on disk was not written by this version, or is damaged.
-    #[error("the control state holds what this version cannot read: {what}; use a newer version or a backup")]
+    /// What is on disk cannot be used.
+    #[error("the control state cannot be opened")]
+    Open(#[from] group::OpenError),
+    /// The group did not take the change, or whether it did is unknown: see [`group::Error::is_unknown`].
+    #[error(transparent)]
+    Group(#[from] group::Error),
+    /// An object cannot be written.
+    #[error("an object of the control state cannot be written: {what}")]
     Unreadable {
-        /// What it is.
+        /// Which, and why.
         what: String,
     },
-    /// Log and tables do not belong together.
-    #[error("the log ends at record {log}, but the tables hold {tables}; restore both from one backup")]
-    LogBehind {
-        /// Where the log ends.
-        log: wal::Sequence,
-        /// Up to where the tables go.
-        tables: wal::Sequence,
+    /// Others changed the same again and again. Nothing was changed.
+    #[error("others changed the same {tries} times meanwhile; nothing was changed: try again")]
+    Contended {
+        /// How often it was tried.
+        tries: usize,
     },
-    /// The log begins after the tables end.
-    #[error("the log begins at record {log}, but the tables end at {tables}; restore both from one backup")]
-    LogAhead {
-        /// Where the log begins.
-        log: wal::Sequence,
-        /// Up to where the tables go.
-        tables: wal::Sequence,
+    /// The change was made, but this node has not seen it in time.
+    #[error("the change was made as revision {revision}, but this node has not seen it yet")]
+    NotSeen {
+        /// As which revision.
+        revision: Revision,
     },
+    /// The directory is one of a version that kept the state otherwise.
+    #[error(
+        "the data directory is of a version before clusters, whose state this one does not read; apply the manifest to \
+         a node with a new data directory"
+    )]
+    Former,
     /// The last snapshot is newer than the state: something that was acknowledged is gone.
     #[error(
         "the state is at revision {state}, but had reached {snapshot}: it has lost changes; restore it, or \
@@ -107,13 +102,13 @@ pub enum Error {
     /// The directory cannot be used.
     #[error("the directory of the control state cannot be used")]
     Disk(#[from] std::io::Error),
-    /// A snapshot could not be encoded.
-    #[error("a snapshot could not be made")]
+    /// A snapshot is not one of this version.
+    #[error("the snapshot is not one for this version")]
     Snapshot(#[from] SnapshotError),
-    /// The service has stopped, and took no change.
+    /// It has stopped, and took no change.
     #[error("the control state has stopped; nothing was changed")]
     Closed,
-    /// The service stopped while a change was pending: whether it was made is unknown.
+    /// It stopped while a change was pending: whether it was made is unknown.
     #[error("the control state stopped before it said whether the change was made")]
     Stopped,
 }
@@ -122,8 +117,8 @@ impl Error {
     /// Whether the change is known not to have been made.
     pub fn is_refusal(&self) -> bool {
         match self {
-            Error::Rejected(_) | Error::Closed => true,
-            Error::Log(error) => error.is_refusal(),
+            Error::Rejected(_) | Error::Closed | Error::Contended { .. } => true,
+            Error::Group(error) => !error.is_unknown(),
             _ => false,
         }
     }

@@ -1,22 +1,47 @@
 //! The handle to the control state, and opening it.
 
+use crate::codec::decode_object;
 use crate::command::Command;
-use crate::history::{History, Watch};
-use crate::machine::{Change, Kind, Machine, ObjectName, Stamp, Value, Version, site_name};
-use crate::recovery::{self, Recovered};
-use crate::service::{Metrics, Pending, Service, Tables};
+use crate::group::{self, Group, Level};
+use crate::history::Watch;
+use crate::metrics::Metrics;
+use crate::object::{Change, Kind, ObjectName, Stamp, Value, Version};
+use crate::plan::{self, LIMITS, Plan};
+use crate::publish::{Publisher, Shared, control_keyspace, control_name};
 use crate::snapshots::{SnapshotFile, SnapshotFileError};
+use crate::view::Mark;
 use crate::{Error, Options};
-use selvedge_rt::{Clock, Disk, OnEnd, Tasks};
-use selvedge_store::wal::{self, Wal};
+use selvedge_kv::{Answer, KeyspaceNumber, Op, Txn};
+use selvedge_rt::{Clock, Disk, OnEnd, Rng, Tasks};
+use selvedge_store::wal;
 use selvedge_types::resource::{Resources, SiteId};
-use selvedge_types::{HlcClock, Revision, Snapshot, SnapshotError, Token};
+use selvedge_types::{ClusterId, Hlc, HlcClock, Revision, Snapshot, SnapshotError, Token};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::{mpsc, oneshot, watch};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
 
-/// Is shown every change, in order, before whoever asked for it is answered. Must not block.
-pub type Observer = Box<dyn FnMut(&[Change]) + Send>;
+/// Where the group's log and tables are.
+const GROUP: &str = "group";
+
+/// Where the log of versions before there were groups is.
+const FORMER: &str = "wal";
+
+/// What the control state may take, in bytes.
+const QUOTA_BYTES: u64 = 4 << 30;
+
+/// How long a change may take.
+const CHANGE_MAX: Duration = Duration::from_secs(10);
+
+/// How often a change is planned anew because another one came first.
+const TRIES_MAX: usize = 50;
+
+/// How long a group of one is waited for when it opens.
+const OPEN_MAX: Duration = Duration::from_secs(10);
+
+/// Is shown every change, in order, before whoever asked for it on this node is answered. Must not block.
+pub type Observer = Box<dyn FnMut(&[Change]) + Send + Sync>;
 
 /// What the control state needs.
 pub struct Setup {
@@ -24,13 +49,23 @@ pub struct Setup {
     pub disk: Disk,
     /// Its limits.
     pub options: Options,
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// This node, as the links of others find it.
+    pub member: group::Member,
+    /// Whether this is the first node of the cluster: a group that is not there yet is made, with this one voter.
+    pub founds: bool,
     /// The node's clock.
     pub clock: Clock,
     /// The node's hybrid clock: the one that also stamps the cache's fetches, so that a fetch and a purge
     /// are ordered as they happened.
     pub hlc: Arc<Mutex<HlcClock>>,
+    /// Where numbers and election times are drawn from.
+    pub rng: Rng,
     /// The owner of its tasks.
     pub tasks: Tasks,
+    /// The way to other members.
+    pub links: Arc<dyn group::Links>,
     /// Its metrics.
     pub metrics: Metrics,
     /// Its log's metrics.
@@ -40,16 +75,18 @@ pub struct Setup {
 }
 
 /// What opening found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opened {
-    /// The present revision; 0 if nothing was ever changed.
+    /// The present revision of this node; 0 if nothing was ever changed.
     pub revision: Revision,
-    /// Records that were in the log alone.
-    pub replayed: u64,
+    /// Whether nothing was there.
+    pub fresh: bool,
     /// Whether the log's last batch was cut. On a sound disk it was never acknowledged.
     pub torn: bool,
-    /// Whether damaged tables were made anew from the log.
-    pub rebuilt: bool,
+    /// Purges in the log that are not known to be decided. They may be: whoever goes by purges goes by these, too.
+    pub pending: Vec<Stamp>,
+    /// Why a group of one takes no changes yet, if so.
+    pub problem: Option<String>,
 }
 
 /// What is declared.
@@ -66,62 +103,69 @@ pub struct Declared {
 /// A handle to the control state. Clones are the same state.
 #[derive(Clone)]
 pub struct State {
+    group: Group,
     shared: Arc<Shared>,
-    queue: mpsc::Sender<Pending>,
-}
-
-pub(crate) struct Shared {
-    machine: Mutex<Machine>,
-    /// Why no change is taken at present.
-    problem: Mutex<Option<String>>,
-    pub(crate) history: Arc<History>,
-    pub(crate) snapshots: watch::Sender<Arc<Snapshot>>,
+    time: Arc<dyn Fn() -> Hlc + Send + Sync>,
+    metrics: Metrics,
+    tasks: Tasks,
 }
 
 impl State {
-    /// Opens the state, or begins an empty one, and starts its service on this thread's runtime.
+    /// Opens the state, or begins an empty one, and starts what belongs to it on this thread's runtime.
     ///
-    /// A directory has one owner at a time: see [`Disk::lock`]. The service ends when the tasks are told to
-    /// stop.
+    /// A directory has one owner at a time: see [`Disk::lock`]. It ends when the tasks are told to stop. A group of
+    /// one is waited for until all that was acknowledged is applied; in a larger one that comes when others are
+    /// reached.
     pub async fn open(setup: Setup) -> Result<(State, Opened), Error> {
-        let Setup { disk, options, clock, hlc, tasks, metrics, wal_metrics, observer } = setup;
+        let Setup { disk, options, cluster, member, founds, clock, hlc, rng, tasks, .. } = setup;
         let at = disk.clone();
-        let recovered = tasks.blocking("state", move || open_state(&at, &options)).await??;
-        let Recovered { machine, engine, log, durable, replayed, torn, rebuilt } = recovered;
-        let opened = Opened { revision: machine.revision(), replayed, torn, rebuilt };
-        resume_clock(&hlc, &machine);
-        let snapshot = Arc::new(snapshot(&machine));
-        let shared = Arc::new(Shared {
-            history: Arc::new(History::new(machine.revision(), options.history_max)),
-            snapshots: watch::Sender::new(snapshot.clone()),
-            machine: Mutex::new(machine),
-            problem: Mutex::default(),
-        });
-        let tables = Tables::new(disk.subdir("tables")?, options, engine);
-        let (queue, commands) = mpsc::channel(options.queue_max);
-        let mut service = Service {
-            shared: shared.clone(),
-            commands,
-            wal: Wal::start(log, &tasks.child(), wal_metrics),
-            tables: Some(tables),
-            durable,
-            snapshot_file: SnapshotFile::new(disk),
-            clock,
-            hlc,
+        let last = tasks.blocking("state", move || last_snapshot(&at)).await??;
+        let shared = Arc::new(Shared::new(last.clone(), options.history_max));
+        let publisher = Publisher::new(shared.clone(), setup.metrics.clone(), setup.observer);
+        // Boxed: what the consensus library builds of futures is too deep for the compiler otherwise.
+        let (group, opened) = Box::pin(Group::open(group::Setup {
+            disk: disk.subdir(GROUP)?,
+            options: options.group,
+            cluster,
+            clock: clock.clone(),
+            hlc: hlc.clone(),
+            rng,
             tasks: tasks.clone(),
-            metrics,
-            observer,
-            options,
-        };
-        service.save_snapshot(snapshot).await;
-        tasks.spawn("state", OnEnd::Forget, service.run());
-        Ok((State { shared, queue }, opened))
+            links: setup.links,
+            observer: publisher.observer(),
+            wal_metrics: setup.wal_metrics,
+        }))
+        .await?;
+        let pending = pending_purges(&group);
+        resume_clock(&hlc, &group, &pending).await;
+        let time: Arc<dyn Fn() -> Hlc + Send + Sync> =
+            Arc::new(move || hlc.lock().unwrap_or_else(PoisonError::into_inner).tick(clock.wall()));
+        let state = State { group, shared, time, metrics: setup.metrics, tasks: tasks.clone() };
+        if opened.fresh && founds {
+            state.group.form(BTreeMap::from([(opened.id, member)])).await?;
+        }
+        let problem = Box::pin(state.settle()).await;
+        let revision = state.revision();
+        if problem.is_none() && state.group.is_alone() && last.revision > revision {
+            return Err(Error::Lost { state: revision, snapshot: last.revision });
+        }
+        let keeping = state.shared.clone().keep_snapshots(
+            SnapshotFile::new(disk),
+            tasks.clone(),
+            state.metrics.clone(),
+        );
+        tasks.spawn("snapshot file", OnEnd::Forget, keeping);
+        let opened = Opened { revision, fresh: opened.fresh, torn: opened.torn, pending, problem };
+        Ok((state, opened))
     }
 
     /// Whether this version can read the state in `disk`, as far as that can be told while another process has it:
     /// reads alone. Blocking.
     pub fn check_format(disk: &Disk) -> Result<(), Error> {
-        wal::check_format(&disk.subdir("wal")?)?;
+        refuse_former(disk)?;
+        if disk.list()?.iter().any(|name| name == GROUP) {
+            group::check_format(&disk.subdir(GROUP)?)?;
+        }
         match SnapshotFile::new(disk.clone()).load() {
             Err(SnapshotFileError::Snapshot { source: source @ SnapshotError::Format { .. }, .. }) => {
                 Err(source.into())
@@ -131,56 +175,162 @@ impl State {
         }
     }
 
-    /// Makes a change; returns the revision once it is on disk and seen by observer and watches. A change
-    /// that changes nothing returns the present revision.
+    /// The replicated group that the state is kept in.
+    pub fn group(&self) -> &Group {
+        &self.group
+    }
+
+    /// Makes a change, wherever the leader is; returns the revision once it is flushed at a majority and seen by
+    /// observer and watches of this node. A change that changes nothing returns the present revision.
     ///
     /// After an error that is no refusal, whether the change was made is unknown. Not cancel-safe: a
     /// dropped future does not take the command back.
     pub async fn apply(&self, command: Command) -> Result<Revision, Error> {
-        let (done, answer) = oneshot::channel();
-        self.queue.send(Pending { command, done }).await.map_err(|_| Error::Closed)?;
-        answer.await.map_err(|_| Error::Stopped)?
+        let result = Box::pin(self.change(&command)).await;
+        match &result {
+            Ok(_) => self.metrics.commands.inc(),
+            Err(Error::Rejected(_)) => self.metrics.rejected.inc(),
+            Err(error) => {
+                tracing::debug!(%error, "a change to the control state was not made");
+                0
+            }
+        };
+        result
     }
 
-    /// The present revision.
+    async fn change(&self, command: &Command) -> Result<Revision, Error> {
+        let end = Instant::now() + CHANGE_MAX;
+        let (mut is_fresh, mut tried) = (false, None::<Plan>);
+        for _ in 0..TRIES_MAX {
+            if self.tasks.is_stopping() {
+                return Err(if tried.is_some() { Error::Stopped } else { Error::Closed });
+            }
+            let (planned, revision, was_done) = {
+                let view = self.shared.view();
+                let planned = plan::plan(&view, command, (self.time)(), &LIMITS);
+                let was_done = tried.as_ref().is_some_and(|plan| plan.is_done(&view));
+                (planned, view.revision(), was_done)
+            };
+            let next = match planned {
+                _ if was_done && is_fresh => return Ok(revision),
+                Ok(next) if !next.is_empty() => next,
+                // Others may have changed what this follows from.
+                _ if !is_fresh => {
+                    self.catch_up(end).await?;
+                    is_fresh = true;
+                    continue;
+                }
+                Ok(_) => return Ok(revision),
+                Err(rejection) => return Err(rejection.into()),
+            };
+            match self.propose(&next, end).await {
+                Ok(answer) if answer.succeeded => return Ok(answer.revision),
+                // Another change came first, and is seen now.
+                Ok(_) => is_fresh = true,
+                Err(Error::Group(error)) if error.is_unknown() => {
+                    // It is guarded by what it follows from: to try again does nothing twice.
+                    tried = Some(next);
+                    self.catch_up(end).await.map_err(|_| Error::Group(error))?;
+                    is_fresh = true;
+                }
+                Err(error) if tried.is_some() && error.is_refusal() => return Err(Error::Stopped),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::Contended { tries: TRIES_MAX })
+    }
+
+    async fn propose(&self, plan: &Plan, end: Instant) -> Result<selvedge_kv::TxnAnswer, Error> {
+        let txn = plan.txn().map_err(|error| Error::Unreadable { what: error.to_string() })?;
+        let keyspace = self.keyspace(end).await?;
+        let command = selvedge_kv::Command::Txn { keyspace, txn };
+        let answer = match self.group.propose(command, None, left(end)).await? {
+            Answer::Txn(answer) => answer,
+            _ => return Err(Error::Stopped),
+        };
+        let revision = answer.revision;
+        let seen = self.group.read(Level::Session(revision), left(end), |_| ()).await;
+        match seen {
+            Err(_) if answer.succeeded => Err(Error::NotSeen { revision }),
+            Err(error) => Err(error.into()),
+            Ok(_) => Ok(answer),
+        }
+    }
+
+    /// The keyspace of the control state, which is made when it is first needed.
+    async fn keyspace(&self, end: Instant) -> Result<KeyspaceNumber, Error> {
+        let found = self.group.read(Level::Local, left(end), control_keyspace).await?.value;
+        if let Some(number) = found {
+            return Ok(number);
+        }
+        let declare =
+            selvedge_kv::Command::DeclareKeyspace { name: control_name(), quota_bytes: QUOTA_BYTES };
+        match self.group.propose(declare, None, left(end)).await? {
+            Answer::Keyspace { keyspace, .. } => Ok(keyspace),
+            _ => Err(Error::Stopped),
+        }
+    }
+
+    /// Waits until all is seen here that was acknowledged before now.
+    async fn catch_up(&self, end: Instant) -> Result<(), Error> {
+        Ok(self.group.read(Level::Linearizable, left(end), |_| ()).await.map(|_| ())?)
+    }
+
+    /// Waits until a group of one has applied all; why it has not, if it has not.
+    async fn settle(&self) -> Option<String> {
+        if !self.group.is_alone() {
+            return None;
+        }
+        self.catch_up(Instant::now() + OPEN_MAX).await.err().map(|error| error.to_string())
+    }
+
+    /// The present revision of this node.
     pub fn revision(&self) -> Revision {
-        self.shared.machine().revision()
+        self.shared.view().revision()
     }
 
-    /// Why the last change was not taken by the log, if it was not: the disk is full, or has failed.
+    /// Why no change can be made from here at present, if so: the disk is full or has failed, nobody leads, or what
+    /// is there is of a newer version.
     pub fn problem(&self) -> Option<String> {
-        self.shared.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let status = self.group.status();
+        let nobody = || "no leader is known: too few voters can be reached".to_owned();
+        let full = || "the disk is full".to_owned();
+        status
+            .stopped
+            .or_else(|| status.disk_full.then(full))
+            .or_else(|| status.leader.is_none().then(nobody))
+            .or_else(|| self.shared.unreadable())
     }
 
     /// Sites and settings, and the sites' versions.
     pub fn declared(&self) -> Declared {
-        let machine = self.shared.machine();
-        let resources = machine.resources().clone();
-        let version = |id: &SiteId| Some((id.clone(), machine.version(&site_name(id))?));
+        let view = self.shared.view();
+        let resources = view.resources().clone();
+        let version = |id: &SiteId| Some((id.clone(), view.version(&ObjectName::site(id))?));
         let versions = resources.sites.keys().filter_map(version).collect();
-        Declared { revision: machine.declared(), resources, versions }
+        Declared { revision: view.mark(Mark::Declared), resources, versions }
     }
 
     /// What an object holds, and its version; none if it is not there.
     pub fn get(&self, object: &ObjectName) -> Option<(Version, Value)> {
-        let machine = self.shared.machine();
-        Some((machine.version(object)?, machine.get(object)?))
+        let view = self.shared.view();
+        Some((view.version(object)?, view.get(object)?))
     }
 
     /// All objects of a kind, by name, and the revision as of which they are.
     pub fn list(&self, kind: Kind) -> (Revision, Vec<(ObjectName, Version, Value)>) {
-        let machine = self.shared.machine();
-        (machine.revision(), machine.objects().filter(|(name, ..)| name.kind == kind).collect())
+        let view = self.shared.view();
+        (view.revision(), view.objects().filter(|(name, ..)| name.kind == kind).collect())
     }
 
     /// The tokens, by name.
     pub fn tokens(&self) -> Vec<Token> {
-        self.shared.machine().tokens().cloned().collect()
+        self.shared.view().tokens().values().cloned().collect()
     }
 
     /// The purges in force.
     pub fn stamps(&self) -> Vec<Stamp> {
-        self.shared.machine().stamps().cloned().collect()
+        self.shared.view().stamps().values().cloned().collect()
     }
 
     /// Follows the changes after a revision. Those of before the last restart are not kept: see
@@ -195,32 +345,44 @@ impl State {
     }
 }
 
-impl Shared {
-    pub(crate) fn machine(&self) -> MutexGuard<'_, Machine> {
-        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn note(&self, problem: Option<String>) {
-        *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
-    }
+fn left(end: Instant) -> Duration {
+    end.saturating_duration_since(Instant::now())
 }
 
-pub(crate) fn snapshot(machine: &Machine) -> Snapshot {
-    Snapshot::new(machine.revision(), Resources::clone(machine.resources()))
+/// The last snapshot that was kept. One that cannot be read says nothing; it is written anew.
+fn last_snapshot(disk: &Disk) -> Result<Snapshot, Error> {
+    refuse_former(disk)?;
+    Ok(SnapshotFile::new(disk.clone()).load().ok().flatten().unwrap_or_default())
 }
 
-/// Recovers the state, and checks that it is no older than the last snapshot made of it.
-fn open_state(disk: &Disk, options: &Options) -> Result<Recovered, Error> {
-    let recovered = recovery::recover(disk, options)?;
-    let state = recovered.machine.revision();
-    // A snapshot that cannot be read says nothing; it is written anew.
-    let snapshot = SnapshotFile::new(disk.clone()).load().ok().flatten().map_or(state, |s| s.revision);
-    if snapshot > state { Err(Error::Lost { state, snapshot }) } else { Ok(recovered) }
+fn refuse_former(disk: &Disk) -> Result<(), Error> {
+    let names = disk.list()?;
+    let has = |wanted: &str| names.iter().any(|name| name == wanted);
+    if has(FORMER) && !has(GROUP) { Err(Error::Former) } else { Ok(()) }
+}
+
+/// The purges in the log that are not applied: whether they were acknowledged is not known here.
+fn pending_purges(group: &Group) -> Vec<Stamp> {
+    let stamps = |command| match command {
+        selvedge_kv::Command::Txn { txn: Txn { then, .. }, .. } => then,
+        _ => Vec::new(),
+    };
+    let ops = group.pending().into_iter().flat_map(stamps);
+    let puts = ops.filter_map(|op| if let Op::Put(put) = op { Some(put) } else { None });
+    puts.filter_map(|put| match decode_object(&put.key, &put.value?) {
+        Ok((_, Value::Stamp(stamp))) => Some(stamp),
+        _ => None,
+    })
+    .collect()
 }
 
 /// No reading may come before one that is in the log, wherever the wall clock now stands.
-fn resume_clock(hlc: &Mutex<HlcClock>, machine: &Machine) {
+async fn resume_clock(hlc: &Mutex<HlcClock>, group: &Group, pending: &[Stamp]) {
+    // A local read waits for nothing.
+    let applied = group.read(Level::Local, Duration::ZERO, |store| store.time()).await.map(|read| read.value);
+    let pending = pending.iter().map(|stamp| stamp.hard.max(stamp.soft)).max().unwrap_or(Hlc::ZERO);
+    let last = applied.unwrap_or(Hlc::ZERO).max(pending);
     let mut hlc = hlc.lock().unwrap_or_else(PoisonError::into_inner);
     // Its own reading cannot be too far ahead of itself.
-    let _ = hlc.observe(machine.time(), machine.time().millis());
+    let _ = hlc.observe(last, last.millis());
 }

@@ -1,12 +1,13 @@
 //! What was acknowledged is there after a restart, however the process ended.
 
 use selvedge_cache::stamps::{PurgeKind, PurgeScope};
-use selvedge_rt::{Clock, Disk, Tasks};
+use selvedge_rt::{Clock, Disk, Rng, Tasks};
+use selvedge_state::group::{Calling, LinkError, Links, Member};
 use selvedge_state::{
     Change, Command, Error, Kind, Metrics, ObjectName, Opened, Options, Rejection, Setup, SnapshotFile, State,
 };
 use selvedge_store::wal;
-use selvedge_types::{Manifest, Revision, Role, Token, UnixMillis};
+use selvedge_types::{ClusterId, Manifest, Revision, Role, Token, UnixMillis};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::Stdio;
@@ -16,14 +17,31 @@ use std::time::Duration;
 /// Set in the process that is to be killed: where it works.
 const CHILD: &str = "SELVEDGE_STATE_CHILD";
 
+/// There is nobody else.
+struct Nobody;
+
+impl Links for Nobody {
+    fn call(&self, _: &Member, _: bytes::Bytes, _: Duration) -> Calling<'_> {
+        Box::pin(async { Err(LinkError::Unreachable) })
+    }
+}
+
 fn setup(disk: Disk, tasks: &Tasks) -> Setup {
-    let wal = wal::Options { reserve_bytes: 0, file_bytes: 4096, ..wal::Options::default() };
+    let mut options = Options::default();
+    options.group.wal = wal::Options { reserve_bytes: 0, file_bytes: 4096, ..wal::Options::default() };
+    options.group.compaction_entries = 50;
+    options.group.kept_bytes = 1000;
     Setup {
         disk,
-        options: Options { wal, checkpoint_records: 50, ..Options::default() },
+        options,
+        cluster: ClusterId::from_bytes([7; 16]),
+        member: Member { node: "one".into() },
+        founds: true,
         clock: Clock::real(),
         hlc: Arc::default(),
+        rng: Rng::from_seed(1),
         tasks: tasks.clone(),
+        links: Arc::new(Nobody),
         metrics: Metrics::default(),
         wal_metrics: wal::Metrics::default(),
         observer: Box::new(|_| {}),
@@ -77,32 +95,33 @@ async fn what_was_changed_is_seen_by_all_and_there_after_a_restart() {
     let mut watch = state.watch(Revision(0));
     let mut snapshots = state.snapshots();
 
-    assert_eq!(state.apply(manifest("a", "a.example.com")).await.unwrap(), Revision(1));
+    let first = state.apply(manifest("a", "a.example.com")).await.unwrap();
     assert_eq!(seen.lock().unwrap().len(), 1, "the observer was told before the answer");
-    assert_eq!(state.apply(token("ci".into())).await.unwrap(), Revision(2));
-    assert_eq!(state.apply(purge("news")).await.unwrap(), Revision(3));
-    assert_eq!(state.apply(manifest("a", "a.example.com")).await.unwrap(), Revision(3), "no change");
+    assert_eq!(state.apply(token("ci".into())).await.unwrap(), Revision(first.0 + 1));
+    let last = Revision(first.0 + 2);
+    assert_eq!(state.apply(purge("news")).await.unwrap(), last);
+    assert_eq!(state.apply(manifest("a", "a.example.com")).await.unwrap(), last, "no change");
     let taken = state.apply(token("ci".into())).await;
     assert!(matches!(taken, Err(Error::Rejected(Rejection::Exists(_)))));
     let mut watched = Vec::new();
-    while watch.seen() < Revision(3) {
+    while watch.seen() < last {
         watched.extend(watch.next().await.unwrap());
     }
     assert_eq!(watched, *seen.lock().unwrap());
-    assert_eq!(snapshots.borrow_and_update().revision, Revision(1));
+    assert_eq!(snapshots.borrow_and_update().revision, first);
     close(tasks).await;
     assert!(matches!(state.apply(purge("late")).await, Err(Error::Closed)));
 
     let (state, opened, tasks) = open(dir.path()).await;
-    assert_eq!((opened.revision, opened.replayed, opened.torn), (Revision(3), 0, false));
+    assert_eq!((opened.revision, opened.fresh, opened.torn, opened.problem), (last, false, false, None));
     let declared = state.declared();
     assert_eq!(declared.resources.sites.len(), 1);
-    assert!(declared.versions.values().all(|v| v.generation == 1 && v.modified == Revision(1)));
+    assert!(declared.versions.values().all(|v| v.generation == 1 && v.modified == first));
     assert_eq!((state.tokens().len(), state.stamps().len()), (1, 1));
     let name = ObjectName { kind: Kind::Token, name: "ci".into() };
-    assert_eq!(state.get(&name).unwrap().0.modified, Revision(2));
-    assert!(state.watch(Revision(1)).next().await.is_err(), "changes of before the restart are not kept");
-    assert_eq!(state.apply(Command::RevokeToken { name: "ci".into() }).await.unwrap(), Revision(4));
+    assert_eq!(state.get(&name).unwrap().0.modified, Revision(first.0 + 1));
+    let revoked = state.apply(Command::RevokeToken { name: "ci".into() }).await.unwrap();
+    assert_eq!(revoked, Revision(last.0 + 1));
     close(tasks).await;
 }
 
@@ -110,18 +129,16 @@ async fn what_was_changed_is_seen_by_all_and_there_after_a_restart() {
 async fn the_last_snapshot_is_there_even_when_the_state_is_damaged() {
     let dir = tempfile::tempdir().unwrap();
     let (state, _, tasks) = open(dir.path()).await;
-    state.apply(manifest("a", "a.example.com")).await.unwrap();
+    let revision = state.apply(manifest("a", "a.example.com")).await.unwrap();
     close(tasks).await;
     let disk = Disk::real(dir.path()).unwrap();
-    for (place, name) in [("tables", "tables.redb"), ("wal", "00000000000000000001.wal")] {
-        let file = disk.subdir(place).unwrap().open(name, false).unwrap();
-        file.write_at(&[9; 8], 4).unwrap();
-    }
+    let log = disk.subdir("group").unwrap().subdir("log").unwrap();
+    log.open("00000000000000000001.wal", false).unwrap().write_at(&[9; 8], 4).unwrap();
     let tasks = Tasks::real();
     let refused = State::open(setup(disk.clone(), &tasks)).await.err().unwrap();
-    assert!(matches!(refused, Error::Tables(_)), "{refused:?}");
+    assert!(matches!(refused, Error::Open(_)), "{refused:?}");
     let snapshot = SnapshotFile::new(disk).load().unwrap().unwrap();
-    assert_eq!(snapshot.revision, Revision(1));
+    assert_eq!(snapshot.revision, revision);
     assert_eq!(snapshot.sites.len(), 1);
 }
 
@@ -129,17 +146,22 @@ async fn the_last_snapshot_is_there_even_when_the_state_is_damaged() {
 async fn a_state_that_lost_changes_does_not_open() {
     let dir = tempfile::tempdir().unwrap();
     let (state, _, tasks) = open(dir.path()).await;
-    state.apply(manifest("a", "a.example.com")).await.unwrap();
+    let revision = state.apply(manifest("a", "a.example.com")).await.unwrap();
     close(tasks).await;
-    std::fs::remove_dir_all(dir.path().join("wal")).unwrap();
-    std::fs::remove_dir_all(dir.path().join("tables")).unwrap();
+    std::fs::remove_dir_all(dir.path().join("group")).unwrap();
     let tasks = Tasks::real();
     let refused = State::open(setup(Disk::real(dir.path()).unwrap(), &tasks)).await.err().unwrap();
-    let expected = (Revision(0), Revision(1));
-    assert!(
-        matches!(refused, Error::Lost { state, snapshot } if (state, snapshot) == expected),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Error::Lost { snapshot, .. } if snapshot == revision), "{refused:?}");
+}
+
+#[tokio::test]
+async fn the_directory_of_an_older_version_is_named_as_such() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("wal")).unwrap();
+    let disk = Disk::real(dir.path()).unwrap();
+    assert!(matches!(State::check_format(&disk), Err(Error::Former)));
+    let tasks = Tasks::real();
+    assert!(matches!(State::open(setup(disk, &tasks)).await.err().unwrap(), Error::Former));
 }
 
 #[tokio::test]
@@ -149,12 +171,13 @@ async fn damaged_tables_are_made_anew_from_the_log_while_it_has_all() {
     for i in 0..10 {
         state.apply(token(format!("t{i}"))).await.unwrap();
     }
+    let revision = state.revision();
     close(tasks).await;
     let disk = Disk::real(dir.path()).unwrap();
-    disk.subdir("tables").unwrap().open("tables.redb", false).unwrap().write_at(&[9; 64], 0).unwrap();
+    let tables = disk.subdir("group").unwrap().subdir("tables").unwrap();
+    tables.open("tables.redb", false).unwrap().write_at(&[9; 64], 0).unwrap();
     let (state, opened, tasks) = open(dir.path()).await;
-    assert!(opened.rebuilt);
-    assert_eq!((opened.revision, state.tokens().len()), (Revision(10), 10));
+    assert_eq!((opened.revision, state.tokens().len()), (revision, 10));
     close(tasks).await;
 }
 

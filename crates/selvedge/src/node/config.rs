@@ -40,7 +40,7 @@ pub struct Config {
 }
 
 /// The sizes of what a node writes to its disk. A simulation makes them small, to get to their ends.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Storage {
     /// Of the control state.
     pub state: selvedge_state::Options,

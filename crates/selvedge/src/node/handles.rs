@@ -14,7 +14,7 @@ use selvedge_gateway::access_log::{Tail, TailItem};
 use selvedge_gateway::cache::{Inspected, InspectedObject};
 use selvedge_gateway::plane::{DryRun, Plane};
 use selvedge_rt::Clock;
-use selvedge_state::{Command, Rejection, State};
+use selvedge_state::{Command, Rejection, State, group};
 use selvedge_types::manifest::Manifest;
 use selvedge_types::resource::{Namespace, SiteId, Text};
 use selvedge_types::token::Token;
@@ -103,10 +103,11 @@ fn path_of(target: &str) -> &str {
 
 fn translate(error: selvedge_state::Error) -> StateError {
     use selvedge_state::Error;
-    match error {
-        Error::Rejected(rejection) => refused(&rejection),
-        refused if refused.is_refusal() => StateError::Refused(chain(&refused)),
-        unknown => StateError::Unknown(chain(&unknown)),
+    match &error {
+        Error::Rejected(rejection) => refused(rejection),
+        Error::Group(group::Error::NoLeader { .. }) => StateError::Unavailable(chain(&error)),
+        refused if refused.is_refusal() => StateError::Refused(chain(refused)),
+        unknown => StateError::Unknown(chain(unknown)),
     }
 }
 
@@ -495,8 +496,7 @@ mod tests {
     #[test]
     fn a_purge_takes_effect_here_unless_it_breaks_a_rule() {
         use selvedge_state::Error;
-        use selvedge_store::wal;
-        let full = Error::Log(wal::Error::Full { path: "log".into() });
+        let full = Error::Group(group::Error::Full);
         assert!(matches!(not_written(translate(full)), Ok(StateError::NotDurable(_))));
         assert!(matches!(not_written(translate(Error::Closed)), Ok(StateError::NotDurable(_))));
         assert!(matches!(not_written(translate(Error::Stopped)), Ok(StateError::Unknown(_))));

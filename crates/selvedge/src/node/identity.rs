@@ -1,6 +1,7 @@
 //! What tells a node from others and must outlive its restarts: the cluster's id and the cache's secret.
 
 use selvedge_rt::{Disk, Secrets};
+use selvedge_types::ClusterId;
 use std::io;
 
 const FILE: &str = "identity";
@@ -14,8 +15,8 @@ const LEN: usize = MAGIC.len() + 32 + 16 + 4;
 pub struct Identity {
     /// Keys of the cache are hashed with it.
     pub cache_secret: [u8; 32],
-    /// The cluster's id, in hexadecimal digits.
-    pub cluster: String,
+    /// The cluster's id.
+    pub cluster: ClusterId,
 }
 
 /// Why there is no identity.
@@ -63,8 +64,7 @@ impl Identity {
         let (body, sum) = bytes.split_at_checked(LEN - 4).filter(|(_, sum)| sum.len() == 4)?;
         let rest = body.strip_prefix(MAGIC).filter(|_| checksum(body) == *sum)?;
         let (secret, cluster) = rest.split_first_chunk::<32>()?;
-        let cluster = cluster.iter().map(|b| format!("{b:02x}")).collect();
-        Some(Identity { cache_secret: *secret, cluster })
+        Some(Identity { cache_secret: *secret, cluster: ClusterId::from_bytes(cluster.try_into().ok()?) })
     }
 }
 
@@ -85,7 +85,7 @@ mod tests {
         let first = Identity::load(&disk, &Secrets::System).unwrap();
         let again = Identity::load(&disk, &Secrets::System).unwrap();
         assert_eq!(first.cache_secret, again.cache_secret);
-        assert_eq!((first.cluster.len(), first.cluster), (32, again.cluster));
+        assert_eq!(first.cluster, again.cluster);
         disk.open(FILE, false).unwrap().write_at(b"x", 20).unwrap();
         assert!(matches!(Identity::load(&disk, &Secrets::System), Err(IdentityError::Damaged)));
         disk.open(FILE, false).unwrap().set_len(5).unwrap();

@@ -28,12 +28,13 @@ use selvedge_gateway::upstream::{Seams as UpstreamSeams, Upstream, UpstreamMetri
 use selvedge_observe::Registry;
 use selvedge_rt::disk::DiskLock;
 use selvedge_rt::{OnEnd, Tasks, Workers};
+use selvedge_state::group::{Calling, LinkError, Links, Member};
 use selvedge_state::{Change, Command, Setup, SnapshotFile, State, Value};
 use selvedge_store::segments::{self, DiskTier, Segments};
 use selvedge_store::wal;
 use selvedge_types::planted::{Bug, is_planted};
 use selvedge_types::resource::Settings;
-use selvedge_types::{HlcClock, Revision, Role, Snapshot, Token};
+use selvedge_types::{HlcClock, Role, Snapshot, Token};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -138,10 +139,15 @@ impl Config {
         let purging = purged.clone();
         let setup = Setup {
             disk: disk.subdir("state").map_err(data_error)?,
-            options: self.storage.state,
+            options: self.storage.state.clone(),
+            cluster: identity.cluster,
+            member: Member { node: self.name.clone() },
+            founds: true,
             clock: clock.clone(),
             hlc: hlc.clone(),
+            rng: rng.branch("state"),
             tasks: data_tasks.clone(),
+            links: Arc::new(Alone),
             metrics: selvedge_state::Metrics::register(&registry),
             wal_metrics: wal::Metrics::register(&registry),
             observer: Box::new(move |changes: &[Change]| {
@@ -150,17 +156,16 @@ impl Config {
                 }
             }),
         };
-        let (state, state_problem) = match State::open(setup).await {
+        let (state, state_problem) = match Box::pin(State::open(setup)).await {
             Ok((state, opened)) => {
-                if opened.torn {
-                    tracing::warn!(
-                        "the log's last batch was incomplete and was cut; it was not acknowledged"
-                    );
+                if let Some(problem) = &opened.problem {
+                    tracing::error!(%problem, "no changes can be made until this is over; serving by the last snapshot");
                 }
-                (Some(state), None)
+                (Some((state, opened)), None)
             }
             Err(error) => (None, Some(chain(&error))),
         };
+        let (state, opened) = state.unzip();
 
         let snapshot = match (&state, &state_problem) {
             (Some(state), _) => state.snapshots().borrow().clone(),
@@ -205,7 +210,7 @@ impl Config {
             traffic: Traffic::register(&registry),
             limits: registry.limits(),
             state: RouterState {
-                cluster: identity.cluster.as_str().into(),
+                cluster: identity.cluster.to_string().as_str().into(),
                 ids: Arc::new({
                     let mut rng = rng.branch("request ids");
                     RequestIds::new(rng.next_u64(), rng.next_u64())
@@ -223,10 +228,13 @@ impl Config {
         certificates.set_self_signed_fallback(vec!["localhost".into(), "127.0.0.1".into()])?;
         let mut first_token = None;
         if let Some(state) = &state {
-            for stamp in state.stamps().into_iter().filter(|_| !is_planted(Bug::PurgesForgotten)) {
+            let pending = opened.iter().flat_map(|opened| opened.pending.clone());
+            for stamp in
+                state.stamps().into_iter().chain(pending).filter(|_| !is_planted(Bug::PurgesForgotten))
+            {
                 purge_both(&cache, &stamp);
             }
-            if state.declared().revision == Revision::default()
+            if opened.as_ref().is_some_and(|opened| opened.fresh)
                 && let Err(error) = cache.distrust_for_good().await
             {
                 // A state that was made anew knows no purges of what an older one left on disk.
@@ -471,6 +479,15 @@ impl Node {
     }
 }
 
+/// The way to other members of the control group: there are none.
+struct Alone;
+
+impl Links for Alone {
+    fn call(&self, _: &Member, _: bytes::Bytes, _: Duration) -> Calling<'_> {
+        Box::pin(async { Err(LinkError::Unreachable) })
+    }
+}
+
 /// The snapshot that was kept last; none if there is none to be read.
 fn last_snapshot(file: &SnapshotFile) -> Option<Snapshot> {
     file.load().unwrap_or_else(|error| {
@@ -527,7 +544,7 @@ fn expire_purges(state: &State, cache: &Cache, tasks: &Tasks) {
 /// Brings purges into force in the cache.
 fn stamp(cache: &Cache, changes: &[Change]) {
     for change in changes {
-        if let Some(Value::Stamp(stamp)) = &change.value {
+        if let Some((_, Value::Stamp(stamp))) = &change.value {
             purge_both(cache, stamp);
         }
     }

@@ -1,11 +1,12 @@
 //! Messages out: what every one of them carries.
 
 use super::codec::FORMAT;
-use super::id::{ClusterId, Member, VoterId};
+use super::id::{Member, VoterId};
 use super::links::{LinkError, Links};
 use super::options::Options;
 use super::wire::{Fault, Message, Reply, Request, Response};
 use selvedge_rt::Clock;
+use selvedge_types::ClusterId;
 use selvedge_types::{Hlc, HlcClock};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

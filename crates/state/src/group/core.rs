@@ -18,7 +18,8 @@ use super::machine::{Shared, StateMachine};
 use super::raft::{Runtime, Types};
 use super::wire::{Fault, Hint, Reply, Request};
 use openraft::async_runtime::WatchReceiver;
-use openraft::{Raft, ServerState};
+use openraft::{EntryPayload, Raft, ServerState};
+use selvedge_kv::{Command, Entry};
 use selvedge_rt::{Rng, Tasks};
 use selvedge_store::wal::Wal;
 use std::cell::Cell;
@@ -106,6 +107,17 @@ impl Core {
 
     pub(super) fn is_leader(&self) -> bool {
         self.raft.metrics().borrow_watched().state == ServerState::Leader
+    }
+
+    /// The commands in the log after the last one applied.
+    pub(super) fn pending(&self) -> Vec<Command> {
+        let from = self.shared.progress().borrow().next;
+        let entries = self.log.memory().read(from, u64::MAX, u64::MAX);
+        let commands = entries.into_iter().filter_map(|entry| match entry.payload {
+            EntryPayload::Normal(proposal) => Entry::decode(&proposal.0).ok(),
+            EntryPayload::Blank | EntryPayload::Membership(_) => None,
+        });
+        commands.map(|entry| entry.command).collect()
     }
 
     /// Why the store has stopped, if it has.

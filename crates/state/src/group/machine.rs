@@ -25,7 +25,7 @@ use super::raft::{LeaderId, Log, SnapshotMeta, StoredMembership, Types};
 use futures_util::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
-use selvedge_kv::{Answer, Change, Entry, Refusal};
+use selvedge_kv::{Answer, Change, Entry, Refusal, Store};
 use selvedge_rt::{Clock, Disk, Tasks};
 use std::io;
 use std::sync::Arc;
@@ -41,8 +41,18 @@ const ROW_BYTES_MAX: u64 = 4 << 20;
 /// How long a full disk is left alone while a snapshot has to be put on it.
 const FULL_RETRY: Duration = Duration::from_millis(500);
 
-/// Sees every change that is applied, in order. After a snapshot came, what it skipped is not shown.
-pub type Observer = Box<dyn FnMut(&[Arc<Change>]) + Send + Sync>;
+/// What an observer is shown.
+#[derive(Clone, Copy, Debug)]
+pub enum Seen<'a> {
+    /// The changes of one entry, in order.
+    Changes(&'a [Arc<Change>]),
+    /// The store is another one: it was opened, or a snapshot of others came.
+    Replaced,
+}
+
+/// Sees the store after each entry that changed keys, before anybody is answered. Must be short, and ask nothing
+/// of the group: nobody can look at the store meanwhile.
+pub type Observer = Box<dyn FnMut(&Store, Seen<'_>) + Send + Sync>;
 
 /// The state machine of one node.
 pub(super) struct StateMachine {
@@ -68,9 +78,10 @@ impl StateMachine {
         options: &Options,
         clock: Clock,
         tasks: Tasks,
-        observer: Observer,
+        mut observer: Observer,
     ) -> Self {
         let Loaded { tables, store, applied, membership } = loaded;
+        observer(&store, Seen::Replaced);
         let shared = Shared::new(store, options.watches, applied, membership);
         StateMachine {
             shared: Arc::new(shared),
@@ -90,8 +101,7 @@ impl StateMachine {
 
     fn apply_command(&mut self, at: Log, bytes: &[u8]) -> io::Result<Result<Answer, Refusal>> {
         let entry = Entry::decode(bytes).map_err(io::Error::other)?;
-        let outcome = self.shared.apply(at, &entry);
-        (self.observer)(&outcome.changes);
+        let outcome = self.shared.apply(at, &entry, &mut self.observer);
         if let Some(tables) = &mut self.tables {
             tables.add(outcome.rows);
         }
@@ -211,7 +221,7 @@ impl RaftStateMachine<Types> for StateMachine {
             }
         };
         self.unwritten_bytes = 0;
-        self.shared.replace(store, applied, membership);
+        self.shared.replace(store, applied, membership, &mut self.observer);
         self.current = Some((meta.clone(), Snapshot::of_view(view)));
         Ok(())
     }

@@ -4,7 +4,7 @@ use super::Group;
 use super::caller::{Caller, Time};
 use super::core::{Core, Parts, scope};
 use super::error::{Error, OpenError};
-use super::id::{ClusterId, Member, VoterId};
+use super::id::{Member, VoterId};
 use super::links::Links;
 use super::log::{self, Found, Identity};
 use super::machine::{self, Loaded, Observer, StateMachine};
@@ -14,6 +14,7 @@ use openraft::errors::{InitializeError, RaftError};
 use openraft::{Config, Raft, SnapshotPolicy};
 use selvedge_rt::{Clock, Disk, OnEnd, Rng, Tasks};
 use selvedge_store::wal;
+use selvedge_types::ClusterId;
 use selvedge_types::HlcClock;
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
@@ -109,10 +110,23 @@ pub fn repair(disk: &Disk) -> std::io::Result<()> {
     log::give_up(&disk.subdir(LOG)?)
 }
 
+/// Whether this version can read the log in `disk`, as far as that can be told while another process has it. Blocking.
+pub fn check_format(disk: &Disk) -> Result<(), OpenError> {
+    Ok(wal::check_format(&disk.subdir(LOG)?)?)
+}
+
 fn read(disk: &Disk, options: &Options, fresh: Identity) -> Result<(Found, Loaded), OpenError> {
     let found = log::read(disk.subdir(LOG)?, options, fresh)?;
-    let loaded = machine::load(disk.subdir(TABLES)?, options)?;
     let purged = found.memory.head().purged;
+    let tables = disk.subdir(TABLES)?;
+    let loaded = match machine::load(tables.clone(), options) {
+        Err(error) if error.is_damage() && purged.is_none() && !found.is_blank() => {
+            tracing::warn!(%error, "the group's tables are damaged; they are made anew from the log, which has all");
+            log::give_up(&tables)?;
+            machine::load(tables, options)?
+        }
+        loaded => loaded?,
+    };
     // A log that is no longer there, or tables that are older than what was cut off the log.
     let lost = found.is_blank() && loaded.applied.is_some();
     if lost || purged.map(|log| log.index) > loaded.applied.map(|log| log.index) {
@@ -173,9 +187,10 @@ impl Core {
         self.tasks.spawn("group", OnEnd::Forget, end);
     }
 
-    /// Whether this is the only voter.
-    fn is_alone(&self) -> bool {
-        let (_, members) = self.shared.applied();
+    /// Whether this is the only voter, by the last that its log says of the voters, decided or not.
+    pub(super) fn is_alone(&self) -> bool {
+        let logged = self.log.memory().membership();
+        let members = logged.unwrap_or_else(|| self.shared.applied().1.membership().clone());
         members.voter_ids().eq([self.me()])
     }
 

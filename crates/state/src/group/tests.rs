@@ -5,7 +5,7 @@ use selvedge_kv::{Answer, Command, KeyRange, KeyspaceNumber, Op, Put, Range, Txn
 use selvedge_rt::{Clock, Disk, Rng, Tasks};
 use selvedge_store::wal;
 use selvedge_types::resource::{KeyspaceId, Text};
-use selvedge_types::{HlcClock, Revision};
+use selvedge_types::{ClusterId, HlcClock, Revision};
 use std::collections::BTreeSet;
 use std::sync::{Mutex, OnceLock};
 
@@ -56,13 +56,13 @@ impl Node {
         let (group, opened) = Group::open(Setup {
             disk: Disk::real(self.dir.path()).unwrap(),
             options,
-            cluster: ClusterId([7; 16]),
+            cluster: ClusterId::from_bytes([7; 16]),
             clock: Clock::real(),
             hlc: Arc::new(Mutex::new(HlcClock::default())),
             rng: Rng::from_seed(seed).branch(&format!("{}", tasks.running())),
             tasks: tasks.clone(),
             links: Arc::new(self.hub.clone()),
-            observer: Box::new(|_| {}),
+            observer: Box::new(|_, _| {}),
             wal_metrics: wal::Metrics::default(),
         })
         .await?;

@@ -4,11 +4,12 @@
 
 use super::codec::{self, CodecError, EntryForm, LogForm, StoredMembershipForm, VoteForm};
 use super::error::Error;
-use super::id::{ClusterId, Member, VoterId};
+use super::id::{Member, VoterId};
 use super::machine::Row;
 use bytes::Bytes;
 use minicbor::{Decode, Encode};
 use selvedge_kv::{Answer, Call, Command, Refusal, Table};
+use selvedge_types::ClusterId;
 use selvedge_types::Hlc;
 use std::collections::BTreeSet;
 

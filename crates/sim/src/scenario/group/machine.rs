@@ -8,16 +8,16 @@ use crate::disk::SimDisk;
 use crate::run::Run;
 use selvedge_kv::WatchLimits;
 use selvedge_rt::{Disk, Tasks};
-use selvedge_state::group::{ClusterId, Group, OpenError, Opened, Options, Setup, VoterId, repair};
+use selvedge_state::group::{Group, OpenError, Opened, Options, Seen, Setup, VoterId, repair};
 use selvedge_store::wal;
-use selvedge_types::HlcClock;
+use selvedge_types::{ClusterId, HlcClock};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-const CLUSTER: ClusterId = ClusterId(*b"a simulated one.");
+const CLUSTER: ClusterId = ClusterId::from_bytes(*b"a simulated one.");
 
 /// Something that a client does at a machine.
 pub(super) type Errand = Box<dyn FnOnce(Group) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
@@ -144,7 +144,11 @@ impl Machine {
             rng: self.run.rng.branch(&format!("{} life {life}", self.name)),
             tasks: tasks.clone(),
             links: self.links.of(&self.name),
-            observer: Box::new(move |changes| book.applied(changes)),
+            observer: Box::new(move |_, seen| {
+                if let Seen::Changes(changes) = seen {
+                    book.applied(changes);
+                }
+            }),
             wal_metrics: wal::Metrics::default(),
         })
         .await

@@ -89,6 +89,10 @@ impl Machine {
 fn config() -> Config {
     let everywhere = |port| SocketAddr::from(([0, 0, 0, 0], port));
     let wal = wal::Options { reserve_bytes: 4096, file_bytes: 16 << 10, ..wal::Options::default() };
+    let mut state = selvedge_state::Options::default();
+    state.group.wal = wal;
+    state.group.compaction_entries = 20;
+    state.group.kept_bytes = 1000;
     let segments = segments::Options {
         segment_bytes: 256 << 10,
         reserve_bytes: 64 << 10,
@@ -104,14 +108,7 @@ fn config() -> Config {
         workers: 1,
         cache_ram: Some(CACHE_RAM),
         cache_disk: Some(CACHE_DISK),
-        storage: Storage {
-            state: selvedge_state::Options {
-                wal,
-                checkpoint_records: 20,
-                ..selvedge_state::Options::default()
-            },
-            segments,
-        },
+        storage: Storage { state, segments },
         data: None,
         sockets: Arc::default(),
     }

@@ -2,7 +2,8 @@
 //! on disk add up to.
 
 use super::record::{Head, Identity, Record};
-use crate::group::raft::{Entry, Log, Vote};
+use crate::group::raft::{Entry, Log, Membership, Vote};
+use openraft::EntryPayload;
 use selvedge_store::wal::Sequence;
 use std::collections::VecDeque;
 
@@ -44,6 +45,14 @@ impl Memory {
         self.entries.back().map(|kept| kept.entry.log_id).or(self.purged)
     }
 
+    /// The last that the entries say of the members; none if they say nothing.
+    pub(in crate::group) fn membership(&self) -> Option<Membership> {
+        self.entries.iter().rev().find_map(|kept| match &kept.entry.payload {
+            EntryPayload::Membership(membership) => Some(membership.clone()),
+            EntryPayload::Blank | EntryPayload::Normal(_) => None,
+        })
+    }
+
     /// Bytes that the entries take in memory, about.
     pub(in crate::group) fn bytes(&self) -> u64 {
         self.bytes
@@ -60,7 +69,7 @@ impl Memory {
     }
 
     /// The entries from one place up to before another, as far as they are kept.
-    pub(super) fn read(&self, from: u64, end: u64, bytes_max: u64) -> Vec<Entry> {
+    pub(in crate::group) fn read(&self, from: u64, end: u64, bytes_max: u64) -> Vec<Entry> {
         let first = self.first_index();
         let from = from.max(first);
         let skipped = usize::try_from(from - first).unwrap_or(usize::MAX);

@@ -1,5 +1,6 @@
 //! The store in memory, and everybody who looks at it.
 
+use super::{Observer, Seen};
 use crate::group::raft::{Log, StoredMembership};
 use selvedge_kv::{
     Entry, Limits, Outcome, Store, TooManyWatches, Watch, WatchEnd, WatchId, WatchLimits, Watchers,
@@ -72,10 +73,13 @@ impl Shared {
     }
 
     /// Does what an entry says.
-    pub(super) fn apply(&self, at: Log, entry: &Entry) -> Outcome {
+    pub(super) fn apply(&self, at: Log, entry: &Entry, observer: &mut Observer) -> Outcome {
         let mut content = self.content();
         let content = &mut *content;
         let outcome = content.store.apply(entry);
+        if !outcome.changes.is_empty() {
+            observer(&content.store, Seen::Changes(&outcome.changes));
+        }
         for id in content.watchers.applied(&outcome) {
             if let Some(wake) = content.wake.get(&id) {
                 wake.notify_one();
@@ -100,10 +104,17 @@ impl Shared {
     }
 
     /// Takes over the state of a snapshot.
-    pub(super) fn replace(&self, store: Store, applied: Option<Log>, membership: StoredMembership) {
+    pub(super) fn replace(
+        &self,
+        store: Store,
+        applied: Option<Log>,
+        membership: StoredMembership,
+        observer: &mut Observer,
+    ) {
         let mut content = self.content();
         let content = &mut *content;
         content.store = store;
+        observer(&content.store, Seen::Replaced);
         content.watchers.replaced(&content.store);
         content.wake.values().for_each(|wake| wake.notify_one());
         content.applied = applied;

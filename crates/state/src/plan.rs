@@ -1,0 +1,223 @@
+//! What a command comes to: which keys it puts and deletes, provided that nothing was changed meanwhile of what
+//! that follows from. Whoever proposes it plans it; the store only compares.
+
+use crate::codec::{CodecError, encode_key, encode_value};
+use crate::command::Command;
+use crate::object::{ObjectName, Stamp, Value};
+use crate::view::{Mark, View};
+use selvedge_cache::stamps::{PurgeKind, PurgeScope};
+use selvedge_kv::{Compare, Delete, Key, KeyRange, Op, Put, Relation, Target, Txn};
+use selvedge_types::manifest::HostConflict;
+use selvedge_types::{Hlc, Manifest, Revision, Role, Token};
+use std::sync::Arc;
+
+/// How much the control state takes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Purges in force; further ones are rejected until some expire.
+    stamps: usize,
+    /// Tokens.
+    tokens: usize,
+}
+
+/// Of every control state.
+pub(crate) const LIMITS: Limits = Limits { stamps: 1_000_000, tokens: 10_000 };
+
+/// Purges that one command drops.
+const EXPIRED_MAX: usize = 2_000;
+
+/// Why a command changed nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// Another change came first.
+    #[error("revision {expected} was expected, but {current} is the last change; look again and retry")]
+    Conflict {
+        /// What was expected.
+        expected: Revision,
+        /// The revision of the last change to sites or settings.
+        current: Revision,
+    },
+    /// The manifest has other settings, and whoever applies it may not change them.
+    #[error(
+        "the manifest changes settings, which belong to the whole cluster: that needs an admin's token for all namespaces"
+    )]
+    Settings,
+    /// Nobody could make tokens any more.
+    #[error("{0} is the last token that may do everything; make another one first")]
+    Last(ObjectName),
+    /// Two sites of different namespaces claim one host.
+    #[error(transparent)]
+    Host(#[from] HostConflict),
+    /// It is there already.
+    #[error("{0} exists already; choose another name")]
+    Exists(ObjectName),
+    /// It is not there.
+    #[error("{0} does not exist")]
+    NotFound(ObjectName),
+    /// There are as many as there may be.
+    #[error("there are {limit} {what} already, as many as there may be; remove some first")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// How many there may be.
+        limit: usize,
+    },
+}
+
+/// What a command comes to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Plan {
+    /// Keys that must not have been changed since these revisions.
+    guards: Vec<(Key, Revision)>,
+    marks: Vec<Mark>,
+    writes: Vec<(ObjectName, Option<Value>)>,
+}
+
+impl Plan {
+    /// Whether it changes nothing.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.writes.is_empty()
+    }
+
+    /// The transaction that does it.
+    pub(crate) fn txn(&self) -> Result<Txn, CodecError> {
+        let unchanged = |(key, revision): &(Key, Revision)| Compare {
+            keys: KeyRange::One(key.clone()),
+            relation: Relation::Equal,
+            target: Target::Modified(*revision),
+        };
+        let marks = self.marks.iter().map(|mark| Ok(Op::Put(Put::new(&mark.key()[..], &b""[..]))));
+        let writes = self.writes.iter().map(|(name, value)| {
+            let key = encode_key(name);
+            Ok(match value {
+                Some(value) => Op::Put(Put::new(key, encode_value(value)?)),
+                None => Op::Delete(Delete { keys: KeyRange::one(key), previous: false }),
+            })
+        });
+        let then = marks.chain(writes).collect::<Result<_, _>>()?;
+        Ok(Txn { compare: self.guards.iter().map(unchanged).collect(), then, otherwise: Vec::new() })
+    }
+
+    /// Whether all of it is as it would make it.
+    pub(crate) fn is_done(&self, view: &View) -> bool {
+        self.writes.iter().all(|(name, value)| view.get(name) == *value)
+    }
+
+    fn guarded_by(view: &View, mark: Mark) -> Self {
+        let guards = vec![(Key::from(&mark.key()[..]), view.mark(mark))];
+        Plan { guards, marks: vec![mark], writes: Vec::new() }
+    }
+
+    fn guard(&mut self, view: &View, name: &ObjectName) {
+        let modified = view.version(name).map_or(Revision(0), |version| version.modified);
+        self.guards.push((encode_key(name).into(), modified));
+    }
+}
+
+/// Plans a command, whose time is `now`.
+pub(crate) fn plan(view: &View, command: &Command, now: Hlc, limits: &Limits) -> Result<Plan, Rejection> {
+    match command {
+        Command::ApplyManifest { manifest, expected, may_set } => {
+            apply_manifest(view, manifest, *expected, *may_set)
+        }
+        Command::CreateToken(token) => create_token(view, token, limits.tokens),
+        Command::RevokeToken { name } => revoke_token(view, name),
+        Command::Purge { scope, kind } => purge(view, scope, *kind, now, limits.stamps),
+        Command::ExpireStamps { oldest } => Ok(expire_stamps(view, *oldest)),
+    }
+}
+
+fn apply_manifest(
+    view: &View,
+    manifest: &Manifest,
+    expected: Option<Revision>,
+    may_set: bool,
+) -> Result<Plan, Rejection> {
+    let current = view.mark(Mark::Declared);
+    if let Some(expected) = expected.filter(|e| *e != current) {
+        return Err(Rejection::Conflict { expected, current });
+    }
+    let now = view.resources();
+    let next = manifest.apply_to(now)?;
+    let mut plan = Plan::guarded_by(view, Mark::Declared);
+    if next.settings != now.settings {
+        if !may_set {
+            return Err(Rejection::Settings);
+        }
+        plan.writes.push((ObjectName::settings(), Some(Value::Settings(Arc::new(next.settings.clone())))));
+    }
+    for id in now.sites.keys().filter(|id| !next.sites.contains_key(*id)) {
+        plan.writes.push((ObjectName::site(id), None));
+    }
+    for (id, site) in next.sites {
+        if now.sites.get(&id) != Some(&site) {
+            plan.writes.push((ObjectName::site(&id), Some(Value::Site(Arc::new(site)))));
+        }
+    }
+    Ok(plan)
+}
+
+fn create_token(view: &View, token: &Token, limit: usize) -> Result<Plan, Rejection> {
+    let name = ObjectName::token(&token.name);
+    if view.tokens().contains_key(&token.name) {
+        return Err(Rejection::Exists(name));
+    }
+    if view.tokens().len() >= limit {
+        return Err(Rejection::TooMany { what: "tokens", limit });
+    }
+    let mut plan = Plan::guarded_by(view, Mark::Tokens);
+    plan.writes.push((name, Some(Value::Token(token.clone()))));
+    Ok(plan)
+}
+
+fn revoke_token(view: &View, name: &str) -> Result<Plan, Rejection> {
+    let object = ObjectName::token(name);
+    let Some(token) = view.tokens().get(name) else { return Err(Rejection::NotFound(object)) };
+    let is_root = |token: &Token| token.role == Role::Admin && token.namespace.is_none();
+    let roots = view.tokens().values().filter(|t| is_root(t)).count();
+    if is_root(token) && roots == 1 {
+        return Err(Rejection::Last(object));
+    }
+    let mut plan = Plan::guarded_by(view, Mark::Tokens);
+    plan.writes.push((object, None));
+    Ok(plan)
+}
+
+fn purge(
+    view: &View,
+    scope: &PurgeScope,
+    kind: PurgeKind,
+    now: Hlc,
+    limit: usize,
+) -> Result<Plan, Rejection> {
+    let name = ObjectName::stamp(scope);
+    let former = view.stamps().get(&name.name);
+    if former.is_none() && view.stamps().len() >= limit {
+        return Err(Rejection::TooMany { what: "purges in force", limit });
+    }
+    let new = || Stamp { scope: scope.clone(), hard: Hlc::ZERO, soft: Hlc::ZERO };
+    let mut stamp = former.cloned().unwrap_or_else(new);
+    let time = match kind {
+        PurgeKind::Hard => &mut stamp.hard,
+        PurgeKind::Soft => &mut stamp.soft,
+    };
+    *time = (*time).max(now);
+    let mut plan = Plan::default();
+    plan.guard(view, &name);
+    plan.writes.push((name, Some(Value::Stamp(stamp))));
+    Ok(plan)
+}
+
+fn expire_stamps(view: &View, oldest: Hlc) -> Plan {
+    let mut plan = Plan::default();
+    let expired = view.stamps().values().filter(|stamp| stamp.hard.max(stamp.soft) < oldest);
+    for stamp in expired.take(EXPIRED_MAX) {
+        let name = ObjectName::stamp(&stamp.scope);
+        plan.guard(view, &name);
+        plan.writes.push((name, None));
+    }
+    plan
+}
+
+#[cfg(test)]
+mod tests;
