@@ -194,17 +194,51 @@ fn not_built(error: NodeError, data: &Path) -> Failure {
     if next.is_empty() { failure } else { failure.next(next) }
 }
 
-/// Leaves the context file in the data directory and for the user. A token that was made before stays.
-pub(super) fn leave_context(addresses: &Addresses, data: &Path) -> Option<Context> {
+/// The context files that a node leaves.
+pub(super) struct LeftContext {
+    /// What is in them.
+    pub(super) context: Context,
+    /// What was in the user's before.
+    former: Option<Context>,
+}
+
+/// Leaves the context file in the data directory and for the user. A token that was made before stays. Says so if
+/// commands went to another node until now.
+pub(super) fn leave_context(addresses: &Addresses, data: &Path) -> Option<LeftContext> {
     let known = || Context::read(data).ok().flatten().map(|context| context.token);
     let token = addresses.token.clone().or_else(known)?;
     let context = Context { api: addresses.api().to_owned(), token };
+    let former = user_directory().and_then(|home| Context::read(&home).ok().flatten());
+    if let Some(former) = former.as_ref().filter(|former| former.api != context.api) {
+        tracing::warn!(
+            "commands without --data or --api go to this node ({}) while it runs, not to {} as before",
+            context.api,
+            former.api,
+        );
+    }
     for directory in [Some(data.to_owned()), user_directory()].into_iter().flatten() {
         if let Err(e) = context.write(&directory) {
             tracing::warn!(directory = %directory.display(), error = %e, "no context file was left");
         }
     }
-    Some(context)
+    Some(LeftContext { context, former })
+}
+
+impl LeftContext {
+    /// Leaves the user's context file as it was before, if it is still this node's.
+    pub(super) fn take_back(self) {
+        let Some(home) = user_directory() else { return };
+        if Context::read(&home).ok().flatten().as_ref() != Some(&self.context) {
+            return;
+        }
+        let restored = match self.former {
+            Some(former) => former.write(&home).map(|_| ()),
+            None => Context::remove(&home),
+        };
+        if let Err(e) = restored {
+            tracing::warn!(error = %e, "the context file is left as it is");
+        }
+    }
 }
 
 /// Sends what happens to standard error: warnings, or what `SELVEDGE_LOG` says.

@@ -1,6 +1,6 @@
 //! `selvedge up`
 
-use super::node::{self, Addresses, Asked, MachineArgs, Signals};
+use super::node::{self, Addresses, Asked, LeftContext, MachineArgs, Signals};
 use super::takeover::{Outcome, Takeover};
 use crate::cli::client::runtime;
 use crate::cli::context::{Context, SYSTEM_DATA};
@@ -84,8 +84,9 @@ async fn serve(output: Output, args: UpArgs, data: &Path, program: &Path) -> Res
     let before = beside.child();
     let mut running = begin(&args, data, &before).await?;
     let addresses = Addresses::of(&running);
-    let was_left = node::leave_context(&addresses, data).is_some() && Context::path(data).exists();
-    let printed = if was_left { addresses.without_secret(data) } else { addresses };
+    let left = node::leave_context(&addresses, data);
+    let is_there = left.is_some() && Context::path(data).exists();
+    let printed = if is_there { addresses.without_secret(data) } else { addresses };
     printed.print(output)?;
     write_pid(data, std::process::id());
     if let Err(e) = notify("READY=1") {
@@ -104,12 +105,12 @@ async fn serve(output: Output, args: UpArgs, data: &Path, program: &Path) -> Res
                 node::shut_down(running, &mut signals).await;
                 return Err(Failure::failed(format!("an essential part of the node ended: {part}")));
             }
-            Ok(Asked::Stop) => return stop(running, &beside, &mut signals).await,
+            Ok(Asked::Stop) => return stop(running, left, &beside, &mut signals).await,
             Ok(Asked::Upgrade) => {
                 let takeover = Takeover { args: &args, data, program, beside: &beside, before: &before };
                 match takeover.hand_over(running, &mut signals).await {
                     Outcome::HandedOver => return Ok(Exit::Done),
-                    Outcome::Stop(node) => return stop(node, &beside, &mut signals).await,
+                    Outcome::Stop(node) => return stop(node, left, &beside, &mut signals).await,
                     Outcome::Stays(node) => running = node,
                 }
             }
@@ -118,8 +119,16 @@ async fn serve(output: Output, args: UpArgs, data: &Path, program: &Path) -> Res
 }
 
 /// Stops the node, after a signal.
-async fn stop(running: Node, beside: &Tasks, signals: &mut Signals) -> Result<Exit, Failure> {
+async fn stop(
+    running: Node,
+    left: Option<LeftContext>,
+    beside: &Tasks,
+    signals: &mut Signals,
+) -> Result<Exit, Failure> {
     let _ = notify("STOPPING=1");
+    if let Some(left) = left {
+        left.take_back();
+    }
     node::shut_down(running, signals).await;
     beside.stop();
     Ok(Exit::Done)
