@@ -8,7 +8,7 @@ use selvedge_gateway::upstream::SystemResolver;
 use selvedge_observe::Registry;
 use selvedge_observe::machine::MachineCollector;
 use selvedge_rt::{Clock, Disk, Net, Rng, Secrets, Tasks};
-use selvedge_types::resource::{ByteSize, Text};
+use selvedge_types::resource::{ByteSize, CacheSizes, Text};
 use serde::Serialize;
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
@@ -27,7 +27,7 @@ pub struct MachineArgs {
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub cache_ram: Option<u64>,
     /// Disk space for the cache, in place of the settings'; 0B for none
-    #[arg(long, value_name = "SIZE", value_parser = size)]
+    #[arg(long, value_name = "SIZE", value_parser = disk_size)]
     pub cache_disk: Option<u64>,
 }
 
@@ -37,6 +37,14 @@ impl MachineArgs {
         let cpus = || std::thread::available_parallelism().map_or(1, usize::from);
         self.workers.unwrap_or_else(cpus).max(1)
     }
+}
+
+fn disk_size(text: &str) -> Result<u64, String> {
+    let least = CacheSizes::DISK_MIN;
+    let is_usable = |bytes: &u64| *bytes == 0 || *bytes >= least.get();
+    size(text).and_then(|bytes| {
+        is_usable(&bytes).then_some(bytes).ok_or(format!("at least {least}, or 0B for none"))
+    })
 }
 
 fn size(text: &str) -> Result<u64, String> {
@@ -244,7 +252,11 @@ impl LeftContext {
 /// Sends what happens to standard error: warnings, or what `SELVEDGE_LOG` says.
 pub(super) fn start_log(default: &str) {
     use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_env("SELVEDGE_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    let set = std::env::var("SELVEDGE_LOG").unwrap_or_default();
+    let wanted = if set.is_empty() { default } else { &set };
+    // Each step of an election is news for the library, and for nobody else unless it is asked for by name.
+    let filter = EnvFilter::try_new(format!("openraft=warn,{wanted}"));
+    let filter = filter.unwrap_or_else(|_| EnvFilter::new(default));
     let colour =
         std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
