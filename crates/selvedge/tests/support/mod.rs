@@ -2,6 +2,10 @@
 
 #![allow(dead_code)] // each test uses some of it
 
+pub(crate) mod tls;
+pub(crate) mod visitor;
+pub(crate) mod wire;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;

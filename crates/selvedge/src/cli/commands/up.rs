@@ -1,6 +1,6 @@
 //! `selvedge up`
 
-use super::node::{self, Addresses, Asked, MachineArgs, Signals};
+use super::node::{self, Addresses, Asked, LeftContext, MachineArgs, Signals};
 use super::takeover::{Outcome, Takeover};
 use crate::cli::client::runtime;
 use crate::cli::context::{Context, SYSTEM_DATA};
@@ -95,10 +95,12 @@ pub(super) fn run(output: Output, args: UpArgs) -> Result<Exit, Failure> {
 async fn serve(output: Output, args: UpArgs, data: &Path, program: &Path) -> Result<Exit, Failure> {
     let mut signals = Signals::listen()?;
     let beside = Tasks::real();
-    let mut running = begin(&args, data, &beside).await?;
+    let before = beside.child();
+    let mut running = begin(&args, data, &before).await?;
     let addresses = Addresses::of(&running);
-    let was_left = node::leave_context(&addresses, data).is_some() && Context::path(data).exists();
-    let printed = if was_left { addresses.without_secret(data) } else { addresses };
+    let left = node::leave_context(&addresses, data);
+    let is_there = left.is_some() && Context::path(data).exists();
+    let printed = if is_there { addresses.without_secret(data) } else { addresses };
     printed.print(output)?;
     write_pid(data, std::process::id());
     if let Err(e) = notify("READY=1") {
@@ -117,12 +119,12 @@ async fn serve(output: Output, args: UpArgs, data: &Path, program: &Path) -> Res
                 node::shut_down(running, &mut signals).await;
                 return Err(Failure::failed(format!("an essential part of the node ended: {part}")));
             }
-            Ok(Asked::Stop) => return stop(running, &beside, &mut signals).await,
+            Ok(Asked::Stop) => return stop(running, left, &beside, &mut signals).await,
             Ok(Asked::Upgrade) => {
-                let takeover = Takeover { args: &args, data, program, beside: &beside };
+                let takeover = Takeover { args: &args, data, program, beside: &beside, before: &before };
                 match takeover.hand_over(running, &mut signals).await {
                     Outcome::HandedOver => return Ok(Exit::Done),
-                    Outcome::Stop(node) => return stop(node, &beside, &mut signals).await,
+                    Outcome::Stop(node) => return stop(node, left, &beside, &mut signals).await,
                     Outcome::Stays(node) => running = node,
                 }
             }
@@ -131,37 +133,46 @@ async fn serve(output: Output, args: UpArgs, data: &Path, program: &Path) -> Res
 }
 
 /// Stops the node, after a signal.
-async fn stop(running: Node, beside: &Tasks, signals: &mut Signals) -> Result<Exit, Failure> {
+async fn stop(
+    running: Node,
+    left: Option<LeftContext>,
+    beside: &Tasks,
+    signals: &mut Signals,
+) -> Result<Exit, Failure> {
     let _ = notify("STOPPING=1");
+    if let Some(left) = left {
+        left.take_back();
+    }
     node::shut_down(running, signals).await;
     beside.stop();
     Ok(Exit::Done)
 }
 
-/// Starts the node: alone, or in the place of a predecessor once that has let go.
-async fn begin(args: &UpArgs, data: &Path, beside: &Tasks) -> Result<Node, Failure> {
+/// Starts the node: alone, or in the place of a predecessor once that has let go. What follows that until its last
+/// request has ended is one of the tasks `before`.
+async fn begin(args: &UpArgs, data: &Path, before: &Tasks) -> Result<Node, Failure> {
     let Some(path) = std::env::var_os(HANDOVER_VARIABLE).map(PathBuf::from) else {
         return node::build(config(args, data, BTreeMap::new()), data).await;
     };
     let failed = |e: io::Error| Failure::failed("the old process did not hand over").because(e);
-    let asked = beside.blocking("take over", move || Received::ask(&path)).await;
+    let asked = before.blocking("take over", move || Received::ask(&path)).await;
     let mut received = asked.and_then(|inner| inner).map_err(failed)?;
     let config = config(args, data, std::mem::take(&mut received.sockets));
     let received = Arc::new(received);
     check(data)?;
     let asking = received.clone();
-    let free = beside.blocking("wait for the data directory", move || asking.ready()).await;
+    let free = before.blocking("wait for the data directory", move || asking.ready()).await;
     free.and_then(|inner| inner).map_err(failed)?;
     let mut running = node::begin(config, data).await?;
     let asking = received.clone();
-    let alone = beside.blocking("wait for the old process", move || asking.serving()).await;
+    let alone = before.blocking("wait for the old process", move || asking.serving()).await;
     if let Err(error) = alone.and_then(|inner| inner) {
         tracing::warn!(%error, "the old process does not say that it stopped accepting");
     }
     running.open_api();
     let cache = running.plane().cache().clone();
-    let following = beside.clone();
-    beside.spawn("purges of the old process", OnEnd::Forget, async move {
+    let following = before.clone();
+    before.spawn("purges of the old process", OnEnd::Forget, async move {
         let told = following.blocking("purges of the old process", move || -> io::Result<()> {
             while let Some(purge) = received.next_purge()? {
                 cache.take_over(purge);
