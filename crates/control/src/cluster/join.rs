@@ -7,6 +7,7 @@ use selvedge_mesh::rpc::{
 };
 use selvedge_mesh::ticket::{Claim, ClusterKey, Ticket};
 use selvedge_rt::Clock;
+use selvedge_rt::links::LinkError;
 use selvedge_rt::links::side::Boxed;
 use selvedge_state::{Command, NodeRecord, State};
 use selvedge_types::{ClusterId, NodeKey};
@@ -61,6 +62,7 @@ pub async fn join(mesh: &Mesh, ticket: &Ticket, node: &NodeRecord) -> Result<Joi
     // Writing to memory cannot fail, and no type here refuses to be encoded.
     let message = minicbor::to_vec(form).expect("encoding into memory");
     let mut last = "no node is named".to_owned();
+    let mut unknown = 0;
     for round in 0..ROUNDS {
         if round > 0 {
             tokio::time::sleep(PAUSE).await;
@@ -79,9 +81,17 @@ pub async fn join(mesh: &Mesh, ticket: &Ticket, node: &NodeRecord) -> Result<Joi
                 },
                 Err(error) => match refusal(&error) {
                     Some(text) => return Err(JoinError::Refused(text)),
-                    None => last = error.to_string(),
+                    None => {
+                        unknown += usize::from(matches!(error.failure, Failure::Link(LinkError::Refused(_))));
+                        last = error.to_string();
+                    }
                 },
             }
+        }
+        // A node that was just started may not know the ticket yet; all of them do not fail to know a good one.
+        if unknown == ticket.contacts().len() * ROUNDS {
+            let text = "no node knows this ticket: it was revoked, is used up or has expired".to_owned();
+            return Err(JoinError::Refused(text));
         }
     }
     Err(JoinError::Unreachable { tried: ticket.contacts().len(), last })

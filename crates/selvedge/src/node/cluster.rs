@@ -183,8 +183,8 @@ pub(super) async fn join(
     let mesh = Mesh::start(links, calls, &tasks);
     let node = NodeRecord { role: ticket.grant().role, ..record(config, identity.key()) };
     let joined = ask_to_join(&mesh, ticket, &node).await;
-    mesh.links().close().await;
     tasks.stop();
+    mesh.links().close().await;
     let joined = joined.map_err(|error| NodeError::Join(chain(&error)))?;
     write_joined(seams.disk, &joined.nodes).map_err(|source| NodeError::data(seams.disk, source))?;
     Ok(cluster)

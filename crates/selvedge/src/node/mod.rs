@@ -528,6 +528,7 @@ impl Node {
     /// before, but without the disk cache, and by what was declared until now. Says whether it is free; if not,
     /// this can be called again.
     pub async fn lend(&mut self) -> bool {
+        self.data_tasks.stop();
         // Its successor is reached where this one was.
         self.linked.mesh.links().close().await;
         let free = self.data_tasks.shut_down(LENDING).await;
@@ -556,6 +557,7 @@ impl Node {
         if !drained {
             self.traffic_tasks.abandon();
         }
+        self.data_tasks.stop();
         self.linked.mesh.links().close().await;
         let stopped = self.data_tasks.shut_down(Duration::from_secs(10)).await
             & self.tasks.shut_down(Duration::from_secs(10)).await;
