@@ -152,6 +152,14 @@ fn what_is_applied_at_one_node_is_served_by_all_and_any_node_answers_any_command
         }
         assert_eq!(cluster.run(at, &["cache", "purge", "--site", "a", "--all"]).0, 0);
     }
+    let file = cluster.dir.path().join("site.toml");
+    std::fs::write(&file, site("more")).unwrap();
+    let (code, _, said) = cluster.run(1, &["apply", file.to_str().unwrap(), "--wait"]);
+    assert_eq!(code, 0, "{said}");
+    assert!(NAMES.iter().all(|name| said.contains(&format!("{name} goes by it after"))), "{said}");
+    for at in 0..3 {
+        assert!(cluster.node(at).get("/", "").ends_with("more"));
+    }
     let (code, table, _) = cluster.run(2, &["get", "pops"]);
     assert_eq!((code, table.lines().count()), (0, 4), "{table}");
 }
@@ -218,6 +226,11 @@ fn a_ticket_lets_in_whom_it_says_and_a_removed_node_is_refused() {
     assert_eq!(cluster.run(0, &["node", "remove", "b"]).0, 0);
     let left = cluster.wait(0, &["get", "nodes", "-o", "json"], |nodes| list(nodes).len() == 1);
     assert_eq!(names(&left), ["a"]);
+    let removed = |status: &str| status.contains("removed from the cluster");
+    let started = Instant::now();
+    while !removed(&cluster.run(1, &["status"]).1) {
+        assert!(started.elapsed() < PATIENCE);
+    }
     let (code, _, error) = cluster.run(0, &["node", "remove", "a"]);
     assert!(code == 1 && error.contains("last node"), "{error}");
 }
@@ -247,6 +260,16 @@ fn voters_and_leader_are_the_operators_to_choose() {
     assert_eq!(voters(&["voters", "set", "c"])["voters"], serde_json::json!(["c"]));
     voters(&["voters", "set", "auto"]);
     cluster.wait(0, &["get", "voters", "-o", "json"], |now| list(&now["voters"]).len() == 3);
+    let ready = || {
+        support::send_to(cluster.node(1).api, "GET /readyz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    };
+    for (order, status) in [("drain", "503"), ("undrain", "200")] {
+        assert_eq!(cluster.run(0, &["node", order, "b"]).0, 0);
+        let started = Instant::now();
+        while !ready().starts_with(&format!("HTTP/1.1 {status}")) {
+            assert!(started.elapsed() < PATIENCE, "{order}");
+        }
+    }
     let (code, _, error) = cluster.run(0, &["voters", "set", "a,b"]);
     assert!(code == 1 && error.contains("even number"), "{error}");
     let (code, _, error) = cluster.run(0, &["leader", "transfer", "nobody"]);

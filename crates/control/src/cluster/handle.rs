@@ -1,8 +1,10 @@
 //! What the API asks of the cluster.
 
+use super::rollout::{AskForm, ROLLOUT, RolloutService, ToldForm, VERSION};
 use crate::handles::StateError;
-use crate::wire::{ClusterNode, NodeAddresses, PopInfo, TicketInfo, Voters};
+use crate::wire::{ClusterNode, NodeAddresses, PopInfo, RolloutNode, TicketInfo, Voters};
 use selvedge_mesh::Mesh;
+use selvedge_mesh::rpc::{Deadline, Priority, Target};
 use selvedge_mesh::ticket::{
     ADDRESSES_MAX, CONTACTS_MAX, ClusterKey, Contact, NodeRole, TicketError, TicketOffer, TicketProblem,
     TicketRecord,
@@ -13,6 +15,7 @@ use selvedge_state::{Command, NodeRecord, State};
 use selvedge_types::{ClusterId, NodeKey};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// How long a change of voters or leader is waited for.
@@ -36,6 +39,8 @@ pub struct Cluster {
     pub clock: Clock,
     /// Where tickets' secrets are drawn from.
     pub secrets: Secrets,
+    /// What this node itself goes by.
+    pub rollout: RolloutService,
     /// Says how an error of the state is told to users.
     pub translate: fn(selvedge_state::Error) -> StateError,
 }
@@ -80,6 +85,43 @@ impl Cluster {
             },
             joined_ms: node.joined.0,
         }
+    }
+
+    /// How far each node is with a revision: waits until it goes by it, for `patience` at most.
+    pub async fn rollout(&self, revision: u64, patience: Duration) -> Vec<RolloutNode> {
+        let asking = self.state.nodes().into_values().map(|node| {
+            let (mesh, me, own) = (self.mesh.clone(), self.me, self.rollout.clone());
+            async move {
+                let deadline = Deadline::after(patience);
+                let told = if node.key == me {
+                    own.wait(revision, deadline).await.map_err(|fault| fault.to_string())
+                } else {
+                    // Writing to memory cannot fail, and no type here refuses to be encoded.
+                    let message = minicbor::to_vec(AskForm { revision }).expect("encoding into memory");
+                    let target = Target { service: ROLLOUT, version: VERSION };
+                    let asked = mesh.call(node.key, target, message.into(), deadline, Priority::Normal).await;
+                    asked.map_err(|error| error.failure.to_string()).and_then(|bytes| {
+                        minicbor::decode::<ToldForm>(&bytes).map_err(|error| error.to_string())
+                    })
+                };
+                match told {
+                    Ok(told) => RolloutNode {
+                        name: node.name,
+                        done: told.revision >= revision,
+                        revision: told.revision,
+                        problems: told.problems,
+                    },
+                    Err(error) => {
+                        RolloutNode { name: node.name, done: false, revision: 0, problems: vec![error] }
+                    }
+                }
+            }
+        });
+        let mut set = JoinSet::new();
+        asking.for_each(|one| drop(set.spawn(one)));
+        let mut nodes = set.join_all().await;
+        nodes.sort_by(|a, b| a.name.cmp(&b.name));
+        nodes
     }
 
     /// The points of presence, by name.

@@ -4,6 +4,7 @@
 //!   control state --nodes, tickets--> Directory --> peers of the mesh, members of the group
 //!   a new node --Claim--> JoinService --Admit--> control state
 //!   each node --its record--> EnrolService --UpdateNode--> control state
+//!   apply --wait --revision--> RolloutService of each node
 //!   the leader: nodes, voters --Council--> learners added, voters changed, members removed
 //! ```
 //! Membership (who is alive) is not asked here: it never changes who votes.
@@ -14,9 +15,11 @@ mod enrol;
 mod handle;
 mod join;
 mod messages;
+mod rollout;
 
 pub use council::{Council, Step, next_step};
 pub use directory::Directory;
-pub use enrol::{ENROL, EnrolService, Enrolment};
+pub use enrol::{ENROL, EnrolService, Enrolment, REMOVED};
 pub use handle::Cluster;
 pub use join::{JOIN, JoinError, JoinService, Joined, join};
+pub use rollout::{InForce, ROLLOUT, RolloutService};

@@ -42,6 +42,19 @@ pub struct NodeAddresses {
     pub api: String,
 }
 
+/// How far a node is with a revision.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RolloutNode {
+    /// Its name.
+    pub name: String,
+    /// Whether it goes by the revision.
+    pub done: bool,
+    /// The revision that it goes by; 0 if it did not say.
+    pub revision: u64,
+    /// What of the declared does not work there, or why it could not be asked.
+    pub problems: Vec<String>,
+}
+
 /// A point of presence.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PopInfo {

@@ -4,7 +4,8 @@ use super::config::{BindLinks, Config};
 use super::{NodeError, chain};
 use minicbor::{Decode, Encode};
 use selvedge_control::cluster::{
-    Council, Directory, ENROL, EnrolService, Enrolment, JOIN, JoinService, join as ask_to_join,
+    Council, Directory, ENROL, EnrolService, Enrolment, JOIN, JoinService, ROLLOUT, RolloutService,
+    join as ask_to_join,
 };
 use selvedge_mesh::rpc::{Options as CallOptions, PROTOCOLS, Service};
 use selvedge_mesh::ticket::{NodeRole, Ticket};
@@ -18,6 +19,7 @@ use selvedge_types::{ClusterId, HlcClock, NodeKey};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 /// What a node that was let in was told, kept until the control state has come.
@@ -45,6 +47,9 @@ pub(super) struct Linked {
     pub(super) receiver: Receiver,
     joining: JoinService,
     enrolling: EnrolService,
+    pub(super) rollout: RolloutService,
+    /// Whether every other node refuses this one.
+    pub(super) refused: Arc<AtomicBool>,
     /// Whether this node was let in by others; else it makes the cluster.
     pub(super) was_let_in: bool,
 }
@@ -75,10 +80,12 @@ impl Linked {
         let admission = directory.clone();
         let receiver = Receiver::new(Arc::new(move |peer: &NodeKey| admission.may_vote(peer)));
         let (joining, enrolling) = (JoinService::new(cluster, seams.clock.clone()), EnrolService::default());
-        let services: [(&'static str, Arc<dyn Service>); 3] = [
+        let rollout = RolloutService::default();
+        let services: [(&'static str, Arc<dyn Service>); 4] = [
             (GROUP, Arc::new(receiver.clone())),
             (JOIN, Arc::new(joining.clone())),
             (ENROL, Arc::new(enrolling.clone())),
+            (ROLLOUT, Arc::new(rollout.clone())),
         ];
         let options = LinkOptions { cluster, accepts: PROTOCOLS.to_vec(), peers };
         let links = seams.links.bind(&identity, &config.mesh, options, seams.clock, seams.tasks).await?;
@@ -93,7 +100,8 @@ impl Linked {
         let mesh = Mesh::start(links, calls, seams.tasks);
         directory.serve(mesh.clone());
         let was_let_in = joined.is_some();
-        Ok(Linked { key: identity.key(), mesh, directory, receiver, joining, enrolling, was_let_in })
+        let (key, refused) = (identity.key(), Arc::default());
+        Ok(Linked { key, mesh, directory, receiver, joining, enrolling, rollout, refused, was_let_in })
     }
 
     /// Takes part in the cluster from now on: makes it if this is its first node, says what this node is, lets
@@ -118,7 +126,8 @@ impl Linked {
         }
         self.joining.serve(state.clone());
         self.enrolling.serve(state.clone());
-        let enrolment = Enrolment { state: state.clone(), mesh: self.mesh.clone(), record };
+        let (mesh, refused) = (self.mesh.clone(), self.refused.clone());
+        let enrolment = Enrolment { state: state.clone(), mesh, refused, record };
         tasks.spawn("enrolment", OnEnd::Forget, enrolment.run(tasks.clone()));
         tasks.spawn("tickets", OnEnd::Forget, self.directory.clone().sweep(tasks.clone()));
         let council = Council { state: state.clone() };

@@ -3,6 +3,7 @@
 use super::config::Config;
 use super::listening::Listening;
 use super::settings;
+use selvedge_control::cluster as rollout;
 use selvedge_gateway::cache::Cache;
 use selvedge_gateway::front::{CertificateFiles, Certificates, Front};
 use selvedge_gateway::plane::Plane;
@@ -76,6 +77,16 @@ impl InForce {
         problems.extend(self.0.certificates.problems());
         self.0.count.set(i64::try_from(problems.len()).unwrap_or(i64::MAX));
         problems
+    }
+}
+
+impl rollout::InForce for InForce {
+    fn revision(&self) -> u64 {
+        InForce::revision(self).0
+    }
+
+    fn problems(&self) -> Vec<String> {
+        InForce::problems(self)
     }
 }
 

@@ -332,6 +332,7 @@ impl Config {
             })?;
         }
         self.close_unclaimed();
+        linked.rollout.serve(Box::new(in_force.clone()));
         if let Some(state) = &state {
             let record = self.record(&linked, state, &listening, api);
             Box::pin(linked.serve(state, record, &clock, &secrets, &data_tasks)).await?;
@@ -362,6 +363,7 @@ impl Config {
                 in_force: in_force.clone(),
                 clock: clock.clone(),
                 started: clock.monotonic(),
+                linked: linked.clone(),
                 state: state.clone(),
                 state_problem: state_problem.clone(),
             }),
@@ -372,6 +374,7 @@ impl Config {
                 mesh: linked.mesh.clone(),
                 clock: clock.clone(),
                 secrets: secrets.clone(),
+                rollout: linked.rollout.clone(),
                 translate: handles::translate,
             }),
             registry,
