@@ -14,7 +14,12 @@ pub struct Hybrid {
 impl Hybrid {
     /// A clock that goes on from `hlc`.
     pub fn new(clock: Clock, hlc: HlcClock) -> Self {
-        Hybrid { clock, hlc: Arc::new(Mutex::new(hlc)) }
+        Self::shared(clock, Arc::new(Mutex::new(hlc)))
+    }
+
+    /// The clock that `hlc` is, for who has it already.
+    pub fn shared(clock: Clock, hlc: Arc<Mutex<HlcClock>>) -> Self {
+        Hybrid { clock, hlc }
     }
 
     /// A reading for something that happens now: later than all before it.

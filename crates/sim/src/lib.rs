@@ -4,7 +4,6 @@
 //! time; the same seed gives the same trace, byte for byte. The binary alone links `mad-turmoil`, which
 //! makes the standard library's clocks and random keys follow the seed too, and by that also `select!`.
 
-pub mod calls;
 pub mod clock;
 pub mod disk;
 pub mod history;
@@ -14,7 +13,6 @@ pub mod run;
 pub mod scenario;
 pub mod trace;
 
-pub use calls::{LinkStats, SimLinks, Weather};
 pub use clock::SimClock;
 pub use disk::{DiskStats, Faults, SimDisk};
 pub use links::SimMesh;

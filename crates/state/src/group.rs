@@ -5,7 +5,7 @@
 //!   propose --leader: time--> log --flushed at a majority--> store --> answer, watches, observer
 //!      \--others: ask the leader                               \--> tables (checkpoints)
 //!   read --leader: still leading? up to where?--> applied so far here --> look
-//!   Links <--messages--> Links of another member --> Group::answer
+//!   MeshLinks --a call, by its urgency--> Receiver of another node --> Group::answer
 //! ```
 //! | promise | how |
 //! |---|---|
@@ -21,6 +21,7 @@
 //! several groups on one log, and members who follow through another member.
 
 mod caller;
+mod calls;
 mod codec;
 mod core;
 mod error;
@@ -41,15 +42,17 @@ pub mod suite;
 mod tests;
 mod wire;
 
+pub use calls::{Admission, MeshLinks, Receiver, SERVICE};
 pub use codec::CodecError;
 pub use core::{Level, Reading};
 pub use error::{Error, OpenError};
-pub use id::{ClusterId, Member, VoterId};
+pub use id::{Member, VoterId};
 pub use links::{Calling, LinkError, Links};
 pub use log::decode_record;
 pub use machine::{Observer, Progress};
 pub use open::{Opened, Setup, repair};
 pub use options::Options;
+pub use selvedge_types::ClusterId;
 pub use status::{Role, Status};
 pub use wire::{Change, decode_message};
 
@@ -113,9 +116,10 @@ impl Group {
         self.0.scoped(self.0.change(change, deadline)).await
     }
 
-    /// Answers a message that came over the links.
-    pub async fn answer(&self, message: &[u8]) -> Bytes {
-        self.0.scoped(self.0.answer(message)).await
+    /// Answers a message that came over the links from `node`, as [`Member::node`] has it. A member's message
+    /// that another node sends is refused.
+    pub async fn answer(&self, node: &str, message: &[u8]) -> Bytes {
+        self.0.scoped(self.0.answer(node, message)).await
     }
 
     /// How it stands.

@@ -79,7 +79,7 @@ impl LinksSide for SimEndpoint {
 
     fn accept(&self) -> Boxed<'_, Option<Link>> {
         Box::pin(async move {
-            let accepted = until(&self.mesh, &self.notify, |state, now| {
+            let accepted = until(&self.mesh, self.key, &self.notify, |state, now| {
                 match state.next_link(self.key, self.life, now) {
                     Ok(Some(found)) => Step::Done(Some(found)),
                     Ok(None) => Step::Done(None),

@@ -23,13 +23,14 @@ pub(super) struct EndHandle {
     pub(super) mesh: SimMesh,
     pub(super) id: u64,
     pub(super) side: usize,
+    pub(super) key: NodeKey,
     pub(super) notify: Arc<Notify>,
 }
 
 impl SimLink {
     pub(super) fn new(mesh: SimMesh, id: u64, side: usize, notify: Arc<Notify>) -> Self {
-        let (peer, protocol) = mesh.state().who(id, side);
-        SimLink { end: Arc::new(EndHandle { mesh, id, side, notify }), peer, protocol }
+        let (key, peer, protocol) = mesh.state().who(id, side);
+        SimLink { end: Arc::new(EndHandle { mesh, id, side, key, notify }), peer, protocol }
     }
 }
 
@@ -51,16 +52,17 @@ impl LinkSide for SimLink {
 
     fn open(&self) -> Boxed<'_, Result<(SendStream, RecvStream), LinkError>> {
         Box::pin(async move {
-            let EndHandle { mesh, id, side, notify } = &*self.end;
-            let opened = until(mesh, notify, |state, now| state.open_stream(*id, *side, now)).await?;
+            let EndHandle { mesh, id, side, key, notify } = &*self.end;
+            let opened = until(mesh, *key, notify, |state, now| state.open_stream(*id, *side, now)).await?;
             Ok(streams(&self.end, opened))
         })
     }
 
     fn accept(&self) -> Boxed<'_, Result<(SendStream, RecvStream), LinkError>> {
         Box::pin(async move {
-            let EndHandle { mesh, id, side, notify } = &*self.end;
-            let accepted = until(mesh, notify, |state, now| state.accept_stream(*id, *side, now)).await?;
+            let EndHandle { mesh, id, side, key, notify } = &*self.end;
+            let accepted =
+                until(mesh, *key, notify, |state, now| state.accept_stream(*id, *side, now)).await?;
             Ok(streams(&self.end, accepted))
         })
     }
@@ -72,8 +74,8 @@ impl LinkSide for SimLink {
 
     fn recv_datagram(&self) -> Boxed<'_, Result<Bytes, LinkError>> {
         Box::pin(async move {
-            let EndHandle { mesh, id, side, notify } = &*self.end;
-            until(mesh, notify, |state, now| state.recv_datagram(*id, *side, now)).await
+            let EndHandle { mesh, id, side, key, notify } = &*self.end;
+            until(mesh, *key, notify, |state, now| state.recv_datagram(*id, *side, now)).await
         })
     }
 
@@ -88,8 +90,8 @@ impl LinkSide for SimLink {
 
     fn closed(&self) -> Boxed<'_, LinkError> {
         Box::pin(async move {
-            let EndHandle { mesh, id, side, notify } = &*self.end;
-            until(mesh, notify, |state, now| match state.check(*id, *side, now) {
+            let EndHandle { mesh, id, side, key, notify } = &*self.end;
+            until(mesh, *key, notify, |state, now| match state.check(*id, *side, now) {
                 Err(why) => Step::Done(why),
                 Ok(at) => Step::Wait(at),
             })

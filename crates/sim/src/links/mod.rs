@@ -1,5 +1,5 @@
 //! Links between simulated nodes: delay, loss, duplication, reordering, cuts in one direction or both, broken
-//! streams, nodes that vanish.
+//! streams, nodes that stall or vanish.
 //!
 //! [`SimMesh`] is the network that all nodes share; each node gets its [`Links`] of it. Nothing runs in the
 //! background: what is sent is put down with the time at which it arrives, and whoever waits for it sleeps
@@ -59,13 +59,43 @@ pub struct SimMesh(Arc<Shared>);
 
 struct Shared {
     clock: Clock,
+    /// The time for who is on no simulated host.
+    outside: Mutex<Option<Duration>>,
     state: Mutex<State>,
+}
+
+/// What happened in the network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Packets that arrived, or will.
+    pub carried: u64,
+    /// Packets that were lost; those of streams were sent again.
+    pub lost: u64,
+    /// Packets that a cut held back.
+    pub cut: u64,
 }
 
 impl SimMesh {
     /// A network where all is well, in which `rng` decides what is left to chance.
     pub fn new(rng: Rng, trace: Trace) -> Self {
-        SimMesh(Arc::new(Shared { clock: Clock::real(), state: Mutex::new(State::new(rng, trace)) }))
+        let state = Mutex::new(State::new(rng, trace));
+        SimMesh(Arc::new(Shared { clock: Clock::real(), outside: Mutex::default(), state }))
+    }
+
+    /// Tells the time to who is on none of `turmoil`'s hosts: after each of its steps.
+    pub fn set_time(&self, now: Duration) {
+        *self.0.outside.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+    }
+
+    /// What happened so far.
+    pub fn stats(&self) -> Stats {
+        self.state().stats
+    }
+
+    /// Holds all that the node sends and receives back for a time. Its timers go on.
+    pub fn stall_for(&self, key: NodeKey, time: Duration) {
+        let now = self.now();
+        self.state().stalls.insert(key, now + time);
     }
 
     /// The links of the node `key`, which begins a new life with them: those of a former life are gone, and
@@ -139,7 +169,8 @@ impl SimMesh {
     }
 
     fn now(&self) -> Duration {
-        turmoil::sim_elapsed().unwrap_or_else(|| self.0.clock.monotonic())
+        let outside = || *self.0.outside.lock().unwrap_or_else(PoisonError::into_inner);
+        turmoil::sim_elapsed().or_else(outside).unwrap_or_else(|| self.0.clock.monotonic())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -23,9 +23,9 @@ struct Sender {
 
 impl SendSide for Sender {
     fn poll_write(&mut self, cx: &mut Context<'_>, chunk: &mut Bytes) -> Poll<Result<(), LinkError>> {
-        let EndHandle { mesh, id, side, notify } = &*self.end;
+        let EndHandle { mesh, id, side, key, notify } = &*self.end;
         let stream = self.stream;
-        self.writes.poll(cx, mesh, notify, |state, now| state.write(*id, *side, stream, chunk, now))
+        self.writes.poll(cx, mesh, *key, notify, |state, now| state.write(*id, *side, stream, chunk, now))
     }
 
     fn finish(&mut self) -> Result<(), LinkError> {
@@ -41,9 +41,9 @@ impl SendSide for Sender {
     fn set_priority(&mut self, _: i32) {}
 
     fn poll_stopped(&mut self, cx: &mut Context<'_>) -> Poll<LinkError> {
-        let EndHandle { mesh, id, side, notify } = &*self.end;
+        let EndHandle { mesh, id, side, key, notify } = &*self.end;
         let stream = self.stream;
-        self.stops.poll(cx, mesh, notify, |state, now| state.stopped(*id, *side, stream, now))
+        self.stops.poll(cx, mesh, *key, notify, |state, now| state.stopped(*id, *side, stream, now))
     }
 }
 
@@ -61,9 +61,9 @@ struct Receiver {
 
 impl RecvSide for Receiver {
     fn poll_read(&mut self, cx: &mut Context<'_>, max: usize) -> Poll<Result<Option<Bytes>, LinkError>> {
-        let EndHandle { mesh, id, side, notify } = &*self.end;
+        let EndHandle { mesh, id, side, key, notify } = &*self.end;
         let stream = self.stream;
-        self.waits.poll(cx, mesh, notify, |state, now| state.read(*id, *side, stream, max, now))
+        self.waits.poll(cx, mesh, *key, notify, |state, now| state.read(*id, *side, stream, max, now))
     }
 
     fn stop(&mut self, code: Code) {

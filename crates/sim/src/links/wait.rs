@@ -2,6 +2,7 @@
 
 use super::SimMesh;
 use super::state::State;
+use selvedge_types::NodeKey;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,16 +19,17 @@ pub(super) enum Step<T> {
     Wait(Option<Duration>),
 }
 
-/// Looks again and again until it is there. Cancel-safe if `look` is.
+/// Looks again and again until it is there; the node `key` does, unless it is stalled. Cancel-safe if `look` is.
 pub(super) async fn until<T>(
     mesh: &SimMesh,
+    key: NodeKey,
     notify: &Arc<Notify>,
     mut look: impl FnMut(&mut State, Duration) -> Step<T>,
 ) -> T {
     loop {
         let changed = notify.clone().notified_owned();
         let now = mesh.now();
-        let step = look(&mut mesh.state(), now);
+        let step = try_look(&mut mesh.state(), key, now, &mut look);
         match step {
             Step::Done(found) => return found,
             Step::Wait(at) => pause(changed, at, now).await,
@@ -47,13 +49,14 @@ impl Waiting {
         &mut self,
         cx: &mut Context<'_>,
         mesh: &SimMesh,
+        key: NodeKey,
         notify: &Arc<Notify>,
         mut look: impl FnMut(&mut State, Duration) -> Step<T>,
     ) -> Poll<T> {
         loop {
             let changed = notify.clone().notified_owned();
             let now = mesh.now();
-            let step = look(&mut mesh.state(), now);
+            let step = try_look(&mut mesh.state(), key, now, &mut look);
             let mut waits = match step {
                 Step::Done(found) => return Poll::Ready(found),
                 Step::Wait(at) => Box::pin(pause(changed, at, now)),
@@ -63,6 +66,18 @@ impl Waiting {
                 return Poll::Pending;
             }
         }
+    }
+}
+
+fn try_look<T>(
+    state: &mut State,
+    key: NodeKey,
+    now: Duration,
+    look: &mut impl FnMut(&mut State, Duration) -> Step<T>,
+) -> Step<T> {
+    match state.awake_at(key, now) {
+        at if at > now => Step::Wait(Some(at)),
+        _ => look(state, now),
     }
 }
 

@@ -1,12 +1,12 @@
 //! Messages out: what every one of them carries.
 
 use super::codec::FORMAT;
-use super::id::{ClusterId, Member, VoterId};
+use super::id::{Member, VoterId};
 use super::links::{LinkError, Links};
 use super::options::Options;
 use super::wire::{Fault, Message, Reply, Request, Response};
 use selvedge_rt::Clock;
-use selvedge_types::{Hlc, HlcClock};
+use selvedge_types::{ClusterId, Hlc, HlcClock};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -61,6 +61,7 @@ impl Caller {
         request: Request,
         deadline: Duration,
     ) -> Result<Reply, CallError> {
+        let priority = request.priority();
         let message = Message {
             format: FORMAT,
             cluster: self.cluster,
@@ -71,7 +72,7 @@ impl Caller {
             request,
         };
         // Lost is what a link says that does not keep to the deadline itself.
-        let call = self.links.call(member, message.encode(), deadline);
+        let call = self.links.call(member, message.encode(), deadline, priority);
         let answer = tokio::time::timeout(deadline, call).await.map_err(|_| LinkError::Lost)??;
         let response = Response::decode(&answer).map_err(|_| CallError::Form)?;
         self.time.observe(response.time);

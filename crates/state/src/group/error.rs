@@ -1,9 +1,10 @@
 //! What goes wrong, and whether anything was done.
 
 use super::codec::CodecError;
-use super::id::{ClusterId, VoterId};
+use super::id::VoterId;
 use selvedge_kv::{LoadError, Refusal};
 use selvedge_store::{engine, wal};
+use selvedge_types::ClusterId;
 use std::time::Duration;
 
 /// Why a group's store cannot be opened.

@@ -3,17 +3,6 @@
 use minicbor::{Decode, Encode};
 use std::fmt;
 
-/// A cluster, for good.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
-#[cbor(transparent)]
-pub struct ClusterId(#[cbor(n(0), with = "minicbor::bytes")] pub [u8; 16]);
-
-impl fmt::Display for ClusterId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
 /// One life of a member's log. A node whose log was lost or damaged goes on under another: what the old
 /// one promised is forgotten, and must not be taken for kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
@@ -35,7 +24,7 @@ impl From<u64> for VoterId {
 /// What is known of a member beside its number.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Member {
-    /// The node, as [`super::Links`] find it.
+    /// The node, as [`super::Links`] find it: its key, as text, where they are those of the mesh.
     #[n(0)]
     pub node: String,
 }

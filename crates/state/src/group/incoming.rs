@@ -21,8 +21,8 @@ type Answered = Result<Reply, Fault>;
 
 impl Core {
     /// Answers a message.
-    pub(super) async fn answer(&self, message: &[u8]) -> Bytes {
-        let reply = match self.check(message) {
+    pub(super) async fn answer(&self, node: &str, message: &[u8]) -> Bytes {
+        let reply = match self.check(node, message) {
             Ok(message) => {
                 self.caller.time.observe(message.time);
                 self.reply(message.from, message.request).await
@@ -32,7 +32,7 @@ impl Core {
         Response { format: FORMAT, time: self.caller.time.tick(), reply }.encode()
     }
 
-    fn check(&self, bytes: &[u8]) -> Result<Message, Fault> {
+    fn check(&self, node: &str, bytes: &[u8]) -> Result<Message, Fault> {
         let message = Message::decode(bytes).map_err(|error| Fault::Refused(error.to_string()))?;
         let refuse = |what: String| Err(Fault::Refused(what));
         if message.cluster != self.caller.cluster {
@@ -43,6 +43,13 @@ impl Core {
         }
         if message.to != self.me() {
             return refuse(format!("it is for member {}, and this is {}", message.to, self.me()));
+        }
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        // Who is not known here may be a member all the same: this node may lag.
+        let sender = metrics.membership_config.get_node(&message.from);
+        if sender.is_some_and(|sender| sender.node != node) {
+            return refuse(format!("member {} is not node {node}", message.from));
         }
         Ok(message)
     }

@@ -1,6 +1,6 @@
 //! The consensus library's own tests of a storage, over ours.
 
-use super::id::{ClusterId, VoterId};
+use super::id::VoterId;
 use super::log::{self, Identity, LogStore};
 use super::machine::{self, StateMachine};
 use super::options::Options;
@@ -9,6 +9,7 @@ use openraft::testing::log::{StoreBuilder, Suite};
 use openraft::{AsyncRuntime, StorageError};
 use selvedge_rt::{Clock, Disk, Tasks};
 use selvedge_store::wal;
+use selvedge_types::ClusterId;
 
 struct Builder<F> {
     disk: F,
@@ -20,7 +21,7 @@ impl<F: Fn() -> Disk + Send + Sync> StoreBuilder<Types, LogStore, StateMachine, 
     async fn build(&self) -> Result<((), LogStore, StateMachine), StorageError<Types>> {
         let options = Options::default();
         let disk = (self.disk)();
-        let identity = Identity { cluster: ClusterId::default(), voter: VoterId(0) };
+        let identity = Identity { cluster: ClusterId::from_bytes([0; 16]), voter: VoterId(0) };
         let found = log::read(disk.subdir("log").unwrap(), &options, identity).unwrap();
         let opened = found.start(&options, &self.tasks, wal::Metrics::default());
         let loaded = machine::load(disk.subdir("tables").unwrap(), &options).unwrap();

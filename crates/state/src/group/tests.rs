@@ -2,6 +2,7 @@
 
 use super::*;
 use selvedge_kv::{Answer, Command, KeyRange, KeyspaceNumber, Op, Put, Range, Txn, Watch};
+use selvedge_mesh::rpc::Priority;
 use selvedge_rt::{Clock, Disk, Rng, Tasks};
 use selvedge_store::wal;
 use selvedge_types::resource::{KeyspaceId, Text};
@@ -15,12 +16,15 @@ const SOON: Duration = Duration::from_secs(20);
 #[derive(Clone, Default)]
 struct Hub(Arc<Mutex<BTreeMap<String, Group>>>);
 
-impl Links for Hub {
-    fn call(&self, to: &Member, message: Bytes, _deadline: Duration) -> Calling<'_> {
-        let group = self.0.lock().unwrap().get(&to.node).cloned();
+/// One node's way to the others.
+struct HubLinks(Hub, String);
+
+impl Links for HubLinks {
+    fn call(&self, to: &Member, message: Bytes, _: Duration, _: Priority) -> Calling<'_> {
+        let group = self.0.0.lock().unwrap().get(&to.node).cloned();
         Box::pin(async move {
             let Some(group) = group else { return Err(LinkError::Unreachable) };
-            Ok(group.answer(&message).await)
+            Ok(group.answer(&self.1, &message).await)
         })
     }
 }
@@ -56,12 +60,12 @@ impl Node {
         let (group, opened) = Group::open(Setup {
             disk: Disk::real(self.dir.path()).unwrap(),
             options,
-            cluster: ClusterId([7; 16]),
+            cluster: ClusterId::from_bytes([7; 16]),
             clock: Clock::real(),
             hlc: Arc::new(Mutex::new(HlcClock::default())),
             rng: Rng::from_seed(seed).branch(&format!("{}", tasks.running())),
             tasks: tasks.clone(),
-            links: Arc::new(self.hub.clone()),
+            links: Arc::new(HubLinks(self.hub.clone(), self.name.clone())),
             observer: Box::new(|_| {}),
             wal_metrics: wal::Metrics::default(),
         })
@@ -221,10 +225,32 @@ async fn learners_become_voters_and_the_leader_hands_over() {
 #[tokio::test]
 async fn messages_for_others_are_refused() {
     let nodes = three().await;
-    let answer = nodes[0].group().answer(b"junk").await;
+    let answer = nodes[0].group().answer("b", b"junk").await;
     assert!(decode_message(&answer).is_ok());
     let mut node = Node::start("d", &Hub::default()).await;
     node.stop().await;
     repair(&Disk::real(node.dir.path()).unwrap()).unwrap();
     assert!(node.open(Tasks::real()).await.unwrap().fresh);
+}
+
+#[tokio::test]
+async fn a_members_message_comes_from_its_node_or_is_refused() {
+    let nodes = three().await;
+    // From then on it knows who is who.
+    keyspace(nodes[0].group()).await;
+    let message = wire::Message {
+        format: codec::FORMAT,
+        cluster: ClusterId::from_bytes([7; 16]),
+        group: 0,
+        from: nodes[1].group().id(),
+        to: nodes[0].group().id(),
+        time: HlcClock::default().tick(Clock::real().wall()),
+        request: wire::Request::Last,
+    };
+    let ask = async |node: &str| {
+        let answer = nodes[0].group().answer(node, &message.encode()).await;
+        wire::Response::decode(&answer).unwrap().reply
+    };
+    assert!(matches!(ask("b").await, Ok(wire::Reply::Last(_))));
+    assert!(matches!(ask("c").await, Err(wire::Fault::Refused(_))));
 }

@@ -4,12 +4,13 @@
 
 use super::codec::{self, CodecError, EntryForm, LogForm, StoredMembershipForm, VoteForm};
 use super::error::Error;
-use super::id::{ClusterId, Member, VoterId};
+use super::id::{Member, VoterId};
 use super::machine::Row;
 use bytes::Bytes;
 use minicbor::{Decode, Encode};
 use selvedge_kv::{Answer, Call, Command, Refusal, Table};
-use selvedge_types::Hlc;
+use selvedge_mesh::rpc::Priority;
+use selvedge_types::{ClusterId, Hlc};
 use std::collections::BTreeSet;
 
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
@@ -127,6 +128,20 @@ pub(super) enum Request {
     /// A change of the members, or of the leader.
     #[n(8)]
     Change(#[n(0)] Change),
+}
+
+impl Request {
+    /// How urgent it is. What clients wait for must not take the places of what keeps a leader leading, nor
+    /// a snapshot those of anything else.
+    pub(super) fn priority(&self) -> Priority {
+        match self {
+            Request::Append { .. } | Request::Vote { .. } | Request::Transfer { .. } | Request::Last => {
+                Priority::Consensus
+            }
+            Request::Propose { .. } | Request::ReadIndex { .. } | Request::Change(_) => Priority::Normal,
+            Request::Offer { .. } | Request::Chunk { .. } => Priority::Bulk,
+        }
+    }
 }
 
 /// A place in a stream of messages.

@@ -133,12 +133,12 @@ impl State {
         Ok(Some((id, pair.ends[1].notify.clone())))
     }
 
-    pub(in super::super) fn who(&self, id: u64, side: usize) -> (NodeKey, Protocol) {
-        self.pairs
-            .get(&id)
-            .map_or((NodeKey::from_bytes([0; 32]), Protocol { name: "", version: 0 }), |pair| {
-                (pair.ends[1 - side].key, pair.protocol)
-            })
+    /// Whose end it is, who is at the other, and what they speak.
+    pub(in super::super) fn who(&self, id: u64, side: usize) -> (NodeKey, NodeKey, Protocol) {
+        let nobody = NodeKey::from_bytes([0; 32]);
+        self.pairs.get(&id).map_or((nobody, nobody, Protocol { name: "", version: 0 }), |pair| {
+            (pair.ends[side].key, pair.ends[1 - side].key, pair.protocol)
+        })
     }
 
     /// Why the end is over; else when that may be, if nothing changes.

@@ -3,7 +3,7 @@
 mod links;
 mod streams;
 
-use super::Conditions;
+use super::{Conditions, Stats};
 use crate::trace::Trace;
 use links::Pair;
 use selvedge_rt::Rng;
@@ -32,6 +32,9 @@ pub(super) struct State {
     pairs: BTreeMap<u64, Pair>,
     links_made: u64,
     lives: u64,
+    /// Who neither sends nor receives until when.
+    pub(super) stalls: BTreeMap<NodeKey, Duration>,
+    pub(super) stats: Stats,
 }
 
 /// The way from one node to another, where it is not as usual.
@@ -63,6 +66,8 @@ impl State {
             pairs: BTreeMap::new(),
             links_made: 0,
             lives: 0,
+            stalls: BTreeMap::new(),
+            stats: Stats::default(),
         }
     }
 
@@ -152,20 +157,38 @@ impl State {
         self.usual = Conditions::default();
     }
 
+    /// When the node goes on, if it is stalled; else now.
+    pub(super) fn awake_at(&self, key: NodeKey, now: Duration) -> Duration {
+        self.stalls.get(&key).map_or(now, |until| now.max(*until))
+    }
+
     /// When a packet sent now arrives; none if it is lost.
     pub(super) fn packet_arrives(&mut self, from: NodeKey, to: NodeKey, now: Duration) -> Option<Duration> {
-        let on_the_way = self.conditions(from, to)?;
-        if self.chance(on_the_way.loss) { None } else { Some(now + self.latency(on_the_way)) }
+        let Some(on_the_way) = self.conditions(from, to) else {
+            self.stats.cut += 1;
+            return None;
+        };
+        if self.chance(on_the_way.loss) {
+            self.stats.lost += 1;
+            return None;
+        }
+        self.stats.carried += 1;
+        Some(self.awake_at(from, now) + self.latency(on_the_way))
     }
 
     /// When something that is sent until it arrives does, if the way is not cut.
     fn surely_arrives(&mut self, from: NodeKey, to: NodeKey, now: Duration) -> Duration {
-        let Some(on_the_way) = self.conditions(from, to) else { return HELD };
-        let mut at = now + self.latency(on_the_way);
+        let Some(on_the_way) = self.conditions(from, to) else {
+            self.stats.cut += 1;
+            return HELD;
+        };
+        self.stats.carried += 1;
+        let mut at = self.awake_at(from, now) + self.latency(on_the_way);
         for _ in 0..RESENDS_MAX {
             if !self.chance(on_the_way.loss) {
                 break;
             }
+            self.stats.lost += 1;
             at += on_the_way.latency_max * 2 + RESEND_AFTER;
         }
         at

@@ -1,7 +1,7 @@
 //! What goes wrong while a group is played.
 
 use super::World;
-use crate::calls::Weather;
+use super::network::Weather;
 use crate::disk::Faults;
 use std::time::Duration;
 
@@ -100,8 +100,8 @@ impl World<'_> {
 
     fn stall(&mut self, machine: usize) {
         self.run.exercised("group: stalls", 1);
-        let until = self.sim.elapsed() + Duration::from_millis(100 + self.rng.below(3000));
-        self.links.stall(&self.machines[machine].name, until);
+        let time = Duration::from_millis(100 + self.rng.below(3000));
+        self.network.mesh.stall_for(self.machines[machine].key, time);
     }
 
     fn isolate(&mut self, machine: usize) {
@@ -143,17 +143,15 @@ impl World<'_> {
         let weather = Weather {
             loss: chance(0.2),
             doubling: chance(0.2),
-            straggling: chance(0.1),
-            delay_min: Duration::from_millis(1),
             delay_max: Duration::from_millis(2 + self.rng.below(60)),
         };
-        self.links.set_weather(weather);
+        self.network.set_weather(weather);
     }
 
     /// What lasts is over.
     pub(super) fn calm(&mut self) {
-        self.links.mend();
-        self.links.set_weather(Weather::FAIR);
+        self.network.mesh.heal();
+        self.network.set_weather(Weather::FAIR);
         for machine in &self.machines {
             machine.disk.set_faults(Faults { delay_max: DISK_DELAY, ..Faults::default() });
             machine.disk.set_capacity(1 << 40);
@@ -161,6 +159,6 @@ impl World<'_> {
     }
 
     fn cut(&self, from: usize, to: usize) {
-        self.links.cut(&self.machines[from].name, &self.machines[to].name);
+        self.network.mesh.cut_one_way(self.machines[from].key, self.machines[to].key);
     }
 }

@@ -2,22 +2,29 @@
 //! serves until it is ended.
 
 use super::book::Book;
-use crate::calls::{Arrival, SimLinks};
+use super::network::Network;
 use crate::clock::SimClock;
 use crate::disk::SimDisk;
 use crate::run::Run;
 use selvedge_kv::WatchLimits;
-use selvedge_rt::{Disk, Tasks};
-use selvedge_state::group::{ClusterId, Group, OpenError, Opened, Options, Setup, VoterId, repair};
+use selvedge_mesh::rpc::{self, PROTOCOLS, Service};
+use selvedge_mesh::{Hybrid, Mesh};
+use selvedge_observe::Registry;
+use selvedge_rt::{Tasks, links};
+use selvedge_state::group::{
+    ClusterId, Group, Member, MeshLinks, OpenError, Opened, Options, Receiver, SERVICE, Setup, VoterId,
+    repair,
+};
 use selvedge_store::wal;
-use selvedge_types::HlcClock;
+use selvedge_types::{HlcClock, NodeKey};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-const CLUSTER: ClusterId = ClusterId(*b"a simulated one.");
+const CLUSTER: ClusterId = ClusterId::from_bytes(*b"a simulated one.");
 
 /// Something that a client does at a machine.
 pub(super) type Errand = Box<dyn FnOnce(Group) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
@@ -26,9 +33,10 @@ pub(super) type Errand = Box<dyn FnOnce(Group) -> Pin<Box<dyn Future<Output = ()
 #[derive(Clone)]
 pub(super) struct Machine {
     pub(super) name: String,
+    pub(super) key: NodeKey,
     pub(super) disk: SimDisk,
     pub(super) clock: SimClock,
-    links: SimLinks,
+    network: Network,
     run: Run,
     book: Book,
     now: Arc<Mutex<Now>>,
@@ -44,10 +52,16 @@ struct Now {
 }
 
 impl Machine {
-    pub(super) fn new(name: String, run: &Run, links: &SimLinks, book: &Book) -> Self {
+    pub(super) fn new(name: String, run: &Run, network: &Network, book: &Book) -> Self {
+        let key = NodeKey::from_bytes(*blake3::hash(name.as_bytes()).as_bytes());
         let disk = SimDisk::new(&name, run.rng.branch(&format!("{name} disk")), run.trace.clone());
-        let (run, links, book) = (run.clone(), links.clone(), book.clone());
-        Machine { name, disk, clock: SimClock::new(), links, run, book, now: Arc::default() }
+        let (run, network, book) = (run.clone(), network.clone(), book.clone());
+        Machine { name, key, disk, clock: SimClock::new(), network, run, book, now: Arc::default() }
+    }
+
+    /// How members find it.
+    pub(super) fn member(&self) -> Member {
+        Member { node: self.key.to_string() }
     }
 
     /// Who runs here now, or ran last.
@@ -82,14 +96,17 @@ impl Machine {
         };
         let slow = self.disk.clone();
         let tasks = Tasks::simulated_slow(Arc::new(move || slow.delay()));
-        let disk = self.disk.disk();
-        let opened = match self.open(&disk, &tasks, life).await {
+        let hlc = Arc::<Mutex<HlcClock>>::default();
+        let receiver = Receiver::new(Arc::new(|_| true));
+        let mesh = self.join(&hlc, receiver.clone(), &tasks);
+        let links = MeshLinks::new(mesh);
+        let opened = match self.open(&links, &hlc, &tasks, life).await {
             Err(error) if error.is_damage() => {
                 self.run.trace.line(&self.name, format_args!("is damaged: {error:?}"));
                 self.run.exercised("group: members repaired", 1);
                 self.book.lost(self.id());
-                match repair(&disk) {
-                    Ok(()) => self.open(&disk, &tasks, life).await,
+                match repair(&self.disk.disk()) {
+                    Ok(()) => self.open(&links, &hlc, &tasks, life).await,
                     Err(error) => Err(error.into()),
                 }
             }
@@ -102,6 +119,7 @@ impl Machine {
                 return Ok(());
             }
         };
+        receiver.serve(group.clone());
         self.run.trace.line(&self.name, format_args!("life {life} opens {opened:?}"));
         self.run.exercised("group: lives", 1);
         self.run.exercised("group: torn logs", u64::from(opened.torn));
@@ -110,7 +128,6 @@ impl Machine {
     }
 
     async fn serve(&self, group: Group, id: VoterId) {
-        let mut arrivals = self.links.listen(&self.name);
         let (sender, mut errands) = mpsc::unbounded_channel::<Errand>();
         {
             let mut now = self.now();
@@ -118,32 +135,44 @@ impl Machine {
             now.group = Some(group.clone());
             now.errands = Some(sender);
         }
-        loop {
-            tokio::select! {
-                biased;
-                arrival = arrivals.recv() => match arrival {
-                    Some(arrival) => drop(tokio::task::spawn_local(answer(group.clone(), arrival))),
-                    None => return,
-                },
-                errand = errands.recv() => match errand {
-                    Some(errand) => drop(tokio::task::spawn_local(errand(group.clone()))),
-                    None => return,
-                },
-            }
+        while let Some(errand) = errands.recv().await {
+            drop(tokio::task::spawn_local(errand(group.clone())));
         }
     }
 
-    async fn open(&self, disk: &Disk, tasks: &Tasks, life: u64) -> Result<(Group, Opened), OpenError> {
+    /// Begins to call others, and to be called.
+    fn join(&self, hlc: &Arc<Mutex<HlcClock>>, receiver: Receiver, tasks: &Tasks) -> Mesh {
+        let peers = self.network.peers.clone();
+        let options = links::Options { cluster: CLUSTER, accepts: PROTOCOLS.to_vec(), peers: peers.clone() };
+        let links = self.network.mesh.links(self.key, options);
+        peers.allow(self.key, &links.addresses());
+        let receiver: Arc<dyn Service> = Arc::new(receiver);
+        let options = rpc::Options {
+            services: BTreeMap::from([(SERVICE, receiver)]),
+            hybrid: Hybrid::shared(self.clock.clock(), hlc.clone()),
+            registry: Registry::default(),
+            clock_ahead: Arc::new(|_, _| {}),
+        };
+        Mesh::start(links, options, tasks)
+    }
+
+    async fn open(
+        &self,
+        links: &MeshLinks,
+        hlc: &Arc<Mutex<HlcClock>>,
+        tasks: &Tasks,
+        life: u64,
+    ) -> Result<(Group, Opened), OpenError> {
         let book = self.book.clone();
         Group::open(Setup {
-            disk: disk.clone(),
+            disk: self.disk.disk(),
             options: options(),
             cluster: CLUSTER,
             clock: self.clock.clock(),
-            hlc: Arc::new(Mutex::new(HlcClock::default())),
+            hlc: hlc.clone(),
             rng: self.run.rng.branch(&format!("{} life {life}", self.name)),
             tasks: tasks.clone(),
-            links: self.links.of(&self.name),
+            links: self.network.links(links.clone()),
             observer: Box::new(move |changes| book.applied(changes)),
             wal_metrics: wal::Metrics::default(),
         })
@@ -152,14 +181,6 @@ impl Machine {
 
     fn now(&self) -> std::sync::MutexGuard<'_, Now> {
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-async fn answer(group: Group, arrival: Arrival) {
-    let answer = group.answer(&arrival.message).await;
-    if let Some(back) = arrival.answer {
-        // Who no longer waits does not want to know.
-        let _ = back.send(answer);
     }
 }
 

@@ -8,13 +8,14 @@ mod book;
 mod chaos;
 mod clients;
 mod machine;
+mod network;
 mod operator;
 
-use crate::calls::SimLinks;
 use crate::run::{Failure, Run};
 use book::Book;
 use clients::Visitor;
 use machine::Machine;
+use network::Network;
 use operator::Operator;
 use selvedge_rt::Rng;
 use selvedge_state::group::{Role, Status};
@@ -46,7 +47,7 @@ struct World<'a> {
     run: Run,
     rng: Rng,
     sim: turmoil::Sim<'a>,
-    links: SimLinks,
+    network: Network,
     machines: Vec<Machine>,
     book: Book,
     /// Machines that are off, and when they go on again.
@@ -75,19 +76,11 @@ impl World<'_> {
             .simulation_duration(Duration::from_secs(3600))
             .tick_duration(TICK)
             .build();
-        let links = SimLinks::new(run.rng.branch("links"), run.trace.clone());
+        let network = Network::new(run);
         let book = Book::default();
         let voters = if rng.below(3) == 0 { 5 } else { 3 };
         let names = (0..=voters).map(|number| format!("m{number}"));
-        let machines: Vec<Machine> = names.map(|name| Machine::new(name, run, &links, &book)).collect();
-        let carrier = links.clone();
-        sim.host("links", move || {
-            let carrier = carrier.clone();
-            async move {
-                carrier.carry().await;
-                Ok(())
-            }
-        });
+        let machines: Vec<Machine> = names.map(|name| Machine::new(name, run, &network, &book)).collect();
         for machine in &machines {
             let lives = machine.clone();
             sim.host(machine.name.as_str(), move || lives.clone().live());
@@ -100,7 +93,7 @@ impl World<'_> {
                 Ok(())
             }
         });
-        World { run: run.clone(), rng, sim, links, machines, book, off: Vec::new(), looked: Duration::ZERO }
+        World { run: run.clone(), rng, sim, network, machines, book, off: Vec::new(), looked: Duration::ZERO }
     }
 
     /// What was promised and not kept tells more than what does not work.
@@ -127,6 +120,7 @@ impl World<'_> {
     fn step(&mut self) -> Result<(), Failure> {
         self.sim.step().map_err(|e| Failure::new(e.to_string()))?;
         let now = self.sim.elapsed();
+        self.network.mesh.set_time(now);
         let look = now >= self.looked + LOOK;
         if look {
             self.looked = now;
@@ -181,7 +175,8 @@ impl World<'_> {
         if self.off.iter().any(|(off, _)| *off == machine) {
             return;
         }
-        let Machine { name, disk, .. } = &self.machines[machine];
+        let Machine { name, key, disk, .. } = &self.machines[machine];
+        self.network.mesh.crash(*key);
         self.sim.crash(name.as_str());
         disk.kill();
         self.machines[machine].ended();
@@ -229,11 +224,11 @@ impl World<'_> {
         self.run.exercised("group: events watched", report.events);
         self.run.exercised("group: unknown outcomes that were done", report.unknown_done);
         self.run.exercised("group: terms", self.statuses().iter().map(|s| s.term).max().unwrap_or(0));
-        let links = self.links.stats();
-        self.run.exercised("group: messages carried", links.carried);
-        self.run.exercised("group: messages lost", links.lost);
-        self.run.exercised("group: messages doubled", links.doubled);
-        self.run.exercised("group: messages cut off", links.cut);
+        let (links, doubled) = self.network.stats();
+        self.run.exercised("group: packets carried", links.carried);
+        self.run.exercised("group: packets lost", links.lost);
+        self.run.exercised("group: packets cut off", links.cut);
+        self.run.exercised("group: messages doubled", doubled);
         Ok(())
     }
 

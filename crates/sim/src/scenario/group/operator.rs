@@ -46,7 +46,7 @@ impl Operator {
     async fn form(&mut self) {
         let voters: BTreeMap<VoterId, Member> = loop {
             let found = self.machines.iter().take(self.voters);
-            let found = found.filter_map(|m| Some((m.id()?, Member { node: m.name.clone() })));
+            let found = found.filter_map(|m| Some((m.id()?, m.member())));
             let found: BTreeMap<VoterId, Member> = found.collect();
             if found.len() == self.voters {
                 break found;
@@ -88,7 +88,7 @@ impl Operator {
         let came: BTreeMap<VoterId, Member> = self
             .machines
             .iter()
-            .filter_map(|m| Some((m.id()?, Member { node: m.name.clone() })))
+            .filter_map(|m| Some((m.id()?, m.member())))
             .filter(|(id, _)| !self.book.is_lost(*id))
             .collect();
         let voted: BTreeSet<&str> =
@@ -124,7 +124,7 @@ impl Operator {
         let Some(group) = self.leader() else { return };
         let status = group.status();
         let known: BTreeMap<VoterId, Member> =
-            self.machines.iter().filter_map(|m| Some((m.id()?, Member { node: m.name.clone() }))).collect();
+            self.machines.iter().filter_map(|m| Some((m.id()?, m.member()))).collect();
         let idle: Vec<VoterId> = known.keys().copied().filter(|id| !status.voters.contains(id)).collect();
         let mut voters = status.voters.clone();
         match self.choose(&idle).filter(|_| self.rng.below(2) == 0 || voters.len() <= self.voters) {

@@ -6,11 +6,19 @@ use crate::group::proposal::Proposal;
 use crate::group::wire::{Reply, Request};
 use openraft::errors::{ClientWriteError, RaftError};
 use selvedge_kv::{Answer, Call, Command, Entry};
+use selvedge_mesh::rpc::limits::MESSAGE_BYTES_MAX;
 use selvedge_store::wal::PAYLOAD_BYTES_MAX;
 use std::time::Duration;
 
-/// Bytes of a record that are not the command's.
-const RECORD_OVERHEAD: usize = 1024;
+/// The most bytes of a command: so that its record fits the log, and a message to others.
+const COMMAND_BYTES_MAX: usize = least(PAYLOAD_BYTES_MAX, MESSAGE_BYTES_MAX) - OVERHEAD;
+
+/// Bytes of a record or message that are not the command's.
+const OVERHEAD: usize = 1024;
+
+const fn least(one: usize, other: usize) -> usize {
+    if one < other { one } else { other }
+}
 
 impl Core {
     /// Has a command done, wherever the leader is.
@@ -55,9 +63,8 @@ impl Core {
         }
         let entry = Entry { time: self.caller.time.tick(), call, command };
         let bytes = entry.encode();
-        let max = PAYLOAD_BYTES_MAX - RECORD_OVERHEAD;
-        if bytes.len() > max {
-            return Err(Error::TooLarge { bytes: bytes.len(), max });
+        if bytes.len() > COMMAND_BYTES_MAX {
+            return Err(Error::TooLarge { bytes: bytes.len(), max: COMMAND_BYTES_MAX });
         }
         match self.raft.client_write(Proposal(bytes.into())).await {
             Ok(written) => match written.data.0 {

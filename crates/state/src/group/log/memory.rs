@@ -67,10 +67,11 @@ impl Memory {
         let mut bytes = 0;
         let wanted = self.entries.iter().skip(skipped).map(|kept| &kept.entry);
         let wanted = wanted.take_while(|entry| entry.log_id.index < end);
+        // One that is larger goes alone.
         let room = wanted.take_while(|entry| {
-            let fits = bytes < bytes_max;
+            let first = bytes == 0;
             bytes += cost(entry);
-            fits
+            first || bytes <= bytes_max
         });
         room.cloned().collect()
     }

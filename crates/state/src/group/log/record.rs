@@ -1,10 +1,11 @@
 //! What a group writes to the node's log. The log adds the group's number and a checksum to each record.
 
 use crate::group::codec::{self, CodecError, EntryForm, LogForm, VoteForm};
-use crate::group::id::{ClusterId, VoterId};
+use crate::group::id::VoterId;
 use crate::group::raft::{Entry, Log, Vote};
 use bytes::Bytes;
 use minicbor::{Decode, Encode};
+use selvedge_types::ClusterId;
 
 /// Whose log it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
