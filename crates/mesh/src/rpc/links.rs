@@ -18,6 +18,8 @@ pub(super) struct Slot(Mutex<Now>);
 #[derive(Default)]
 struct Now {
     link: Option<Link>,
+    /// The last time that a call in it was answered.
+    heard: Option<Instant>,
     /// The link that is being made: how that ends.
     making: Option<Making>,
     /// The last time that nobody answered.
@@ -40,6 +42,7 @@ impl Slot {
         let waiting = {
             let mut now = self.now();
             now.link = Some(link.clone());
+            now.heard = None;
             now.failed = None;
             std::mem::take(&mut now.waiting)
         };
@@ -136,11 +139,22 @@ impl Shared {
         }
     }
 
-    /// Takes a link out of its place, so that the next call makes another: it did not answer.
-    pub(super) fn doubt(&self, link: &Link) {
+    /// Takes note that a call in a link was answered.
+    pub(super) fn heard(&self, link: &Link) {
         let peer = self.peer(link.peer());
         let mut now = peer.slot(link.protocol()).now();
         if now.link.as_ref().is_some_and(|other| other.is(link)) {
+            now.heard = Some(Instant::now());
+        }
+    }
+
+    /// Takes a link out of its place, so that the next call makes another, if it has answered nothing since
+    /// then: else it is the service that takes long.
+    pub(super) fn doubt(&self, link: &Link, since: Instant) {
+        let peer = self.peer(link.peer());
+        let mut now = peer.slot(link.protocol()).now();
+        let is_here = now.link.as_ref().is_some_and(|other| other.is(link));
+        if is_here && now.heard.is_none_or(|heard| heard < since) {
             now.link = None;
         }
     }

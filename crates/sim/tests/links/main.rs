@@ -4,6 +4,7 @@
 mod calls;
 mod contract;
 mod faults;
+mod members;
 mod world;
 
 macro_rules! contract {
