@@ -14,6 +14,7 @@ mod disk;
 mod fill;
 mod flight;
 mod flights;
+mod held;
 mod keep;
 mod labels;
 mod memory;
@@ -32,10 +33,12 @@ mod sliced;
 #[cfg(test)]
 mod tests;
 
+use crate::busy::Busy;
 use beginnings::{Beginning, Beginnings};
 use fill::{Answer, Fill, Order};
 use flight::{Flight, Head, Seat};
 use flights::{Flights, Joined};
+use held::Held;
 use memory::{Lookup, Memory};
 use metrics::{CacheMetrics, Usage};
 use object::Object;
@@ -47,7 +50,8 @@ pub use purge::Purge;
 use record::decode_stamp;
 pub use rules::{CacheRules, CompressRules, Refine};
 use selvedge_cache::semantics::{
-    CacheStatus, Forwarded, KeyHash, MethodClass, RequestFacts, Reuse, Span, Stale, Target, Vary, reuse,
+    CacheStatus, Forwarded, KeyHash, MethodClass, ProxyError, ProxyStatus, RequestFacts, Reuse, Span, Stale,
+    Target, Vary, reuse,
 };
 use selvedge_exchange::{Body, Later, Reply, Request, Response, Source};
 use selvedge_observe::Registry;
@@ -71,6 +75,10 @@ pub struct CacheOptions {
     pub seed: u64,
     /// How many requests may wait for one fetch; more ask the origin themselves.
     pub collapsed_waiters_max: u32,
+    /// Memory for the content of large responses under way, in bytes.
+    pub response_bytes_max: u64,
+    /// How many large fetches may go on to fill the cache when nobody waits for them.
+    pub unread_fetches_max: u32,
 }
 
 /// A request for the cache, with everything that the site layer decided about it.
@@ -106,6 +114,11 @@ pub(crate) struct Inner {
     tasks: Tasks,
     metrics: CacheMetrics,
     collapsed_waiters_max: AtomicU32,
+    /// What responses and fetches under way hold.
+    held: Held,
+    /// Large fetches under way that nobody reads.
+    unread: Busy,
+    unread_max: AtomicU32,
 }
 
 /// How many interim responses may wait for a slow client; more are dropped.
@@ -140,6 +153,9 @@ impl Cache {
             tasks,
             metrics: CacheMetrics::register(registry),
             collapsed_waiters_max: AtomicU32::new(options.collapsed_waiters_max),
+            held: Held::new(options.response_bytes_max),
+            unread: Busy::default(),
+            unread_max: AtomicU32::new(options.unread_fetches_max),
         }));
         registry.register_collector(Box::new(Usage(cache.clone())));
         cache
@@ -448,6 +464,21 @@ impl Inner {
             }
         }
         self.fetch_alone(order, why).await
+    }
+
+    /// The answer to a request for something large while responses hold as much memory as they may.
+    pub(crate) fn no_memory(&self, cache: &str) -> Response {
+        self.metrics.response_memory_limit_reached();
+        let text = "Too much is being sent to slow clients. Try again soon.\n";
+        let mut response = Response::text(Status::SERVICE_UNAVAILABLE, text);
+        let error = ProxyError::HttpRequestDenied;
+        let mut value = Vec::with_capacity(64);
+        ProxyStatus { error, received_status: None, details: None }.write(cache, &mut value);
+        // All values are made of visible characters.
+        let _ = response.fields.add(name::PROXY_STATUS, value);
+        let _ = response.fields.add(name::CACHE_CONTROL, "no-store");
+        let _ = response.fields.add(name::RETRY_AFTER, "1");
+        response
     }
 
     fn join(&self, order: &Order, key: KeyHash) -> Joined {

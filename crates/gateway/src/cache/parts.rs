@@ -2,6 +2,7 @@
 //! (RFC 9111 sections 3.3 and 3.4).
 
 use super::fill::Order;
+use super::held::{Gathered, PIECE};
 use super::keep::{slice_key, spread};
 use super::memory::derived;
 use super::object::{Content, Draft, Layout, Object, Slice, Stored};
@@ -103,7 +104,7 @@ pub(crate) struct PartKeeper {
     inner: Arc<Inner>,
     key: KeyHash,
     layout: Layout,
-    current: Vec<u8>,
+    current: Gathered,
     start: u64,
     /// Where the part ends.
     end: u64,
@@ -111,7 +112,8 @@ pub(crate) struct PartKeeper {
 
 impl PartKeeper {
     pub(crate) fn new(inner: Arc<Inner>, key: KeyHash, layout: Layout, span: Span) -> Self {
-        PartKeeper { inner, key, layout, current: Vec::new(), start: span.start(), end: span.end() }
+        let current = Gathered::new(&inner.held);
+        PartKeeper { inner, key, layout, current, start: span.start(), end: span.end() }
     }
 
     /// Whether all of the part has come.
@@ -120,30 +122,29 @@ impl PartKeeper {
     }
 
     /// Takes content; an error if it goes beyond the part, of which what came before is kept.
-    pub(crate) fn push(&mut self, mut data: &[u8]) -> Result<(), BodyError> {
+    pub(crate) fn push(&mut self, mut data: Bytes) -> Result<(), BodyError> {
         if (self.start + (self.current.len() + data.len()) as u64) > self.end {
             return Err(BodyError::Malformed("more content than the Content-Range says"));
         }
         while !data.is_empty() {
             let at = self.start + self.current.len() as u64;
             let room = self.layout.slice_bytes - at % self.layout.slice_bytes;
-            let (now, later) = data.split_at(usize::try_from(room).unwrap_or(usize::MAX).min(data.len()));
-            self.current.extend_from_slice(now);
-            if now.len() as u64 == room {
+            let now = data.split_to(usize::try_from(room).unwrap_or(usize::MAX).min(data.len()));
+            let is_last = now.len() as u64 == room;
+            self.current.push(now);
+            if is_last || (self.current.len() as u64 >= PIECE && self.inner.held.is_scarce()) {
                 self.keep_piece();
             }
-            data = later;
         }
         Ok(())
     }
 
     /// Keeps what was collected; any contiguous piece is of use.
     pub(crate) fn keep_piece(&mut self) {
-        if self.current.is_empty() {
+        if self.current.len() == 0 {
             return;
         }
-        let bytes = Bytes::from(std::mem::take(&mut self.current).into_boxed_slice());
-        let piece = Slice { start: self.start, bytes };
+        let piece = Slice::new(self.start, self.current.take().into());
         self.start = piece.end();
         let key = slice_key(self.key, self.layout.id, piece.start / self.layout.slice_bytes);
         let joined = match self.inner.memory.get(key) {
@@ -300,11 +301,12 @@ impl Inner {
         if !fits {
             return Err(Missing::Changed);
         }
-        let all =
-            whole(&mut response.body, span).await.map_err(|e| Missing::Failed(broken(e.to_string())))?;
+        let _collecting = self.held.hold(span.len());
+        let whole = whole(&mut response.body, span).await;
+        let all = self.held.count(whole.map_err(|e| Missing::Failed(broken(e.to_string())))?);
         let mut keeper = PartKeeper::new(self.clone(), from.key, layout, span);
         // It has just the length of the span.
-        let _ = keeper.push(&all);
+        let _ = keeper.push(all.clone());
         Ok(all)
     }
 }
@@ -340,7 +342,7 @@ impl Slice {
         let (first, second) = if self.start <= other.start { (self, other) } else { (other, self) };
         if second.start > first.end() {
             return (self.bytes.len() > other.bytes.len())
-                .then(|| Slice { start: self.start, bytes: self.bytes.clone() });
+                .then(|| Slice::new(self.start, self.bytes.clone()));
         }
         let mut bytes = Vec::with_capacity(first.bytes.len() + second.bytes.len());
         bytes.extend_from_slice(&first.bytes);
@@ -348,7 +350,7 @@ impl Slice {
             let known = usize::try_from(first.end() - second.start).unwrap_or(0);
             bytes.extend_from_slice(&second.bytes[known..]);
         }
-        Some(Slice { start: first.start, bytes: bytes.into() })
+        Some(Slice::new(first.start, bytes.into()))
     }
 
     /// What of `wanted` it lacks: from the first byte that it does not have to the end of `wanted`.
@@ -365,7 +367,7 @@ mod tests {
     use super::*;
 
     fn slice(start: u64, text: &'static str) -> Slice {
-        Slice { start, bytes: Bytes::from_static(text.as_bytes()) }
+        Slice::new(start, Bytes::from_static(text.as_bytes()))
     }
 
     #[test]

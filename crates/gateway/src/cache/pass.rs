@@ -4,12 +4,14 @@
 use super::ask::ask_origin;
 use super::beginnings::Beginning;
 use super::fill::{Answer, NewResponse, Order, Received};
+use super::held::{Held, Hold, PIECE};
 use super::keep::Keeper;
 use super::object::{Content, Draft, Object, Stored};
 use super::origin::FetchFailure;
 use super::parts::{PartKeeper, without_range};
 use super::serve::{How, Recode, Served, compress_passing};
 use super::{Ask, INTERIM_QUEUE, Inner, failed, unreadable};
+use bytes::Bytes;
 use selvedge_cache::semantics::stored::{Stored as StoredView, Update, update_from_head};
 use selvedge_cache::semantics::{
     CacheStatus, ContentRange, Forwarded, KeyHash, MethodClass, ProxyError, RequestFacts, Storable, Times,
@@ -64,7 +66,7 @@ impl Inner {
         self: &Arc<Self>,
         order: &Order,
         uri: &str,
-        mut response: Response,
+        response: Response,
         times: Times,
         (started, why): (Hlc, Forwarded),
     ) -> Response {
@@ -73,6 +75,10 @@ impl Inner {
             && why == Forwarded::Method
             && !self.was_purged(order, uri, &response.fields, started);
         self.invalidate(request, facts, rules, response.status, &response.fields);
+        let mut response = match self.hold_passing(response, &request.method, &rules.cache_name) {
+            Ok(response) => response,
+            Err(refusal) => return refusal,
+        };
         let mut status = CacheStatus::forwarded(why);
         if may_store {
             // It is younger than the invalidation that it caused itself.
@@ -120,6 +126,10 @@ impl Inner {
 
     /// A response that turned out to be for this request alone.
     pub(crate) fn passed(&self, response: Response, order: &Order, why: Forwarded) -> Response {
+        let response = match self.hold_passing(response, &order.request.method, &order.rules.cache_name) {
+            Ok(response) => response,
+            Err(refusal) => return refusal,
+        };
         finish(response, &order.request, &order.rules, CacheStatus::forwarded(why))
     }
 
@@ -145,8 +155,13 @@ impl Inner {
         let request = super::copy_of(&order.request);
         let interim = order.interim.take();
         match ask_origin(&*order.origin, &order.rules, request, interim).await {
-            Ok(mut response) => {
+            Ok(response) => {
                 let times = Times { requested, responded: self.clock.wall() };
+                let (method, cache) = (&order.request.method, &order.rules.cache_name);
+                let mut response = match self.hold_passing(response, method, cache) {
+                    Ok(response) => response,
+                    Err(refusal) => return refusal,
+                };
                 let mut status = CacheStatus::forwarded(why);
                 match self.tee(&order, &mut response, times, beginning) {
                     Ok(stored) => status.stored = stored,
@@ -175,6 +190,29 @@ impl Inner {
             (Answer::Failed(failure), _) => failed(&failure, &order.rules.cache_name),
             _ => unreadable(),
         }
+    }
+
+    /// The response with its content counted while it is here, unless it is small. One to a GET is refused when
+    /// there is no room for it; of others something may have come already.
+    fn hold_passing(
+        &self,
+        mut response: Response,
+        method: &Method,
+        cache: &str,
+    ) -> Result<Response, Response> {
+        let length = response.body.length();
+        let is_small = length.is_some_and(|length| length <= PIECE);
+        if is_small || response.tunnel.is_some() || *method == Method::Head {
+            return Ok(response);
+        }
+        // What has no known length may be a stream of events, which mostly holds nothing.
+        let place = length.and_then(|_| self.held.admit());
+        if *method == Method::Get && place.is_none() && (length.is_some() || self.held.is_full()) {
+            return Err(self.no_memory(cache));
+        }
+        let body = std::mem::take(&mut response.body);
+        response.body = Body::Stream(Box::new(Passing { body, held: self.held.clone(), _place: place }));
+        Ok(response)
     }
 
     /// Has the response's content kept as it passes, if it may be; says so. An error if it is a part whose
@@ -282,6 +320,26 @@ fn misstated(range: ContentRange) -> FetchFailure {
     FetchFailure::new(ProxyError::HttpResponseIncomplete, detail)
 }
 
+/// Content that is counted as it passes.
+struct Passing {
+    body: Body,
+    held: Held,
+    _place: Option<Hold>,
+}
+
+impl BodyStream for Passing {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, BodyError>>> {
+        Poll::Ready(match ready!(self.body.poll_frame(cx)) {
+            Some(Ok(Frame::Data(data))) => Some(Ok(Frame::Data(self.held.count(data)))),
+            other => other,
+        })
+    }
+
+    fn length(&self) -> Option<u64> {
+        self.body.length()
+    }
+}
+
 enum Tee {
     Whole(Box<Keeper>),
     Part(PartKeeper),
@@ -297,15 +355,15 @@ struct Kept {
 }
 
 impl Kept {
-    fn keep(&mut self, data: &[u8]) -> Result<(), BodyError> {
+    fn keep(&mut self, data: &Bytes) -> Result<(), BodyError> {
         match &mut self.keeper {
             Some(Tee::Whole(keeper)) => {
-                let too_large = keeper.push(data).is_err();
-                if too_large {
+                let goes_on = keeper.push(data.clone()).is_ok() && !keeper.is_burden();
+                if !goes_on {
                     self.keeper = None;
                 }
             }
-            Some(Tee::Part(keeper)) => keeper.push(data)?,
+            Some(Tee::Part(keeper)) => keeper.push(data.clone())?,
             None => {}
         }
         self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));

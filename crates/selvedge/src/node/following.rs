@@ -97,7 +97,9 @@ impl Parts {
         let settings = &snapshot.settings;
         self.front.set_options(settings::front_options(&settings.limits));
         self.cache.resize(self.config.cache_ram.unwrap_or(settings.cache.ram.get()));
-        self.cache.set_collapsed_waiters_max(settings.limits.collapsed_waiters);
+        let limits = &settings.limits;
+        self.cache.set_collapsed_waiters_max(limits.collapsed_waiters);
+        self.cache.set_response_limits(limits.response_memory.get(), limits.unread_fetches);
         let mut problems = self.read_files(snapshot.clone()).await;
         problems.extend(self.listening.follow(&self.config, settings).await);
         problems.extend(self.at_next_start(settings));

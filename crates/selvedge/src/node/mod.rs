@@ -222,6 +222,8 @@ impl Config {
             secret: identity.cache_secret,
             seed: rng.branch("cache").next_u64(),
             collapsed_waiters_max: settings.limits.collapsed_waiters,
+            response_bytes_max: settings.limits.response_memory.get(),
+            unread_fetches_max: settings.limits.unread_fetches,
         };
         let cache = Cache::new(
             &cache_options,
