@@ -91,7 +91,7 @@ pub enum Error {
     },
     /// No space for another file beside what is to be left free.
     #[error(
-        "the cache's disk at {path} has {} MiB free and the cache leaves {} MiB of it to others, so that it does not fit; \
+        "the cache's disk at {path} has {} MiB free, and the cache leaves {} MiB to others; \
          it is used again when there is space", .free / MIB, .reserved / MIB
     )]
     Reserved {

@@ -71,7 +71,7 @@ pub enum NodeError {
     #[error("{0}")]
     Join(String),
     /// An address cannot be listened on.
-    #[error("cannot listen on {addr} for {what}: {source}")]
+    #[error("cannot listen on {addr} for {what}")]
     Listen {
         /// The address.
         addr: SocketAddr,
@@ -115,6 +115,8 @@ pub struct Node {
     pub first_token: Option<Secret>,
     /// Why the control state is not available, if it is not: the node serves from its last snapshot.
     pub state_problem: Option<String>,
+    /// That is because the disk is full.
+    pub waits_for_space: bool,
     plane: Plane,
     state: Option<State>,
     linked: Linked,
@@ -191,6 +193,7 @@ impl Config {
                 }
             }),
         };
+        let mut waits_for_space = false;
         let (state, state_problem) = match Box::pin(State::open(setup)).await {
             Ok((state, opened)) => {
                 if let Some(problem) = &opened.problem {
@@ -198,7 +201,10 @@ impl Config {
                 }
                 (Some((state, opened)), None)
             }
-            Err(error) => (None, Some(chain(&error))),
+            Err(error) => {
+                waits_for_space = is_for_lack_of_space(&error);
+                (None, Some(chain(&error)))
+            }
         };
         let (state, opened) = state.unzip();
 
@@ -391,6 +397,7 @@ impl Config {
             api,
             first_token,
             state_problem,
+            waits_for_space,
             plane,
             state,
             linked,
@@ -572,6 +579,17 @@ impl Node {
     }
 }
 
+/// Whether an error comes from a full disk.
+fn is_for_lack_of_space(error: &(dyn std::error::Error + 'static)) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    std::iter::successors(Some(error), |error| error.source()).any(|error| {
+        let io = error.downcast_ref::<io::Error>();
+        matches!(error.downcast_ref(), Some(selvedge_store::engine::Error::Full { .. }))
+            || matches!(error.downcast_ref(), Some(wal::Error::Full { .. }))
+            || io.is_some_and(|io| matches!(io.kind(), StorageFull | QuotaExceeded))
+    })
+}
+
 /// The snapshot that was kept last; none if there is none to be read.
 fn last_snapshot(file: &SnapshotFile) -> Option<Snapshot> {
     file.load().unwrap_or_else(|error| {
@@ -650,4 +668,22 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use selvedge_state::group::OpenError;
+    use selvedge_store::engine;
+
+    #[test]
+    fn a_state_that_lacks_space_is_told_from_one_that_is_damaged() {
+        let (path, what) = (String::new(), String::new());
+        let of = |error: OpenError| is_for_lack_of_space(&selvedge_state::Error::from(error));
+        assert!(of(engine::Error::Full { path: path.clone() }.into()));
+        assert!(of(wal::Error::Full { path: path.clone() }.into()));
+        assert!(of(io::Error::from(io::ErrorKind::StorageFull).into()));
+        assert!(!of(engine::Error::Damaged { path, what }.into()));
+        assert!(!of(io::Error::from(io::ErrorKind::PermissionDenied).into()));
+    }
 }

@@ -13,6 +13,7 @@ mod node;
 pub(super) mod requests;
 mod schema;
 pub(super) mod serve;
+mod space;
 mod stand_in;
 pub(super) mod status;
 mod takeover;

@@ -298,6 +298,8 @@ pub(super) enum Asked {
     Stop,
     /// Hand over to the binary that is there now.
     Upgrade,
+    /// Begin anew: what the node lacked at its start may be there. No signal asks for this.
+    Renew,
 }
 
 impl Signals {

@@ -100,6 +100,23 @@ impl Takeover<'_> {
         }
     }
 
+    /// Puts a node of this program in the place of one that could not open its control state.
+    pub(super) async fn renew(&self, mut node: Node, signals: &mut Signals) -> Outcome {
+        let since = node.plane().cache().moment();
+        tracing::info!("there is space on the disk again: the node begins anew, on the same sockets");
+        let begun = tokio::select! {
+            begun = self.begin_again(&mut node) => begun,
+            () = signals.stop() => return Outcome::Stop(node),
+        };
+        match begun {
+            Ok(new) => self.replace(node, new, since),
+            Err(problem) => {
+                tracing::error!(problem, "cannot begin anew: serving from memory, and trying again");
+                Outcome::Stays(node)
+            }
+        }
+    }
+
     /// Starts the new program and waits until it serves. It is ended when this fails or is dropped.
     async fn try_successor(&self, node: &mut Node) -> io::Result<Successor> {
         let successor = Successor::start(node, self).await?;
@@ -154,7 +171,7 @@ impl Takeover<'_> {
         let (part, whole) = (format!("{FAILED_FILE}.part"), self.data.join(FAILED_FILE));
         let part = self.data.join(part);
         let written =
-            std::fs::write(&part, format!("{error}\n")).and_then(|()| std::fs::rename(&part, &whole));
+            up::write_private(&part, &format!("{error}\n")).and_then(|()| std::fs::rename(&part, &whole));
         if let Err(e) = written {
             tracing::warn!(error = %e, "`selvedge upgrade` is not told why it failed");
         }

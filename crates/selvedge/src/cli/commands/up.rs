@@ -1,6 +1,7 @@
 //! `selvedge up`
 
 use super::node::{self, Addresses, Asked, LeftContext, MachineArgs, Signals};
+use super::space::Space;
 use super::takeover::{Outcome, Takeover};
 use crate::cli::client::runtime;
 use crate::cli::context::{Context, SYSTEM_DATA};
@@ -14,8 +15,10 @@ use selvedge_rt::{Disk, OnEnd, Secrets, Tasks};
 use selvedge_state::State;
 use selvedge_types::resource::Period;
 use std::collections::BTreeMap;
-use std::io;
+use std::fs::OpenOptions;
+use std::io::{self, Write};
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -109,25 +112,27 @@ async fn serve(output: Output, args: UpArgs, data: &Path, program: &Path) -> Res
     if let Some(problem) = &running.state_problem {
         tracing::error!(problem, "no changes can be made; serving by the last snapshot");
     }
+    let mut space = Space::new(data, &beside);
     loop {
         let asked = tokio::select! {
             asked = signals.next() => Ok(asked),
             part = running.failed() => Err(part),
+            () = space.there(), if running.waits_for_space => Ok(Asked::Renew),
         };
-        match asked {
+        let takeover = Takeover { args: &args, data, program, beside: &beside, before: &before };
+        let outcome = match asked {
             Err(part) => {
                 node::shut_down(running, &mut signals).await;
                 return Err(Failure::failed(format!("an essential part of the node ended: {part}")));
             }
             Ok(Asked::Stop) => return stop(running, left, &beside, &mut signals).await,
-            Ok(Asked::Upgrade) => {
-                let takeover = Takeover { args: &args, data, program, beside: &beside, before: &before };
-                match takeover.hand_over(running, &mut signals).await {
-                    Outcome::HandedOver => return Ok(Exit::Done),
-                    Outcome::Stop(node) => return stop(node, left, &beside, &mut signals).await,
-                    Outcome::Stays(node) => running = node,
-                }
-            }
+            Ok(Asked::Upgrade) => takeover.hand_over(running, &mut signals).await,
+            Ok(Asked::Renew) => takeover.renew(running, &mut signals).await,
+        };
+        match outcome {
+            Outcome::HandedOver => return Ok(Exit::Done),
+            Outcome::Stop(node) => return stop(node, left, &beside, &mut signals).await,
+            Outcome::Stays(node) => running = node,
         }
     }
 }
@@ -263,9 +268,15 @@ pub(super) fn default_data() -> PathBuf {
     }
 }
 
+/// Writes a file that the node's user alone can read.
+pub(super) fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())
+}
+
 /// For `selvedge upgrade`. Without the file the signal can still be sent by hand.
 pub(super) fn write_pid(data: &Path, pid: u32) {
-    if let Err(e) = std::fs::write(data.join(PID_FILE), format!("{pid}\n")) {
+    if let Err(e) = write_private(&data.join(PID_FILE), &format!("{pid}\n")) {
         tracing::warn!(error = %e, "the process id was not written; `selvedge upgrade` will not find it");
     }
 }
