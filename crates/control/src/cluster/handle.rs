@@ -3,15 +3,17 @@
 use super::rollout::{AskForm, ROLLOUT, RolloutService, ToldForm, VERSION};
 use crate::handles::StateError;
 use crate::wire::{ClusterNode, NodeAddresses, PopInfo, RolloutNode, TicketInfo, Voters};
-use selvedge_mesh::Mesh;
+use selvedge_mesh::members::{State as Seen, View, Why};
 use selvedge_mesh::rpc::{Deadline, Priority, Target};
 use selvedge_mesh::ticket::{
     ADDRESSES_MAX, CONTACTS_MAX, ClusterKey, Contact, NodeRole, TicketError, TicketOffer, TicketProblem,
     TicketRecord,
 };
+use selvedge_mesh::{Members, Mesh};
 use selvedge_rt::{Clock, Secrets};
 use selvedge_state::group::{Change, Error as GroupError, Status, VoterId};
 use selvedge_state::{Command, NodeRecord, State};
+use selvedge_types::resource::{PopName, Text};
 use selvedge_types::{ClusterId, NodeKey};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -35,6 +37,8 @@ pub struct Cluster {
     pub state: State,
     /// The links with others.
     pub mesh: Mesh,
+    /// Who is there.
+    pub members: Members,
     /// The time.
     pub clock: Clock,
     /// Where tickets' secrets are drawn from.
@@ -48,25 +52,30 @@ pub struct Cluster {
 impl Cluster {
     /// The nodes, by name.
     pub fn nodes(&self) -> Vec<ClusterNode> {
-        let status = self.state.group().status();
+        let (status, view) = (self.state.group().status(), self.members.view());
         let mut nodes: Vec<ClusterNode> =
-            self.state.nodes().values().map(|node| self.node(node, &status)).collect();
+            self.state.nodes().values().map(|node| self.node(node, &status, &view)).collect();
         nodes.sort_by(|a, b| a.name.cmp(&b.name));
         nodes
     }
 
-    fn node(&self, node: &NodeRecord, status: &Status) -> ClusterNode {
+    fn node(&self, node: &NodeRecord, status: &Status, view: &View) -> ClusterNode {
+        use Seen::{Alive, Gone, Suspect};
         let control = match node.voter {
             Some(id) if status.leader == Some(id) => "leader",
             Some(id) if status.voters.contains(&id) => "voter",
             Some(id) if status.members.contains_key(&id) => "learner",
             _ => "",
         };
-        let state = match node.voter {
-            None => "joining",
-            Some(_) if node.draining => "draining",
-            Some(_) if node.key == self.me || self.mesh.is_linked(&node.key) => "alive",
-            Some(_) => "unreachable",
+        let seen = PopName::parse_text(&node.pop).ok().and_then(|pop| view.state_of(&node.key, &pop));
+        let state = match (node.voter, seen) {
+            (None, _) => "joining",
+            (_, Some(Alive)) if node.draining => "draining",
+            (_, Some(Alive)) => "alive",
+            (_, Some(Suspect)) => "suspect",
+            (_, Some(Gone(Why::Left))) => "left",
+            (_, Some(Gone(_))) => "gone",
+            (_, None) => "unknown",
         };
         ClusterNode {
             name: node.name.clone(),
@@ -132,7 +141,7 @@ impl Cluster {
             pop.name = node.pop;
             pop.region = node.region;
             pop.nodes += 1;
-            pop.alive += usize::from(node.state != "unreachable" && node.state != "joining");
+            pop.alive += usize::from(matches!(node.state.as_str(), "alive" | "draining"));
             pop.voters += usize::from(matches!(node.control.as_str(), "leader" | "voter"));
         }
         pops.into_values().collect()

@@ -14,8 +14,8 @@ pub struct ClusterNode {
     pub pop: String,
     /// Its region.
     pub region: String,
-    /// How it is, as the node that answers sees it: `alive`, `unreachable`, `draining`, or `joining` until it has
-    /// said what it is.
+    /// How it is, as the node that answers sees it: `alive`, `draining`, `suspect` (it did not answer somebody), `gone`,
+    /// `left` (of its own accord), `unknown` (not heard of yet), or `joining` until it has said what it is.
     pub state: String,
     /// What it may be: `voter` or `edge`.
     pub role: String,

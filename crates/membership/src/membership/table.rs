@@ -3,6 +3,7 @@
 use super::Membership;
 use crate::coordinate::Coordinate;
 use crate::digest::Digest;
+use crate::health::Probes;
 use crate::identity::Identity;
 use crate::pool::{Pool, Standing};
 use crate::record::{Load, Phase, Record};
@@ -61,6 +62,11 @@ impl Membership {
     /// How far this node's own trouble stretches its probes: 0 when it is well, 8 at most.
     pub fn health_score(&self) -> u8 {
         self.health.score()
+    }
+
+    /// What became of this node's probes.
+    pub fn probes(&self) -> Probes {
+        self.health.probes
     }
 
     /// Where this node is on the network.

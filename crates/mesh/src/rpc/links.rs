@@ -8,6 +8,7 @@ use selvedge_rt::links::{Code, Link, LinkError, Protocol};
 use selvedge_types::NodeKey;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -32,11 +33,6 @@ type Made = Result<Link, LinkError>;
 type Making = watch::Receiver<Option<Made>>;
 
 impl Slot {
-    /// Whether there is an open link.
-    pub(super) fn is_open(&self) -> bool {
-        self.now().open().is_some()
-    }
-
     /// Puts a link in place: the latest that was made is the one most likely to work.
     fn put(&self, link: &Link) {
         let waiting = {
@@ -48,6 +44,11 @@ impl Slot {
         };
         // Datagrams may be lost.
         waiting.into_iter().for_each(|bytes| drop(link.send_datagram(bytes)));
+    }
+
+    /// The time to the peer and back, as the link has it.
+    pub(super) fn rtt(&self) -> Option<Duration> {
+        self.now().open()?.rtt()
     }
 
     fn now(&self) -> MutexGuard<'_, Now> {

@@ -408,8 +408,8 @@ impl NodeHandle for ApiNode {
         let texts = |addrs: Vec<SocketAddr>| addrs.iter().map(ToString::to_string).collect();
         wire::NodeInfo {
             name: self.config.name.clone(),
-            pop: self.config.pop.clone(),
-            region: self.config.region.clone(),
+            pop: self.config.pop.to_string(),
+            region: self.config.region.to_string(),
             version: env!("CARGO_PKG_VERSION").into(),
             http: texts(self.listening.addresses(false)),
             https: texts(self.listening.addresses(true)),

@@ -164,6 +164,7 @@ impl Config {
             secrets: &secrets,
             clock: &clock,
             hlc: hlc.clone(),
+            rng: &rng,
             tasks: &data_tasks,
             registry: &registry,
             links: &*links,
@@ -380,6 +381,7 @@ impl Config {
                 me: linked.key,
                 state,
                 mesh: linked.mesh.clone(),
+                members: linked.members.clone(),
                 clock: clock.clone(),
                 secrets: secrets.clone(),
                 rollout: linked.rollout.clone(),
@@ -438,9 +440,10 @@ impl Config {
     /// Has the node in `seams`' disk let into the cluster of a ticket. It can be built then, and is one of the
     /// cluster's for good.
     pub async fn join(&self, ticket: &Ticket, seams: &Seams) -> Result<(), NodeError> {
-        let Seams { clock, secrets, links, disk, tasks, registry, .. } = seams;
+        let Seams { clock, secrets, links, rng, disk, tasks, registry, .. } = seams;
         let _lock = disk.lock("lock").map_err(|source| NodeError::data(disk, source))?;
-        let link = LinkSeams { disk, secrets, clock, hlc: Arc::default(), tasks, registry, links: &**links };
+        let hlc = Arc::default();
+        let link = LinkSeams { disk, secrets, clock, hlc, rng, tasks, registry, links: &**links };
         let cluster = Box::pin(cluster::join(self, ticket, link)).await?;
         Ok(Identity::join(disk, secrets, cluster)?)
     }
@@ -562,10 +565,19 @@ impl Node {
         self.traffic_tasks.stop();
     }
 
+    /// Tells other nodes that this one goes, if there are any.
+    async fn leave(&self) {
+        let alone = self.state.as_ref().is_none_or(|state| state.nodes().len() <= 1);
+        if !alone && !self.is_lent() {
+            self.linked.members.leave().await;
+        }
+    }
+
     /// Stops accepting, lets requests under way end, then everything else. Says whether all ended in time.
     pub async fn shut_down(mut self) -> bool {
         self.close();
-        let drained = self.traffic_tasks.shut_down(self.in_force.drain()).await;
+        // Others hear that it leaves while its requests end.
+        let (drained, ()) = tokio::join!(self.traffic_tasks.shut_down(self.in_force.drain()), self.leave());
         if !drained {
             self.traffic_tasks.abandon();
         }

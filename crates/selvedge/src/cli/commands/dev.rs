@@ -14,6 +14,7 @@ use hyper::body::Bytes;
 use selvedge_control::{Problem, wire};
 use selvedge_rt::{OnEnd, Tasks};
 use selvedge_state::Command as StateCommand;
+use selvedge_types::resource::Text;
 use selvedge_types::{Manifest, plan};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -201,12 +202,16 @@ async fn follow(world: Arc<World>, file: String, mut applied: String) {
     }
 }
 
+fn named<T: Text>(name: &str) -> T {
+    T::parse_text(name).expect("a name that follows the rules")
+}
+
 fn config(args: &DevArgs, data: &Path) -> Config {
     let given = |addr: Option<SocketAddr>, port: u16| addr.unwrap_or_else(|| free_or(port));
     Config {
         name: "dev".to_owned(),
-        pop: "local".to_owned(),
-        region: "local".to_owned(),
+        pop: named("local"),
+        region: named("local"),
         http: vec![given(args.http, 8080)],
         https: vec![given(args.https, 8443)],
         api: given(args.api, 7070),

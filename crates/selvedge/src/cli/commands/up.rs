@@ -13,7 +13,7 @@ use clap::Args;
 use selvedge_mesh::ticket::Ticket;
 use selvedge_rt::{Disk, OnEnd, Secrets, Tasks};
 use selvedge_state::State;
-use selvedge_types::resource::Period;
+use selvedge_types::resource::{Period, PopName, RegionName, Text};
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -41,14 +41,14 @@ pub struct UpArgs {
     #[arg(long, env = "SELVEDGE_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// The node's name [default: the machine's]
-    #[arg(long)]
+    #[arg(long, value_parser = node_name)]
     pub name: Option<String>,
     /// The point of presence that the node is in
-    #[arg(long, default_value = "default", value_name = "POP")]
-    pub pop: String,
+    #[arg(long, default_value = "default", value_name = "POP", value_parser = place::<PopName>)]
+    pub pop: PopName,
     /// The part of the world that the point of presence is in
-    #[arg(long, default_value = "default", value_name = "REGION")]
-    pub region: String,
+    #[arg(long, default_value = "default", value_name = "REGION", value_parser = place::<RegionName>)]
+    pub region: RegionName,
     /// Where to answer http; may be repeated [default: port 80 when allowed, else 8080]
     #[arg(long, value_name = "ADDR")]
     pub http: Vec<SocketAddr>,
@@ -67,6 +67,14 @@ pub struct UpArgs {
     /// How much of the machine it uses.
     #[command(flatten)]
     pub machine: MachineArgs,
+}
+
+fn place<T: Text>(text: &str) -> Result<T, String> {
+    T::parse_text(text).map_err(|error| format!("{}: {}", error.message, error.help))
+}
+
+fn node_name(text: &str) -> Result<String, String> {
+    selvedge_control::cluster::check_name(text).map(|()| text.to_owned())
 }
 
 /// Runs a node until it is told to stop.
@@ -252,7 +260,7 @@ fn may_listen(addr: SocketAddr) -> bool {
 fn machine_name() -> String {
     let uname = rustix::system::uname();
     let name = uname.nodename().to_string_lossy().into_owned();
-    if name.is_empty() { "node".to_owned() } else { name }
+    if node_name(&name).is_ok() { name } else { "node".to_owned() }
 }
 
 /// Where a service's data is if this user may write there, else below the home.
