@@ -9,7 +9,7 @@ use super::keep::Keeper;
 use super::object::{Content, Draft, Object, Stored};
 use super::origin::FetchFailure;
 use super::parts::{PartKeeper, without_range};
-use super::serve::{How, Recode, Served, compress_passing};
+use super::serve::{How, NoMemory, Recode, Served, compress_passing};
 use super::{Ask, INTERIM_QUEUE, Inner, failed, unreadable};
 use bytes::Bytes;
 use selvedge_cache::semantics::stored::{Stored as StoredView, Update, update_from_head};
@@ -66,7 +66,7 @@ impl Inner {
         self: &Arc<Self>,
         order: &Order,
         uri: &str,
-        response: Response,
+        mut response: Response,
         times: Times,
         (started, why): (Hlc, Forwarded),
     ) -> Response {
@@ -75,10 +75,9 @@ impl Inner {
             && why == Forwarded::Method
             && !self.was_purged(order, uri, &response.fields, started);
         self.invalidate(request, facts, rules, response.status, &response.fields);
-        let mut response = match self.hold_passing(response, &request.method, &rules.cache_name) {
-            Ok(response) => response,
-            Err(refusal) => return refusal,
-        };
+        if self.hold_passing(&mut response, &request.method).is_err() {
+            return self.no_memory(&rules.cache_name);
+        }
         let mut status = CacheStatus::forwarded(why);
         if may_store {
             // It is younger than the invalidation that it caused itself.
@@ -125,11 +124,10 @@ impl Inner {
     }
 
     /// A response that turned out to be for this request alone.
-    pub(crate) fn passed(&self, response: Response, order: &Order, why: Forwarded) -> Response {
-        let response = match self.hold_passing(response, &order.request.method, &order.rules.cache_name) {
-            Ok(response) => response,
-            Err(refusal) => return refusal,
-        };
+    pub(crate) fn passed(&self, mut response: Response, order: &Order, why: Forwarded) -> Response {
+        if self.hold_passing(&mut response, &order.request.method).is_err() {
+            return self.no_memory(&order.rules.cache_name);
+        }
         finish(response, &order.request, &order.rules, CacheStatus::forwarded(why))
     }
 
@@ -155,13 +153,11 @@ impl Inner {
         let request = super::copy_of(&order.request);
         let interim = order.interim.take();
         match ask_origin(&*order.origin, &order.rules, request, interim).await {
-            Ok(response) => {
+            Ok(mut response) => {
                 let times = Times { requested, responded: self.clock.wall() };
-                let (method, cache) = (&order.request.method, &order.rules.cache_name);
-                let mut response = match self.hold_passing(response, method, cache) {
-                    Ok(response) => response,
-                    Err(refusal) => return refusal,
-                };
+                if self.hold_passing(&mut response, &order.request.method).is_err() {
+                    return self.no_memory(&order.rules.cache_name);
+                }
                 let mut status = CacheStatus::forwarded(why);
                 match self.tee(&order, &mut response, times, beginning) {
                     Ok(stored) => status.stored = stored,
@@ -192,27 +188,22 @@ impl Inner {
         }
     }
 
-    /// The response with its content counted while it is here, unless it is small. One to a GET is refused when
-    /// there is no room for it; of others something may have come already.
-    fn hold_passing(
-        &self,
-        mut response: Response,
-        method: &Method,
-        cache: &str,
-    ) -> Result<Response, Response> {
+    /// Has the response's content counted while it is here, unless it is small. One to a GET is refused when there is
+    /// no room for it; what another asked for may have been done.
+    fn hold_passing(&self, response: &mut Response, method: &Method) -> Result<(), NoMemory> {
         let length = response.body.length();
         let is_small = length.is_some_and(|length| length <= PIECE);
         if is_small || response.tunnel.is_some() || *method == Method::Head {
-            return Ok(response);
+            return Ok(());
         }
         // What has no known length may be a stream of events, which mostly holds nothing.
         let place = length.and_then(|_| self.held.admit());
         if *method == Method::Get && place.is_none() && (length.is_some() || self.held.is_full()) {
-            return Err(self.no_memory(cache));
+            return Err(NoMemory);
         }
         let body = std::mem::take(&mut response.body);
         response.body = Body::Stream(Box::new(Passing { body, held: self.held.clone(), _place: place }));
-        Ok(response)
+        Ok(())
     }
 
     /// Has the response's content kept as it passes, if it may be; says so. An error if it is a part whose
