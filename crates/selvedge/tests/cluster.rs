@@ -60,6 +60,9 @@ impl Cluster {
         let home = self.home(i);
         std::fs::create_dir(&home).unwrap();
         self.nodes.push(Some(Node::start_with(&home, &[&["--join", ticket], &self.place(i)[..]].concat())));
+        // Until it has heard from the others it says so.
+        let nodes = ["get", "nodes", "-o", "json"];
+        self.wait(i, &nodes, |nodes| list(nodes).len() == i + 1);
     }
 
     /// Starts a node again, as it was.

@@ -193,7 +193,14 @@ impl StateHandle for ApiState {
     }
 
     fn problem(&self) -> Option<String> {
-        self.state.is_none().then(|| self.problem.clone())
+        match &self.state {
+            None => Some(self.problem.clone()),
+            // It cannot tell who may ask.
+            Some(state) if state.cluster().is_none() && state.tokens().is_empty() => {
+                Some("this node has not heard from the other nodes of its cluster yet".to_owned())
+            }
+            Some(_) => None,
+        }
     }
 
     fn tokens(&self) -> Vec<Token> {
