@@ -238,7 +238,8 @@ impl<H> Flight<H> {
 
     fn bounds(held: &Held) -> Bounds {
         if held.is_scarce() {
-            return Bounds { of_fastest: PIECE, of_slowest: 4 * PIECE };
+            // Nothing more before the fastest has taken what there is.
+            return Bounds { of_fastest: 1, of_slowest: 4 * PIECE };
         }
         Bounds { of_fastest: Self::WINDOW, of_slowest: Self::BEHIND }
     }

@@ -5,9 +5,10 @@
 //! [`Held::count`]). What of the cache is being read is counted as well, once for any number of readers, since
 //! eviction would not free it.
 //!
-//! From half of the limit on memory is *scarce*: a fetch goes only [`PIECE`] ahead of its readers, and what is stored
-//! is handed out in copied pieces of that size. Each large response has a place of that size for its whole life; at
-//! the limit there are no more places. Small content, that of most hits, is not counted.
+//! From half of the limit on memory is *scarce*: a fetch goes one piece ahead of its readers, and what is stored is
+//! handed out in copied pieces of [`PIECE`]. Each large response has a place of [`PLACE`] for its whole life, which is
+//! what it holds then: as many as were let in can go on. At the limit there are no more places. Small content, that of
+//! most hits, is not counted.
 
 use super::object::{Pins, Stored};
 use bytes::Bytes;
@@ -15,9 +16,12 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Content up to this size is small: it is not counted. Also how much a response holds at a time while memory is
-/// scarce.
+/// Content up to this size is small: it is not counted. Also the largest piece that is handed out while memory is
+/// scarce, and that origins' content comes in.
 pub(crate) const PIECE: u64 = 64 << 10;
+
+/// What each large response is counted for from its beginning: a piece that is sent, and one that is next.
+const PLACE: u64 = 2 * PIECE;
 
 /// What surrounds a counted piece of content, in bytes.
 const AROUND: u64 = 128;
@@ -64,7 +68,7 @@ impl Held {
 
     /// A place for one more large response, if there is room.
     pub(crate) fn admit(&self) -> Option<Hold> {
-        let hold = self.hold(PIECE);
+        let hold = self.hold(PLACE);
         (self.bytes() <= self.max()).then_some(hold)
     }
 
@@ -245,9 +249,9 @@ mod tests {
 
     #[test]
     fn places_end_at_the_limit_and_are_given_back() {
-        let held = Held::new(3 * PIECE);
+        let held = Held::new(3 * PLACE);
         let mut places: Vec<_> = std::iter::from_fn(|| held.admit()).collect();
-        assert_eq!((places.len(), held.bytes()), (3, 3 * PIECE));
+        assert_eq!((places.len(), held.bytes()), (3, 3 * PLACE));
         places.pop();
         assert!(held.admit().is_some());
     }

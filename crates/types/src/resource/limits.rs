@@ -42,8 +42,8 @@ pub struct Limits {
     /// Requests waiting for one fetch. More go to the origin by themselves.
     #[schemars(range(min = 1))]
     pub collapsed_waiters: u32,
-    /// Memory for the content of large responses (over 64 KiB) and fetches under way, besides what is cached. From half
-    /// of it on each gets by with some 64 KiB; over it, large responses get 503.
+    /// Memory for the content of large responses (over 64 KiB) and fetches under way, besides what is cached. Each
+    /// takes 128 KiB at least, and from half of it on no more than that; large responses that find no place get 503.
     #[schemars(extend("formatMinimum" = "1MiB"))]
     pub response_memory: ByteSize,
     /// Large fetches that go on to fill the cache when nobody waits for them any more. More are given up.

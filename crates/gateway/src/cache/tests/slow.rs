@@ -81,9 +81,9 @@ async fn slow_readers_of_distinct_large_content_stay_below_the_limit_and_the_res
     let begun = world.begin_many(150, "large").await;
     world.stall().await;
     let (sent, refused): (Vec<_>, Vec<_>) = begun.into_iter().partition(|r| r.status == Status::OK);
-    assert!(sent.len() >= 20, "only {} are answered", sent.len());
+    assert!(sent.len() >= 15, "only {} are answered", sent.len());
     assert!(!refused.is_empty() && world.response_bytes() > LIMIT / 2);
-    // Each may hold its piece and one on its way, beyond the place it has.
+    // Each may hold its place twice: counted as such, and by what it holds.
     let bound = LIMIT + 2 * PIECE * sent.len() as u64;
     assert!(world.response_bytes() <= bound, "{} bytes for {}", world.response_bytes(), sent.len());
     for response in refused {
@@ -118,7 +118,7 @@ async fn slow_readers_of_stored_content_hold_a_piece_of_it_each() {
             readers.push((first, response));
         }
         let each = (world.response_bytes() - before) / 10;
-        assert!(each <= 2 * PIECE + 1024, "{each} bytes each");
+        assert!(each <= 3 * PIECE + 1024, "{each} bytes each");
         let (first, rest) = readers.pop().unwrap();
         let all = [&first[..], &rest_of(rest).await.unwrap()].concat();
         assert!(all == text(length)[..], "content is another");
@@ -218,7 +218,7 @@ async fn content_that_passes_is_counted_and_refused_like_other() {
     let world = world(steps);
     let begun = world.begin_many(200, "own").await;
     let sent = begun.iter().filter(|r| r.status == Status::OK).count() as u64;
-    assert!((LIMIT / PIECE / 2..=LIMIT / PIECE).contains(&sent), "{sent} are answered");
+    assert!((LIMIT / PIECE / 4..=LIMIT / PIECE / 2).contains(&sent), "{sent} are answered");
     assert!(world.response_bytes() <= LIMIT + sent * PIECE);
     assert_eq!(world.get("/small", "").await.1, "small");
     drop(begun);
