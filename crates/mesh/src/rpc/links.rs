@@ -8,6 +8,7 @@ use selvedge_rt::links::{Link, LinkError, Protocol};
 use selvedge_types::NodeKey;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// The place of a link.
@@ -42,6 +43,11 @@ impl Slot {
         };
         // Datagrams may be lost.
         waiting.into_iter().for_each(|bytes| drop(link.send_datagram(bytes)));
+    }
+
+    /// The time to the peer and back, as the link has it.
+    pub(super) fn rtt(&self) -> Option<Duration> {
+        self.now().link.as_ref().filter(|link| link.close_reason().is_none())?.rtt()
     }
 
     fn now(&self) -> MutexGuard<'_, Now> {
