@@ -70,6 +70,8 @@ pub(crate) const DIGEST_PERIOD_MIN: Duration = Duration::from_millis(100);
 pub(crate) const DIGEST_CALM: Duration = Duration::from_secs(1);
 /// How often load and place of a PoP are taken into its digest anew.
 pub(crate) const DIGEST_REFRESH: Duration = Duration::from_secs(10);
+/// How often descriptions of nodes that are no members are looked for; one that is found twice is dropped.
+pub(crate) const STRAY_PERIOD: Duration = Duration::from_secs(10);
 /// After how long without a delegate in the world's pool a PoP that was never reached counts as unreachable.
 pub(crate) const REACH_WAIT: Duration = Duration::from_secs(10);
 /// Least time between two reports about the same trouble.

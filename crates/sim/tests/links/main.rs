@@ -1,5 +1,5 @@
-//! One contract for all links, and for calls and membership over them: each line is tried between simulated nodes and on real
-//! ones.
+//! One contract for all links, and for calls and membership over them: each line is tried between simulated nodes and
+//! on real ones.
 
 mod calls;
 mod contract;
