@@ -37,7 +37,7 @@ pub enum Command {
     /// Start a small world on this machine, to try things
     Dev(DevArgs),
     /// Run a node
-    Up(UpArgs),
+    Up(Box<UpArgs>),
     /// Hand a running node over to the binary that is installed now
     Upgrade(UpgradeArgs),
     /// Show what applying a manifest would change

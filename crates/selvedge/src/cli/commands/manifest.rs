@@ -5,13 +5,14 @@ use crate::cli::print::Format;
 use crate::cli::{Exit, Failure, Output};
 use clap::Args;
 use selvedge_control::wire;
+use selvedge_rt::Clock;
 use selvedge_types::manifest::{MAX_MANIFEST_BYTES, Manifest, ManifestError};
 use selvedge_types::plan;
 use selvedge_types::resource::Period;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What `plan` takes.
 #[derive(Debug, Args)]
@@ -79,15 +80,17 @@ pub(super) fn apply(output: Output, args: &ApplyArgs) -> Result<Exit, Failure> {
 
 /// Waits until every node goes by a revision.
 fn wait(client: &Client, revision: u64, patience: Duration) -> Result<Exit, Failure> {
-    let started = Instant::now();
+    let clock = Clock::real();
+    let started = clock.monotonic();
+    let elapsed = || clock.monotonic().saturating_sub(started);
     let mut done = BTreeSet::new();
     loop {
-        let left = patience.saturating_sub(started.elapsed()).min(WAIT_STEP);
+        let left = patience.saturating_sub(elapsed()).min(WAIT_STEP);
         let target = format!("/v1/rollout?revision={revision}&wait_ms={}", left.as_millis());
         let nodes: Vec<wire::RolloutNode> = client.get(&target)?;
         for node in nodes.iter().filter(|node| node.done) {
             if done.insert(node.name.clone()) {
-                eprintln!("{} goes by it after {:.1} s", node.name, started.elapsed().as_secs_f64());
+                eprintln!("{} goes by it after {:.1} s", node.name, elapsed().as_secs_f64());
                 node.problems.iter().for_each(|problem| eprintln!("warning: {}: {problem}", node.name));
             }
         }
@@ -99,7 +102,7 @@ fn wait(client: &Client, revision: u64, patience: Duration) -> Result<Exit, Fail
         if missing.is_empty() {
             return Ok(Exit::Done);
         }
-        if started.elapsed() >= patience {
+        if elapsed() >= patience {
             let what = format!("it is applied, but not in force everywhere: {}", missing.join(", "));
             return Err(
                 Failure::failed(what).next("a node that is cut off follows by itself when it is back")

@@ -29,7 +29,7 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
     let output = Output::new(args.output);
     match args.command {
         Command::Dev(args) => dev::run(output, &args),
-        Command::Up(args) => up::run(output, args),
+        Command::Up(args) => up::run(output, *args),
         Command::Upgrade(args) => upgrade::run(&args),
         Command::Plan(args) => manifest::plan(output, &args),
         Command::Apply(args) => manifest::apply(output, &args),
