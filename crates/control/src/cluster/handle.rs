@@ -1,6 +1,6 @@
 //! What the API asks of the cluster.
 
-use super::rollout::{AskForm, ROLLOUT, RolloutService, ToldForm, VERSION};
+use super::rollout::{AskForm, ROLLOUT, RolloutService, ToldForm, VERSION, everywhere};
 use crate::handles::StateError;
 use crate::wire::{ClusterNode, NodeAddresses, PopInfo, RolloutNode, TicketInfo, Voters};
 use selvedge_mesh::members::{State as Seen, View, Why};
@@ -14,7 +14,7 @@ use selvedge_rt::{Clock, Secrets};
 use selvedge_state::group::{Change, Error as GroupError, Status, VoterId};
 use selvedge_state::{Command, NodeRecord, State};
 use selvedge_types::resource::{PopName, Text};
-use selvedge_types::{ClusterId, NodeKey};
+use selvedge_types::{ClusterId, Hlc, NodeKey};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -98,39 +98,49 @@ impl Cluster {
 
     /// How far each node is with a revision: waits until it goes by it, for `patience` at most.
     pub async fn rollout(&self, revision: u64, patience: Duration) -> Vec<RolloutNode> {
-        let asking = self.state.nodes().into_values().map(|node| {
-            let (mesh, me, own) = (self.mesh.clone(), self.me, self.rollout.clone());
-            async move {
-                let deadline = Deadline::after(patience);
-                let told = if node.key == me {
-                    own.wait(revision, deadline).await.map_err(|fault| fault.to_string())
-                } else {
-                    // Writing to memory cannot fail, and no type here refuses to be encoded.
-                    let message = minicbor::to_vec(AskForm { revision }).expect("encoding into memory");
-                    let target = Target { service: ROLLOUT, version: VERSION };
-                    let asked = mesh.call(node.key, target, message.into(), deadline, Priority::Normal).await;
-                    asked.map_err(|error| error.failure.to_string()).and_then(|bytes| {
-                        minicbor::decode::<ToldForm>(&bytes).map_err(|error| error.to_string())
-                    })
-                };
-                match told {
-                    Ok(told) => RolloutNode {
-                        name: node.name,
-                        done: told.revision >= revision,
-                        revision: told.revision,
-                        problems: told.problems,
-                    },
-                    Err(error) => {
-                        RolloutNode { name: node.name, done: false, revision: 0, problems: vec![error] }
-                    }
+        let told = self.ask_all(revision, patience).await;
+        let mut nodes: Vec<RolloutNode> = told
+            .into_iter()
+            .map(|(name, told)| match told {
+                Ok(ToldForm { revision: now, problems, .. }) => {
+                    RolloutNode { name, done: now >= revision, revision: now, problems }
                 }
-            }
-        });
-        let mut set = JoinSet::new();
-        asking.for_each(|one| drop(set.spawn(one)));
-        let mut nodes = set.join_all().await;
+                Err(error) => RolloutNode { name, done: false, revision: 0, problems: vec![error] },
+            })
+            .collect();
         nodes.sort_by(|a, b| a.name.cmp(&b.name));
         nodes
+    }
+
+    /// Nothing is cached on any node whose fetch began before then; none unless every node says so of itself.
+    pub async fn oldest(&self, patience: Duration) -> Option<Hlc> {
+        let told = self.ask_all(0, patience).await;
+        everywhere(told.into_iter().map(|(_, told)| told.ok()?.oldest))
+    }
+
+    async fn ask_all(&self, revision: u64, patience: Duration) -> Vec<(String, Result<ToldForm, String>)> {
+        let mut set = JoinSet::new();
+        for node in self.state.nodes().into_values() {
+            let (mesh, me, own) = (self.mesh.clone(), self.me, self.rollout.clone());
+            set.spawn(async move {
+                let deadline = Deadline::after(patience);
+                if node.key == me {
+                    return (
+                        node.name,
+                        own.wait(revision, deadline).await.map_err(|fault| fault.to_string()),
+                    );
+                }
+                // Writing to memory cannot fail, and no type here refuses to be encoded.
+                let message = minicbor::to_vec(AskForm { revision }).expect("encoding into memory");
+                let target = Target { service: ROLLOUT, version: VERSION };
+                let asked = mesh.call(node.key, target, message.into(), deadline, Priority::Normal).await;
+                let told = asked.map_err(|error| error.failure.to_string()).and_then(|bytes| {
+                    minicbor::decode::<ToldForm>(&bytes).map_err(|error| error.to_string())
+                });
+                (node.name, told)
+            });
+        }
+        set.join_all().await
     }
 
     /// The points of presence, by name.

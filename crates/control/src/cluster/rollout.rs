@@ -1,8 +1,9 @@
-//! How far each node is with what was applied: asked of the nodes themselves.
+//! How far each node is with what was applied, and since when it caches: asked of the nodes themselves.
 
 use minicbor::{Decode, Encode};
 use selvedge_mesh::rpc::{Answer, Deadline, Fault, FaultKind, Question, Service};
 use selvedge_rt::links::side::Boxed;
+use selvedge_types::Hlc;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -27,6 +28,8 @@ pub trait InForce: Send + Sync + 'static {
     fn revision(&self) -> u64;
     /// What of the declared does not work here.
     fn problems(&self) -> Vec<String>;
+    /// Nothing is cached here whose fetch began before then, nor will be after a restart; none if that is not known.
+    fn oldest(&self) -> Option<Hlc>;
 }
 
 #[derive(Encode, Decode)]
@@ -41,6 +44,8 @@ pub(super) struct ToldForm {
     pub(super) revision: u64,
     #[n(1)]
     pub(super) problems: Vec<String>,
+    #[n(2)]
+    pub(super) oldest: Option<u64>,
 }
 
 /// Says when this node goes by a revision. Clones are the same; until it knows it says "not now".
@@ -69,7 +74,8 @@ impl RolloutService {
             tokio::time::sleep(LOOK).await;
         }
         let problems = in_force.problems().into_iter().take(PROBLEMS_MAX).collect();
-        Ok(ToldForm { revision: in_force.revision(), problems })
+        let oldest = in_force.oldest().map(Hlc::to_bits);
+        Ok(ToldForm { revision: in_force.revision(), problems, oldest })
     }
 }
 
@@ -80,5 +86,25 @@ impl Service for RolloutService {
 
     fn answer(&self, question: Question) -> Boxed<'_, Result<Answer, Fault>> {
         Box::pin(async move { self.tell(&question.message, question.deadline).await })
+    }
+}
+
+/// What holds of every node; nothing if one of them does not know or was not reached.
+pub(super) fn everywhere(each: impl Iterator<Item = Option<u64>>) -> Option<Hlc> {
+    let each: Option<Vec<u64>> = each.collect();
+    each?.into_iter().min().map(Hlc::from_bits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_purge_is_kept_while_one_node_may_need_it() {
+        for (each, expected) in
+            [(&[Some(5), Some(3), Some(9)][..], Some(3)), (&[Some(5), None], None), (&[], None)]
+        {
+            assert_eq!(everywhere(each.iter().copied()).map(Hlc::to_bits), expected);
+        }
     }
 }

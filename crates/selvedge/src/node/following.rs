@@ -12,7 +12,7 @@ use selvedge_observe::{Gauge, Registry};
 use selvedge_rt::{OnEnd, Tasks};
 use selvedge_state::State;
 use selvedge_types::resource::Settings;
-use selvedge_types::{Revision, Snapshot};
+use selvedge_types::{Hlc, Revision, Snapshot};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -24,6 +24,8 @@ pub(super) struct InForce(Arc<Shared>);
 struct Shared {
     revision: AtomicU64,
     drain_ms: AtomicU64,
+    /// As bits; 0 while not known.
+    oldest: AtomicU64,
     problems: Mutex<Vec<String>>,
     certificates: Certificates,
     count: Gauge,
@@ -55,6 +57,7 @@ impl InForce {
         InForce(Arc::new(Shared {
             revision: AtomicU64::new(0),
             drain_ms: AtomicU64::new(0),
+            oldest: AtomicU64::new(0),
             problems: Mutex::default(),
             certificates,
             count,
@@ -69,6 +72,11 @@ impl InForce {
     /// How long requests may go on after the node was told to stop.
     pub(super) fn drain(&self) -> Duration {
         Duration::from_millis(self.0.drain_ms.load(Ordering::Acquire))
+    }
+
+    /// Nothing is cached on this node any more whose fetch began before `oldest`.
+    pub(super) fn set_oldest(&self, oldest: Hlc) {
+        self.0.oldest.store(oldest.to_bits(), Ordering::Release);
     }
 
     /// What of the declared does not work here; certificates as of the last time that their files were read.
@@ -87,6 +95,10 @@ impl rollout::InForce for InForce {
 
     fn problems(&self) -> Vec<String> {
         InForce::problems(self)
+    }
+
+    fn oldest(&self) -> Option<Hlc> {
+        Some(self.0.oldest.load(Ordering::Acquire)).filter(|bits| *bits > 0).map(Hlc::from_bits)
     }
 }
 

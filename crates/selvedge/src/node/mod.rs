@@ -28,17 +28,18 @@ use selvedge_gateway::plane::{Plane, PlaneParts};
 use selvedge_gateway::site::{RateTable, RequestIds, RouterState, SystemSecrets};
 use selvedge_gateway::traffic::Traffic;
 use selvedge_gateway::upstream::{Seams as UpstreamSeams, Upstream, UpstreamMetrics, system_roots};
+use selvedge_mesh::Hybrid;
 use selvedge_mesh::ticket::Ticket;
 use selvedge_observe::Registry;
 use selvedge_rt::disk::DiskLock;
 use selvedge_rt::{OnEnd, Tasks, Workers};
 use selvedge_state::group::{Member, MeshLinks};
-use selvedge_state::{Change, Command, NodeRecord, Serves, Setup, SnapshotFile, State, Value};
+use selvedge_state::{Change, Command, NodeRecord, Serves, Setup, SnapshotFile, Stamp, State, Value};
 use selvedge_store::segments::{self, DiskTier, Segments};
 use selvedge_store::wal;
 use selvedge_types::planted::{Bug, is_planted};
 use selvedge_types::resource::Settings;
-use selvedge_types::{HlcClock, Role, Snapshot, Token};
+use selvedge_types::{Hlc, HlcClock, Role, Snapshot, Token};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -174,6 +175,7 @@ impl Config {
         let purged: Arc<OnceLock<Cache>> = Arc::default();
         let purging = purged.clone();
         let directory = linked.directory.clone();
+        let hybrid = Hybrid::shared(clock.clone(), hlc.clone());
         let setup = Setup {
             disk: disk.subdir("state").map_err(data_error)?,
             options: self.storage.state.clone(),
@@ -190,7 +192,7 @@ impl Config {
             observer: Box::new(move |changes: &[Change]| {
                 directory.observe(changes);
                 if let Some(cache) = purging.get() {
-                    stamp(cache, changes);
+                    stamp(cache, changes, hybrid.now());
                 }
             }),
         };
@@ -287,7 +289,6 @@ impl Config {
             if !linked.was_let_in {
                 first_token = self.first_token(state, &clock, &secrets).await?;
             }
-            expire_purges(state, &cache, &tasks);
         } else if !is_planted(Bug::DiskWithoutState) {
             // Which purges there were is not known.
             cache.distrust();
@@ -352,6 +353,20 @@ impl Config {
         let watching = certificates.clone().watch(tasks.clone());
         tasks.spawn("certificates", OnEnd::Forget, watching);
 
+        let cluster = state.clone().map(|state| Cluster {
+            id: identity.cluster,
+            me: linked.key,
+            state,
+            mesh: linked.mesh.clone(),
+            members: linked.members.clone(),
+            clock: clock.clone(),
+            secrets: secrets.clone(),
+            rollout: linked.rollout.clone(),
+            translate: handles::translate,
+        });
+        if let Some(cluster) = &cluster {
+            expire_purges(cluster, &cache, &in_force, &tasks);
+        }
         let handles = Handles {
             state: Arc::new(ApiState::new(
                 state.clone(),
@@ -376,17 +391,7 @@ impl Config {
                 state: state.clone(),
                 state_problem: state_problem.clone(),
             }),
-            cluster: state.clone().map(|state| Cluster {
-                id: identity.cluster,
-                me: linked.key,
-                state,
-                mesh: linked.mesh.clone(),
-                members: linked.members.clone(),
-                clock: clock.clone(),
-                secrets: secrets.clone(),
-                rollout: linked.rollout.clone(),
-                translate: handles::translate,
-            }),
+            cluster: cluster.clone(),
             registry,
             data: self.data.clone(),
             clock,
@@ -631,40 +636,55 @@ fn forget_gone(plane: &Plane, tasks: &Tasks) {
     });
 }
 
-/// Drops purges with the last object that they could cover, in the cache and then in the control state.
-fn expire_purges(state: &State, cache: &Cache, tasks: &Tasks) {
-    let (state, cache, stopping) = (state.clone(), cache.clone(), tasks.clone());
+/// Drops purges with the last object that they could cover, in the cache and then, when that holds of every node, in
+/// the control state.
+fn expire_purges(cluster: &Cluster, cache: &Cache, in_force: &InForce, tasks: &Tasks) {
+    let (cluster, cache, in_force) = (cluster.clone(), cache.clone(), in_force.clone());
+    let stopping = tasks.clone();
     tasks.spawn("purge expiry", OnEnd::Forget, async move {
         loop {
             tokio::select! {
                 () = tokio::time::sleep(EXPIRE_PURGES) => {}
                 () = stopping.stopped() => return,
             }
-            let oldest = match cache.expire_purges().await {
-                Ok(Some(oldest)) => oldest,
+            match cache.expire_purges().await {
+                Ok(Some(oldest)) => in_force.set_oldest(oldest),
                 Ok(None) => continue,
                 Err(error) => {
                     tracing::warn!(error = chain(&error), "purges stay in the control state");
                     continue;
                 }
-            };
-            if let Err(error) = state.apply(Command::ExpireStamps { oldest }).await {
+            }
+            let Some(oldest) = cluster.oldest(EXPIRE_ASKING).await else { continue };
+            if let Err(error) = cluster.state.apply(Command::ExpireStamps { oldest }).await {
                 tracing::debug!(%error, "purges not expired");
             }
         }
     });
 }
 
-/// Brings purges into force in the cache.
-fn stamp(cache: &Cache, changes: &[Change]) {
+/// How long the other nodes may take to say since when they cache.
+const EXPIRE_ASKING: Duration = Duration::from_secs(10);
+
+/// Brings purges into force in the cache. What was fetched here until now is covered, also if this node's clock is ahead
+/// of the one that the purge was stamped with.
+fn stamp(cache: &Cache, changes: &[Change], now: Hlc) {
     for change in changes {
         if let Some((_, Value::Stamp(stamp))) = &change.value {
-            purge_both(cache, stamp);
+            purge_both(cache, &raised(stamp, now));
         }
     }
 }
 
-fn purge_both(cache: &Cache, stamp: &selvedge_state::Stamp) {
+/// A purge that was just made, as of now: the later of its times is the one that is new.
+fn raised(stamp: &Stamp, now: Hlc) -> Stamp {
+    let (mut hard, mut soft) = (stamp.hard, stamp.soft);
+    let new = if hard >= soft { &mut hard } else { &mut soft };
+    *new = (*new).max(now);
+    Stamp { scope: stamp.scope.clone(), hard, soft }
+}
+
+fn purge_both(cache: &Cache, stamp: &Stamp) {
     use selvedge_cache::stamps::PurgeKind;
     cache.purge(&stamp.scope, PurgeKind::Hard, stamp.hard);
     cache.purge(&stamp.scope, PurgeKind::Soft, stamp.soft);
@@ -685,6 +705,7 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use selvedge_cache::stamps::PurgeScope;
     use selvedge_state::group::OpenError;
     use selvedge_store::engine;
 
@@ -697,5 +718,17 @@ mod tests {
         assert!(of(io::Error::from(io::ErrorKind::StorageFull).into()));
         assert!(!of(engine::Error::Damaged { path, what }.into()));
         assert!(!of(io::Error::from(io::ErrorKind::PermissionDenied).into()));
+    }
+
+    #[test]
+    fn a_purge_from_a_slower_clock_covers_what_was_fetched_until_it_came() {
+        let scope = PurgeScope::Site { site: "default/a".into() };
+        let stamp = |hard, soft| {
+            let (hard, soft) = (Hlc::from_bits(hard), Hlc::from_bits(soft));
+            Stamp { scope: scope.clone(), hard, soft }
+        };
+        assert_eq!(raised(&stamp(5, 0), Hlc::from_bits(9)), stamp(9, 0));
+        assert_eq!(raised(&stamp(5, 6), Hlc::from_bits(9)), stamp(5, 9), "a soft one does not become hard");
+        assert_eq!(raised(&stamp(12, 6), Hlc::from_bits(9)), stamp(12, 6));
     }
 }
