@@ -267,7 +267,7 @@ pub(super) async fn join(
     let node = NodeRecord { role: ticket.grant().role, ..record(config, identity.key()) };
     let joined = ask_to_join(&mesh, ticket, &node).await;
     tasks.stop();
-    mesh.links().close().await;
+    mesh.close().await;
     let joined = joined.map_err(|error| NodeError::Join(chain(&error)))?;
     write_joined(seams.disk, &joined.nodes).map_err(|source| NodeError::data(seams.disk, source))?;
     Ok(cluster)

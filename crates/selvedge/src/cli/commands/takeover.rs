@@ -108,7 +108,11 @@ impl Takeover<'_> {
         let since = node.plane().cache().moment();
         tracing::info!("there is space on the disk again: the node begins anew, on the same sockets");
         tokio::select! {
-            new = self.take_back(&mut node) => self.replace(node, new, since),
+            new = self.take_back(&mut node) => {
+                // There was no space for it before.
+                up::write_pid(self.data, std::process::id());
+                self.replace(node, new, since)
+            }
             () = signals.stop() => Outcome::Stop(node),
         }
     }
