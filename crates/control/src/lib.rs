@@ -18,7 +18,7 @@ mod service;
 mod stall;
 pub mod wire;
 
-pub use auth::{Secret, SecretError};
+pub use auth::{Secret, SecretError, is_token_of};
 pub use handles::{Handles, StateError};
 pub use problem::Problem;
 pub use service::{ApiOptions, serve};

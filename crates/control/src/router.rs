@@ -122,7 +122,7 @@ async fn check_token(
         return Problem::from(StateError::Unavailable(problem)).into_response();
     }
     let authorization = request.headers().get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
-    match authorize(authorization, &handles.state.tokens(), role) {
+    match authorize(authorization, |hash| handles.state.find_token(hash), role) {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
             next.run(request).await

@@ -16,7 +16,7 @@ use selvedge_kv::{Answer, KeyspaceNumber, Op, Txn};
 use selvedge_mesh::ticket::TicketRecord;
 use selvedge_rt::{Clock, Disk, OnEnd, Rng, Tasks};
 use selvedge_store::wal;
-use selvedge_types::resource::{Resources, SiteId};
+use selvedge_types::resource::{Keyspace, KeyspaceId, Resources, SiteId};
 use selvedge_types::{ClusterId, Hlc, HlcClock, NodeKey, Revision, Snapshot, SnapshotError, Token};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -328,6 +328,26 @@ impl State {
     /// The tokens, by name.
     pub fn tokens(&self) -> Vec<Token> {
         self.shared.view().tokens().values().cloned().collect()
+    }
+
+    /// The revision of the last change to what is declared.
+    pub fn declared_revision(&self) -> Revision {
+        self.shared.view().mark(Mark::Declared)
+    }
+
+    /// The token of which `is_it` says so.
+    pub fn find_token(&self, is_it: impl Fn(&Token) -> bool) -> Option<Token> {
+        self.shared.view().tokens().values().find(|token| is_it(token)).cloned()
+    }
+
+    /// The keyspaces that are declared, with the revisions that declared them, as of a revision.
+    pub fn keyspaces(&self) -> (Revision, BTreeMap<KeyspaceId, (Revision, Keyspace)>) {
+        let view = self.shared.view();
+        let declared = view.resources().keyspaces.iter().filter_map(|(id, keyspace)| {
+            let version = view.version(&ObjectName::keyspace(id))?;
+            Some((id.clone(), (version.created, keyspace.clone())))
+        });
+        (view.revision(), declared.collect())
     }
 
     /// The nodes that were let in, by key.

@@ -65,6 +65,7 @@ fn manifest(site: &str, host: &str) -> Command {
         manifest: Box::new(Manifest::parse("test", &text).unwrap()),
         expected: None,
         may_set: true,
+        may_delete_keyspaces: false,
     }
 }
 

@@ -5,6 +5,7 @@
 //!   a new node --Claim--> JoinService --Admit--> control state
 //!   each node --its record--> EnrolService --UpdateNode--> control state
 //!   the leader: nodes, voters --Council--> learners added, voters changed, members removed
+//!   the leader: declarations --Keyspaces--> the group's keyspaces
 //! ```
 //! Membership (who is alive) is not asked here: it never changes who votes.
 
@@ -13,6 +14,7 @@ mod directory;
 mod enrol;
 mod handle;
 mod join;
+mod keyspaces;
 mod messages;
 
 pub use council::{Council, Step, next_step};
@@ -20,3 +22,4 @@ pub use directory::Directory;
 pub use enrol::{ENROL, EnrolService, Enrolment};
 pub use handle::Cluster;
 pub use join::{JOIN, JoinError, JoinService, Joined, join};
+pub use keyspaces::{Keyspaces, are_as_declared};

@@ -4,7 +4,7 @@ use super::config::{BindLinks, Config};
 use super::{NodeError, chain};
 use minicbor::{Decode, Encode};
 use selvedge_control::cluster::{
-    Council, Directory, ENROL, EnrolService, Enrolment, JOIN, JoinService, join as ask_to_join,
+    Council, Directory, ENROL, EnrolService, Enrolment, JOIN, JoinService, Keyspaces, join as ask_to_join,
 };
 use selvedge_mesh::rpc::{Options as CallOptions, PROTOCOLS, Service};
 use selvedge_mesh::ticket::{NodeRole, Ticket};
@@ -123,6 +123,8 @@ impl Linked {
         tasks.spawn("tickets", OnEnd::Forget, self.directory.clone().sweep(tasks.clone()));
         let council = Council { state: state.clone() };
         tasks.spawn("council", OnEnd::Forget, council.run(tasks.clone()));
+        let keyspaces = Keyspaces { state: state.clone() };
+        tasks.spawn("keyspaces", OnEnd::Forget, keyspaces.run(tasks.clone()));
         Ok(())
     }
 
