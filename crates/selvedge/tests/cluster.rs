@@ -21,18 +21,28 @@ const NAMES: [&str; 3] = ["a", "b", "c"];
 const POPS: [&str; 3] = ["ams", "fra", "iad"];
 
 impl Cluster {
-    /// One node.
-    fn found() -> Self {
+    /// Without a node.
+    fn empty() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let meshes = NAMES.map(|_| support::free_udp_address().to_string()).to_vec();
-        let mut cluster = Cluster { dir, token: String::new(), meshes, nodes: vec![None] };
-        let home = cluster.home(0);
-        std::fs::create_dir(&home).unwrap();
-        cluster.start(0);
-        let context = std::fs::read_to_string(home.join("data/context.json")).unwrap();
-        let context: Value = serde_json::from_str(&context).unwrap();
-        cluster.token = context["token"].as_str().unwrap().to_owned();
+        let cluster = Cluster { dir, token: String::new(), meshes, nodes: vec![None] };
+        std::fs::create_dir(cluster.home(0)).unwrap();
         cluster
+    }
+
+    /// One node.
+    fn found() -> Self {
+        let mut cluster = Cluster::empty();
+        cluster.found_with(&[]);
+        cluster
+    }
+
+    /// Starts the first node.
+    fn found_with(&mut self, more: &[&str]) {
+        self.nodes[0] = Some(Node::start_with(&self.home(0), &[more, &self.place(0)[..]].concat()));
+        let context = std::fs::read_to_string(self.home(0).join("data/context.json")).unwrap();
+        let context: Value = serde_json::from_str(&context).unwrap();
+        self.token = context["token"].as_str().unwrap().to_owned();
     }
 
     /// Three voters in three PoPs.
@@ -277,4 +287,59 @@ fn voters_and_leader_are_the_operators_to_choose() {
     assert!(code == 1 && error.contains("even number"), "{error}");
     let (code, _, error) = cluster.run(0, &["leader", "transfer", "nobody"]);
     assert!(code == 1 && error.contains("nobody"), "{error}");
+}
+
+#[test]
+fn a_backup_begins_another_cluster_which_grows_like_any() {
+    let old = Cluster::three();
+    assert_eq!(old.apply(1, "kept").0, 0);
+    let file = old.dir.path().join("all.backup");
+    let path = file.to_str().unwrap();
+    let (code, out, error) = old.run(2, &["backup", "create", path, "-o", "json"]);
+    assert_eq!(code, 0, "{error}");
+    let about: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&about["nodes"], &about["sites"][0]), (&3.into(), &"default/a".into()));
+    let (code, _, error) = old.run(2, &["backup", "create", path]);
+    assert!(code == 2 && error.contains("is there already"), "{error}");
+    assert_eq!(old.apply(1, "later").0, 0);
+
+    let cut = old.dir.path().join("cut.backup");
+    let bytes = std::fs::read(&file).unwrap();
+    std::fs::write(&cut, &bytes[..bytes.len() - 1]).unwrap();
+    let mut new = Cluster::empty();
+    let error = fails_to_start(&new.home(0), &["--new", "--restore", cut.to_str().unwrap()]);
+    assert!(error.contains("cut off"), "{error}");
+    std::fs::create_dir_all(new.home(0).join("data")).unwrap();
+    // What was cut off while it was restored is no node.
+    std::fs::write(new.home(0).join("data/restoring"), "").unwrap();
+    let error = fails_to_start(&new.home(0), &["--new"]);
+    assert!(error.contains("repeat it"), "{error}");
+    new.found_with(&["--restore", path]);
+    new.serves(0, "kept");
+    let error = fails_to_start(&new.home(0), &["--new", "--restore", path]);
+    assert!(error.contains("there is a node"), "{error}");
+    let nodes = new.wait(0, &["get", "nodes", "-o", "json"], |nodes| list(nodes).len() == 1);
+    assert_eq!(names(&nodes), ["a"]);
+    let ticket = new.ticket(0, &["--uses", "2"]);
+    new.join(&ticket);
+    new.serves(1, "kept");
+    new.join(&ticket);
+    new.wait(0, &["get", "voters", "-o", "json"], |now| list(&now["voters"]).len() == 3);
+    new.kill(0);
+    new.start(0);
+    new.serves(0, "kept");
+    assert_eq!(new.apply(0, "after").0, 0);
+    new.serves(2, "after");
+    old.serves(2, "later");
+}
+
+/// What `up` says when it does not start.
+fn fails_to_start(home: &Path, words: &[&str]) -> String {
+    let data = home.join("data");
+    let places =
+        ["--http", "127.0.0.1:0", "--https", "127.0.0.1:0", "--api", "127.0.0.1:0", "--mesh", "127.0.0.1:0"];
+    let up = ["up", "--data", data.to_str().unwrap()];
+    let output = selvedge(home).args(up).args(places).args(words).stderr(Stdio::piped()).output().unwrap();
+    assert!(!output.status.success());
+    String::from_utf8(output.stderr).unwrap()
 }

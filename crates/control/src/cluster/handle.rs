@@ -12,16 +12,21 @@ use selvedge_mesh::ticket::{
 use selvedge_mesh::{Members, Mesh};
 use selvedge_rt::{Clock, Secrets};
 use selvedge_state::group::{Change, Error as GroupError, Status, VoterId};
-use selvedge_state::{Command, NodeRecord, State};
+use selvedge_state::{BackupParts, Command, NodeRecord, State};
 use selvedge_types::resource::{PopName, Text};
 use selvedge_types::{ClusterId, Hlc, NodeKey};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// How long a change of voters or leader is waited for.
 const CHANGE_MAX: Duration = Duration::from_secs(15);
+
+/// How many backups a node takes at once.
+pub const BACKUPS_MAX: usize = 2;
 
 /// How often it is looked whether it is there.
 const LOOK: Duration = Duration::from_millis(50);
@@ -45,6 +50,8 @@ pub struct Cluster {
     pub secrets: Secrets,
     /// What this node itself goes by.
     pub rollout: RolloutService,
+    /// How many more backups may be taken at once.
+    pub backups: Arc<Semaphore>,
     /// Says how an error of the state is told to users.
     pub translate: fn(selvedge_state::Error) -> StateError,
 }
@@ -94,6 +101,12 @@ impl Cluster {
             },
             joined_ms: node.joined.0,
         }
+    }
+
+    /// A copy of everything as of now.
+    pub async fn backup(&self) -> Result<BackupParts, StateError> {
+        let taken = self.state.backup(self.id, env!("CARGO_PKG_VERSION")).await;
+        taken.map_err(self.translate)
     }
 
     /// How far each node is with a revision: waits until it goes by it, for `patience` at most.

@@ -20,6 +20,6 @@ mod rollout;
 pub use council::{Council, Step, next_step};
 pub use directory::Directory;
 pub use enrol::{ENROL, EnrolService, Enrolment, REMOVED};
-pub use handle::Cluster;
+pub use handle::{BACKUPS_MAX, Cluster};
 pub use join::{JOIN, JoinError, JoinService, Joined, Known, check_name, join};
 pub use rollout::{InForce, ROLLOUT, RolloutService};

@@ -1,5 +1,6 @@
 //! What may be written on the command line.
 
+use super::commands::backup::BackupCommand;
 use super::commands::cache::CacheCommand;
 use super::commands::cluster::{LeaderCommand, NodeCommand, VotersCommand};
 use super::commands::dev::DevArgs;
@@ -79,6 +80,12 @@ pub enum Command {
         /// What to do.
         #[command(subcommand)]
         command: LeaderCommand,
+    },
+    /// Back up what the cluster keeps
+    Backup {
+        /// What to do.
+        #[command(subcommand)]
+        command: BackupCommand,
     },
     /// Make and revoke the API's tokens
     Token {

@@ -221,6 +221,7 @@ fn config(args: &DevArgs, data: &Path) -> Config {
         cache_disk: args.machine.cache_disk.or(Some(CACHE_DISK)),
         storage: Storage::default(),
         data: Some(data.to_owned()),
+        restore: None,
         sockets: Arc::default(),
     }
 }
