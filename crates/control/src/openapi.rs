@@ -24,9 +24,9 @@ const PROBLEM: &str = "application/problem+json";
         routes::cache::stats, routes::cache::inspect, routes::cache::purge,
         routes::requests::follow,
         routes::cluster::nodes, routes::cluster::drain, routes::cluster::undrain, routes::cluster::remove,
-        routes::cluster::pops, routes::cluster::voters, routes::cluster::choose_voters,
+        routes::cluster::rollout, routes::cluster::pops, routes::cluster::voters, routes::cluster::choose_voters,
         routes::cluster::choose_leader, routes::cluster::tickets, routes::cluster::create_ticket,
-        routes::cluster::revoke_ticket,
+        routes::cluster::revoke_ticket, routes::backup::backup,
         routes::tokens::list, routes::tokens::create, routes::tokens::revoke,
     ),
     modifiers(&TokenScheme, &Problems)

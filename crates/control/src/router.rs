@@ -93,10 +93,12 @@ pub(crate) fn router(handles: Handles) -> (Router, Vec<Route>) {
     table.add("post", "/v1/nodes/{name}/drain", admin, routes::cluster::drain);
     table.add("post", "/v1/nodes/{name}/undrain", admin, routes::cluster::undrain);
     table.add("delete", "/v1/nodes/{name}", admin, routes::cluster::remove);
+    table.add("get", "/v1/rollout", viewer, routes::cluster::rollout);
     table.add("get", "/v1/pops", viewer, routes::cluster::pops);
     table.add("get", "/v1/voters", viewer, routes::cluster::voters);
     table.add("post", "/v1/voters", admin, routes::cluster::choose_voters);
     table.add("post", "/v1/leader", admin, routes::cluster::choose_leader);
+    table.add("get", "/v1/backup", admin, routes::backup::backup);
     table.add("get", "/v1/tickets", admin, routes::cluster::tickets);
     table.add("post", "/v1/tickets", admin, routes::cluster::create_ticket);
     table.add("delete", "/v1/tickets/{id}", admin, routes::cluster::revoke_ticket);

@@ -218,6 +218,6 @@ impl NodeHandle for World {
 
     fn checks(&self) -> Vec<wire::Check> {
         let ok = self.0.lock().unwrap().declared.revision > 0;
-        vec![wire::Check { name: "snapshot".into(), ok, detail: String::new() }]
+        vec![wire::Check { name: "snapshot".into(), ok, detail: String::new(), readiness: true }]
     }
 }

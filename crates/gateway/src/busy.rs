@@ -1,13 +1,13 @@
-//! How many requests are being answered.
+//! How many of something are under way: requests being answered, fetches that nobody waits for.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Counts requests from their heads to the ends of their responses. Clones share the count.
+/// Counts what is under way. Clones share the count.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Busy(Arc<AtomicU32>);
 
-/// One request's place; free again when dropped.
+/// The place of one of them; free again when dropped.
 #[derive(Debug)]
 pub(crate) struct Place(Busy);
 
@@ -17,6 +17,11 @@ impl Busy {
         // Whoever is refused gives its place back at once by dropping it.
         let place = Place(self.clone());
         (self.0.fetch_add(1, Ordering::Relaxed) < max).then_some(place)
+    }
+
+    /// How many places are taken.
+    pub(crate) fn count(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
     }
 }
 

@@ -7,29 +7,41 @@
 /// The score's largest value, as the paper has it.
 pub(crate) const SCORE_MAX: u8 = 8;
 
-/// A score from 0, healthy, to [`SCORE_MAX`].
+/// Probes of this node, in all its pools.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Health(u8);
+pub struct Probes {
+    /// How many were begun.
+    pub begun: u64,
+    /// How many of them nobody answered in time.
+    pub unanswered: u64,
+}
+
+/// A score from 0, healthy, to [`SCORE_MAX`], and what it comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Health {
+    score: u8,
+    pub(crate) probes: Probes,
+}
 
 impl Health {
     /// A probe was answered.
     pub(crate) fn better(&mut self) {
-        self.0 = self.0.saturating_sub(1);
+        self.score = self.score.saturating_sub(1);
     }
 
     /// Something that a healthy node would not have met.
     pub(crate) fn worse(&mut self) {
-        self.0 = (self.0 + 1).min(SCORE_MAX);
+        self.score = (self.score + 1).min(SCORE_MAX);
     }
 
     /// The score.
     pub(crate) fn score(self) -> u8 {
-        self.0
+        self.score
     }
 
     /// By how much delays of probes are stretched.
     pub(crate) fn multiplier(self) -> u32 {
-        u32::from(self.0) + 1
+        u32::from(self.score) + 1
     }
 }
 

@@ -66,6 +66,7 @@ mod wire;
 
 pub use coordinate::Coordinate;
 pub use digest::{Delegate, Digest, Exception, ShortKey};
+pub use health::Probes;
 pub use identity::Identity;
 pub use membership::{Contact, Membership, Now, Options, Transmit};
 pub use record::{Load, Phase, Record};

@@ -4,12 +4,13 @@
 
 use std::time::Duration;
 
-/// Bytes of a datagram, at most. A QUIC datagram fits into every path that carries 1,200 bytes of UDP.
-pub const DATAGRAM_BYTES_MAX: usize = 1_100;
+/// Bytes of a datagram, at most: what a QUIC datagram leaves, on a path that carries 1,200 bytes of UDP, beside the
+/// envelope of calls. Nodes that disagree about it refuse each other's frames, so it is no option.
+pub const DATAGRAM_BYTES_MAX: usize = 1_052;
 /// What foca may fill of a datagram; the rest is for the envelope, a coordinate and one accusation.
-pub(crate) const GOSSIP_BYTES_MAX: usize = 880;
+pub(crate) const GOSSIP_BYTES_MAX: usize = 832;
 /// What one page of a table may take of a datagram.
-pub(crate) const PAGE_BYTES_MAX: usize = 960;
+pub(crate) const PAGE_BYTES_MAX: usize = 912;
 /// Updates in one frame.
 pub const UPDATES_MAX: usize = 64;
 /// Items in one frame.
@@ -32,7 +33,7 @@ pub const DELEGATES: usize = 3;
 /// Addresses of a delegate in a digest.
 pub(crate) const DELEGATE_ADDRESSES_MAX: usize = 2;
 /// Bytes of a digest, so that it fits into a frame beside its head.
-pub(crate) const DIGEST_BYTES_MAX: usize = 760;
+pub(crate) const DIGEST_BYTES_MAX: usize = 712;
 /// Nodes that a digest names because they are gone or draining: the latest. The rest is counted.
 pub const EXCEPTIONS_MAX: usize = 32;
 
@@ -61,12 +62,16 @@ pub(crate) const PAGE_WAIT: Duration = Duration::from_millis(400);
 pub(crate) const SETTLE: Duration = Duration::from_secs(2);
 /// How often a node that leaves says so, and at which interval.
 pub(crate) const LEAVE_REPEATS: u8 = 5;
+/// How long a node that leaves goes on before it stops, so that somebody has heard it.
+pub const LEAVE_TAKES: Duration = GOSSIP_PERIOD.saturating_mul(LEAVE_REPEATS as u32 + 1);
 /// Least time between two digests of one PoP.
 pub(crate) const DIGEST_PERIOD_MIN: Duration = Duration::from_millis(100);
 /// Least time between two that tell of nothing bad: somebody who came back can wait.
 pub(crate) const DIGEST_CALM: Duration = Duration::from_secs(1);
 /// How often load and place of a PoP are taken into its digest anew.
 pub(crate) const DIGEST_REFRESH: Duration = Duration::from_secs(10);
+/// How often descriptions of nodes that are no members are looked for; one that is found twice is dropped.
+pub(crate) const STRAY_PERIOD: Duration = Duration::from_secs(10);
 /// After how long without a delegate in the world's pool a PoP that was never reached counts as unreachable.
 pub(crate) const REACH_WAIT: Duration = Duration::from_secs(10);
 /// Least time between two reports about the same trouble.

@@ -105,6 +105,8 @@ pub struct Membership {
     /// Since when this node belongs to its PoP's pool, or has looked for it.
     started: Duration,
     described: BTreeMap<NodeKey, Described>,
+    /// Described nodes that were no members when that was last looked at, and when that was.
+    strays: (BTreeSet<NodeKey>, Duration),
     pops: BTreeMap<PopName, Pop>,
     /// Which PoP each delegate that was ever named speaks for.
     delegate_of: BTreeMap<NodeKey, PopName>,
@@ -151,6 +153,7 @@ impl Membership {
             world_since: now.elapsed,
             started: now.elapsed,
             described: BTreeMap::new(),
+            strays: (BTreeSet::new(), now.elapsed),
             pops: BTreeMap::new(),
             delegate_of: BTreeMap::new(),
             contacts: BTreeMap::new(),

@@ -435,6 +435,9 @@ impl Pool {
     }
 
     fn begin_probe(&mut self, target: Identity, number: u8, around: &mut Around<'_>) {
+        around.health.probes.begun += 1;
+        around.health.probes.unanswered +=
+            u64::from(self.probe.as_ref().is_some_and(|probe| !probe.answered));
         match &self.probe {
             Some(probe) if probe.answered => around.health.better(),
             // Helpers answered, so this node is well and the target is not.

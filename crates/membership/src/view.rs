@@ -77,12 +77,21 @@ impl PopView<'_> {
         if !self.reachable {
             return State::Gone(Why::PopUnreachable);
         }
-        let named = self.digest.exceptions.iter().find(|(short, _)| *short == ShortKey::from(node));
-        match named.map(|(_, exception)| exception) {
+        match self.exception(node) {
             Some(Exception::Failed) => State::Gone(Why::Failed),
             Some(Exception::Left) => State::Gone(Why::Left),
             Some(Exception::Draining) | None => State::Alive,
         }
+    }
+
+    /// Whether a node of it takes no new work, as far as others are told.
+    pub fn is_draining(&self, node: &NodeKey) -> bool {
+        self.exception(node) == Some(Exception::Draining)
+    }
+
+    fn exception(&self, node: &NodeKey) -> Option<Exception> {
+        let short = ShortKey::from(node);
+        self.digest.exceptions.iter().find(|(named, _)| *named == short).map(|(_, exception)| *exception)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The node's hybrid clock, shared by all who send or receive.
 
 use selvedge_rt::Clock;
-use selvedge_types::{Hlc, HlcClock, HlcError};
+use selvedge_types::{Hlc, HlcClock, HlcError, UnixMillis};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A node's one hybrid clock. Clones are handles to it.
@@ -32,6 +32,12 @@ impl Hybrid {
     pub fn observe(&self, remote: Hlc) -> Result<(), HlcError> {
         let wall = self.clock.wall();
         self.hlc().observe(remote, wall)
+    }
+
+    /// Lends the clock, with the wall's time, to who reads and sets it itself. `act` must not wait.
+    pub(crate) fn with<T>(&self, act: impl FnOnce(&mut HlcClock, UnixMillis) -> T) -> T {
+        let wall = self.clock.wall();
+        act(&mut self.hlc(), wall)
     }
 
     fn hlc(&self) -> MutexGuard<'_, HlcClock> {

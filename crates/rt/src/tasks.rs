@@ -186,6 +186,13 @@ impl Tasks {
         tokio::time::timeout(grace, self.tracker.wait()).await.is_ok()
     }
 
+    /// Resolves when none of the tasks runs, whether they were told to stop or not. Cancel-safe.
+    pub async fn idle(&self) {
+        // Closed, it still takes tasks: that only says that somebody waits.
+        self.tracker.close();
+        self.tracker.wait().await;
+    }
+
     /// How many tasks run.
     pub fn running(&self) -> usize {
         self.tracker.len()
@@ -268,6 +275,21 @@ mod tests {
         assert!(child.shut_down(Duration::from_secs(5)).await);
         assert!(child.is_stopping() && !tasks.is_stopping());
         assert_eq!(tasks.failed(), None);
+    }
+
+    #[tokio::test]
+    async fn idle_waits_for_tasks_that_nobody_stops() {
+        let tasks = Tasks::real();
+        tasks.idle().await;
+        for _ in 0..2 {
+            let (end, ended) = tokio::sync::oneshot::channel::<()>();
+            tasks.spawn("ends by itself", OnEnd::Forget, async move { drop(ended.await) });
+            let idle = tokio::time::timeout(Duration::ZERO, tasks.idle());
+            assert!(idle.await.is_err());
+            drop(end);
+            tasks.idle().await;
+        }
+        assert!(!tasks.is_stopping());
     }
 
     #[tokio::test]

@@ -62,3 +62,19 @@ fn every_field_of_the_access_log_is_described() {
         }
     }
 }
+
+#[test]
+fn the_commands_of_the_systemd_unit_are_understood() {
+    let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dist/selvedge.service");
+    let unit = std::fs::read_to_string(unit).unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let mut commands = Vec::new();
+    for line in unit.lines().filter_map(|line| line.strip_prefix("Exec")) {
+        let (_, command) = line.split_once("=/usr/local/bin/selvedge ").unwrap();
+        let words: Vec<&str> = command.split(' ').chain(["--help"]).collect();
+        // What comes before is checked first.
+        assert!(support::say(home.path(), &words).0.contains("Usage:"), "{line}");
+        commands.push(words[0].to_owned());
+    }
+    assert_eq!(commands, ["up", "upgrade"]);
+}

@@ -21,6 +21,13 @@ const GROWTH_KIB_MAX: u64 = 128 << 10;
 /// What the origin answers with: more than sockets' buffers hold.
 const LARGE: usize = 24 << 20;
 
+/// What large responses may hold where that is little.
+const RESPONSE_MEMORY: u64 = 4 << 20;
+
+/// What a response that was let in may hold beyond that when memory is full: what its fetch is ahead, what its
+/// connection has queued, and a piece in between.
+const EACH_MAX: u64 = 256 << 10;
+
 struct Arena {
     dir: tempfile::TempDir,
     node: Node,
@@ -30,10 +37,15 @@ struct Arena {
 impl Arena {
     /// A node with short times and few connections for each client.
     fn new() -> Self {
+        Arena::with("write_timeout = \"1s\"\n")
+    }
+
+    /// The same with other limits besides.
+    fn with(limits: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let manifest = format!(
             "[settings.limits]\nconnections_per_client = {PER_CLIENT}\nheader_timeout = \"1s\"\nbody_timeout = \"1s\"\n\
-             write_timeout = \"1s\"\nidle_timeout = \"2s\"\nh2_resets = 50\nheader_count = 100\n\
+             idle_timeout = \"2s\"\nh2_resets = 50\nheader_count = 100\n{limits}\
              [site.a]\nhosts = [\"a.test\"]\norigin = \"http://{}\"\n",
             large_origin()
         );
@@ -55,9 +67,33 @@ impl Arena {
 
     /// How many connections were cut for that cause.
     fn cut(&self, cause: &str) -> u64 {
-        let name = format!("selvedge_connections_cut_total{{cause=\"{cause}\"}} ");
+        self.metric(&format!("connections_cut_total{{cause=\"{cause}\"}}"))
+    }
+
+    fn metric(&self, name: &str) -> u64 {
+        let name = format!("selvedge_{name} ");
         let text = metrics(self.node.api, self.dir.path());
         text.lines().find_map(|line| line.strip_prefix(&name)?.parse().ok()).unwrap_or(0)
+    }
+
+    /// Waits until responses to slow readers of large content are refused; what those hold that are not stays bounded
+    /// all the time, and others are answered.
+    fn wait_for_full_memory(&self, readers: u64) {
+        let started = Instant::now();
+        while self.metric("limit_reached_total{limit=\"response_memory\"}") < 10 {
+            let held = self.metric("response_memory_bytes");
+            assert!(held <= RESPONSE_MEMORY + readers * EACH_MAX, "{held} bytes are held");
+            self.others_are_answered();
+            assert!(started.elapsed() < PATIENCE, "nothing was refused, with {held} bytes held");
+        }
+    }
+
+    fn wait_for_free_memory(&self) {
+        let started = Instant::now();
+        while self.metric("response_memory_bytes") > 0 {
+            assert!(started.elapsed() < PATIENCE, "{} bytes", self.metric("response_memory_bytes"));
+            std::thread::yield_now();
+        }
     }
 
     /// Waits until that many connections were cut for one of those causes; others are answered all the time.
@@ -203,6 +239,7 @@ const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
+const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
@@ -302,4 +339,38 @@ fn streams_whose_client_takes_nothing_hold_bounded_memory() {
     arena.wait_for_cuts(&["WriteTimeout"], 2);
     arena.stayed_small();
     drop(open);
+}
+
+#[test]
+fn slow_readers_of_large_content_share_bounded_memory() {
+    let arena = Arena::with("response_memory = \"4MiB\"\n");
+    let mut readers: Vec<TcpStream> = (0..60).map(|_| attack_from(arena.node.http, Some(4096))).collect();
+    for (number, stream) in readers.iter_mut().enumerate() {
+        let request = format!("GET /large{number} HTTP/1.1\r\nHost: a.test\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+    }
+    arena.wait_for_full_memory(60);
+    drop(readers);
+    arena.wait_for_free_memory();
+    arena.stayed_small();
+}
+
+#[test]
+fn streams_with_large_windows_and_a_client_that_reads_nothing_share_bounded_memory() {
+    let arena = Arena::with("response_memory = \"4MiB\"\n");
+    let window = 16u32 << 20;
+    let mut open = Vec::new();
+    for connection in 0..2 {
+        let mut stream = attack_http2(&arena, &[&[0, 4][..], &window.to_be_bytes()].concat());
+        stream.write_all(&frame(WINDOW_UPDATE, 0, 0, &(1u32 << 30).to_be_bytes())).unwrap();
+        for number in 0..50u32 {
+            let block = get(&format!("/large{connection}-{number}"));
+            stream.write_all(&frame(HEADERS, END_STREAM | END_HEADERS, 2 * number + 1, &block)).unwrap();
+        }
+        open.push(stream);
+    }
+    arena.wait_for_full_memory(100);
+    drop(open);
+    arena.wait_for_free_memory();
+    arena.stayed_small();
 }

@@ -2,8 +2,9 @@
 
 mod support;
 
+use std::fs::{self, File};
 use std::net::TcpListener;
-use support::{Node, run, world};
+use support::{Node, run, selvedge, world};
 
 #[test]
 fn a_page_is_fetched_once_purged_and_fetched_again() {
@@ -34,6 +35,25 @@ fn what_was_acknowledged_and_what_was_cached_outlive_kill_9() {
     assert!(kept.contains("hit") || origin.asked() == before + 1, "{kept}");
     let purged = node.get("/purged", "");
     assert!(purged.contains("fwd="), "a purge was lost: {purged}");
+}
+
+#[test]
+fn a_second_node_says_that_commands_go_to_it_and_gives_them_back() {
+    let home = tempfile::tempdir().unwrap();
+    let first = Node::start(home.path());
+    let context = || fs::read_to_string(home.path().join(".config/selvedge/context.json")).unwrap();
+    let of_first = context();
+    let (other, log) = (home.path().join("other"), home.path().join("log"));
+    let mut program = selvedge(home.path());
+    program.stderr(File::create(&log).unwrap());
+    let second = Node::start_program(program, home.path(), &["--data", other.to_str().unwrap()]);
+    assert!(context().contains(&second.api.to_string()));
+    let said = fs::read_to_string(&log).unwrap();
+    assert!(said.contains(&format!("not to http://{} as before", first.api)), "{said}");
+    assert!(second.interrupt());
+    assert_eq!(context(), of_first);
+    assert!(first.interrupt());
+    assert!(!home.path().join(".config/selvedge/context.json").exists());
 }
 
 #[test]

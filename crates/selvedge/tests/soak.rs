@@ -6,16 +6,11 @@ mod support;
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use support::tls::encrypted;
+use support::wire::{field, frame, preface, read_frame, read_head, read_http1, request_block};
 use support::{Node, PATIENCE, metrics, run};
-use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use tokio_rustls::rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme, StreamOwned,
-};
 
 const SECONDS: u64 = 6;
 /// Clients at once.
@@ -177,17 +172,11 @@ impl Soak {
 
     fn http2(&self, mut stream: impl Read + Write, dice: &mut Dice) -> io::Result<()> {
         // A window for all of one connection's content.
-        let settings = [&[0, 4][..], &(64u32 << 20).to_be_bytes()].concat();
-        let window = frame(8, 0, 0, &(1u32 << 30).to_be_bytes());
-        stream.write_all(
-            &[&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(4, 0, 0, &settings), &window].concat(),
-        )?;
+        stream.write_all(&preface(64 << 20))?;
         let streams: Vec<(u32, String)> =
             (0..1 + dice.below(6)).map(|n| (2 * n as u32 + 1, path(dice))).collect();
         for (id, path) in &streams {
-            let text = |index: u8, value: &str| [&[index, value.len() as u8], value.as_bytes()].concat();
-            let block = [vec![0x82, 0x86], text(0x04, path), text(0x01, "a.test")].concat();
-            stream.write_all(&frame(1, 5, *id, &block))?;
+            stream.write_all(&frame(1, 5, *id, &request_block(path)))?;
         }
         if dice.below(6) == 0 {
             stream.write_all(&frame(3, 0, 1, &8u32.to_be_bytes()))?;
@@ -196,19 +185,14 @@ impl Soak {
         let mut bodies: Vec<Vec<u8>> = vec![Vec::new(); streams.len()];
         let mut open = streams.len();
         while open > 0 {
-            let mut head = [0; 9];
-            stream.read_exact(&mut head)?;
-            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
-            let id = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
-            let mut payload = vec![0; length];
-            stream.read_exact(&mut payload)?;
-            match (head[3], head[4]) {
+            let (kind, flags, id, payload) = read_frame(&mut stream)?;
+            match (kind, flags) {
                 (0, _) => bodies[id as usize / 2].extend_from_slice(&payload),
                 (3 | 7, _) => return Ok(()),
                 (4, 0) => stream.write_all(&frame(4, 1, 0, &[]))?,
                 _ => {}
             }
-            if matches!(head[3], 0 | 1) && head[4] & 1 == 1 {
+            if matches!(kind, 0 | 1) && flags & 1 == 1 {
                 open -= 1;
                 self.done.fetch_add(1, Ordering::Relaxed);
             }
@@ -218,11 +202,6 @@ impl Soak {
         }
         stream.write_all(&frame(7, 0, 0, &[0; 8]))
     }
-}
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = (payload.len() as u32).to_be_bytes();
-    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
 fn path(dice: &mut Dice) -> String {
@@ -280,95 +259,4 @@ fn answer(mut stream: &TcpStream) -> io::Result<()> {
     let text = format!("{line}{fields}Content-Length: {}\r\n\r\n", body.len());
     stream.write_all(text.as_bytes())?;
     stream.write_all(body)
-}
-
-fn read_head(stream: &mut impl Read) -> io::Result<String> {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte)?;
-        head.push(byte[0]);
-    }
-    Ok(String::from_utf8_lossy(&head).into_owned())
-}
-
-fn field(head: &str, name: &str) -> Option<String> {
-    let mut lines = head.lines().filter_map(|line| line.split_once(':'));
-    lines.find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim().to_owned())
-}
-
-fn read_http1(stream: &mut impl Read) -> io::Result<(u16, Vec<u8>)> {
-    let head = read_head(stream)?;
-    let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).ok_or(io::ErrorKind::InvalidData)?;
-    let mut body = Vec::new();
-    if let Some(length) = field(&head, "content-length") {
-        body.resize(length.parse().map_err(|_| io::ErrorKind::InvalidData)?, 0);
-        stream.read_exact(&mut body)?;
-        return Ok((status, body));
-    }
-    loop {
-        let mut line = Vec::new();
-        while !line.ends_with(b"\r\n") {
-            let mut byte = [0];
-            stream.read_exact(&mut byte)?;
-            line.push(byte[0]);
-        }
-        let size = usize::from_str_radix(String::from_utf8_lossy(&line).trim(), 16);
-        let mut chunk = vec![0; size.map_err(|_| io::ErrorKind::InvalidData)? + 2];
-        stream.read_exact(&mut chunk)?;
-        if chunk.len() == 2 {
-            return Ok((status, body));
-        }
-        body.extend_from_slice(&chunk[..chunk.len() - 2]);
-    }
-}
-
-fn encrypted(stream: TcpStream, protocol: &[u8]) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
-    let builder = ClientConfig::builder_with_provider(ring::default_provider().into());
-    let builder = builder.with_safe_default_protocol_versions().map_err(io::Error::other)?;
-    let mut config =
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone)).with_no_client_auth();
-    config.alpn_protocols = vec![protocol.to_vec()];
-    let name = ServerName::try_from("a.test").map_err(io::Error::other)?;
-    let connection = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
-    Ok(StreamOwned::new(connection, stream))
-}
-
-/// Trusts the node's self-signed certificate.
-#[derive(Debug)]
-struct Anyone;
-
-impl ServerCertVerifier for Anyone {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        ring::default_provider().signature_verification_algorithms.supported_schemes()
-    }
 }

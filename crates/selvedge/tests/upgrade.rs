@@ -8,8 +8,9 @@ use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use support::visitor::{Protocol, Visitor};
 use support::{Node, Origin, PATIENCE, apply, at_home, free_address, run, say, send_to};
 
 /// A node whose program lies in a place of its own, where it can be replaced.
@@ -126,6 +127,36 @@ fn no_request_is_dropped_while_a_new_process_takes_over() {
         over.store(true, Ordering::Relaxed);
         asking.join().unwrap();
         assert!(said.contains("took over from"), "{said}");
+    });
+    let _successor = world.successor();
+    world.is_whole();
+}
+
+#[test]
+fn who_keeps_connections_loses_no_request_when_a_node_is_upgraded_twice_in_a_row() {
+    let world = World::new(&[]);
+    let upgrades = AtomicU64::new(0);
+    let (http, https) = (world.node.http, world.node.https);
+    let visitors = [Protocol::Http1, Protocol::Http2].into_iter().flat_map(|protocol| {
+        [(http, false), (https, true)].map(|(to, tls)| Visitor { protocol, to, tls, path: "/page" })
+    });
+    std::thread::scope(|scope| {
+        let upgrades = &upgrades;
+        let asking: Vec<_> = visitors
+            .map(|visitor| {
+                // Until it had to leave as often as the node was upgraded, which is twice.
+                let enough = move |left| left >= 2 && upgrades.load(Ordering::Relaxed) == 2;
+                scope.spawn(move || visitor.ask_until(enough))
+            })
+            .collect();
+        for _ in 0..2 {
+            let said = world.upgrade().join().unwrap();
+            assert!(said.contains("took over from"), "{said}");
+            upgrades.fetch_add(1, Ordering::Relaxed);
+        }
+        for visitor in asking {
+            assert!(visitor.join().unwrap() > 2);
+        }
     });
     let _successor = world.successor();
     world.is_whole();

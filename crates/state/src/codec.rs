@@ -131,6 +131,11 @@ fn from_named<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, CodecError> 
     minicbor_serde::from_slice(bytes).map_err(CodecError::form)
 }
 
+/// With what the keys of all objects of a kind begin.
+pub(crate) fn keys_of(kind: Kind) -> Vec<u8> {
+    vec![kind_number(kind)]
+}
+
 const fn kind_number(kind: Kind) -> u8 {
     match kind {
         Kind::Settings => 0,

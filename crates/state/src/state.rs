@@ -1,5 +1,6 @@
 //! The handle to the control state, and opening it.
 
+use crate::backup::{Backup, BackupParts};
 use crate::codec::decode_object;
 use crate::command::Command;
 use crate::group::{self, Group, Level};
@@ -55,6 +56,8 @@ pub struct Setup {
     pub cluster: ClusterId,
     /// This node, as the links of others find it.
     pub member: group::Member,
+    /// What the state begins with, where there is none yet; only on the first node of a cluster.
+    pub restore: Option<Backup>,
     /// Whether this is the first node of the cluster: a group that is not there yet is made, with this one voter.
     pub founds: bool,
     /// The node's clock.
@@ -123,6 +126,13 @@ impl State {
         let at = disk.clone();
         let last = tasks.blocking("state", move || last_snapshot(&at)).await??;
         let shared = Arc::new(Shared::new(last.clone(), options.history_max));
+        if let Some(backup) = setup.restore {
+            let (store, at, options) =
+                (backup.for_new_cluster()?, disk.subdir(GROUP)?, options.group.clone());
+            let (member, mut rng) = (member.clone(), rng.branch("restore"));
+            let begin = move || group::begin_with(&at, &options, cluster, member, &store, &mut rng);
+            tasks.blocking("restore", begin).await??;
+        }
         let publisher = Publisher::new(shared.clone(), setup.metrics.clone(), setup.observer);
         // Boxed: what the consensus library builds of futures is too deep for the compiler otherwise.
         let (group, opened) = Box::pin(Group::open(group::Setup {
@@ -284,6 +294,12 @@ impl State {
             return None;
         }
         self.catch_up(Instant::now() + OPEN_MAX).await.err().map(|error| error.to_string())
+    }
+
+    /// A copy of everything as of now, users' keyspaces too: all that was acknowledged to anyone before is in it.
+    pub async fn backup(&self, cluster: ClusterId, version: &str) -> Result<BackupParts, Error> {
+        let image = self.group.image(CHANGE_MAX).await?;
+        Ok(BackupParts::new(image, cluster, (self.time)().millis(), version))
     }
 
     /// The present revision of this node.

@@ -78,14 +78,29 @@ impl Default for Options {
     }
 }
 
+const MIB: u64 = 1 << 20;
+
 /// Why objects could not be written. The cache goes on in RAM alone.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No space for another file beside what is to be left free.
+    /// The disk took no more.
     #[error("the cache's disk at {path} is full; it is used again when there is space")]
     Full {
         /// Where the files are.
         path: String,
+    },
+    /// No space for another file beside what is to be left free.
+    #[error(
+        "the cache's disk at {path} has {} MiB free, and the cache leaves {} MiB to others; \
+         it is used again when there is space", .free / MIB, .reserved / MIB
+    )]
+    Reserved {
+        /// Where the files are.
+        path: String,
+        /// What is free, in bytes.
+        free: u64,
+        /// What is to be left free ([`Options::reserve_bytes`]).
+        reserved: u64,
     },
     /// The disk failed.
     #[error("using the cache's disk at {path} failed")]

@@ -1,5 +1,7 @@
 //! The difference between what is and what should be.
 
+mod defaults;
+
 use crate::resource::Resources;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -22,7 +24,7 @@ pub struct ResourceChange {
     pub name: String,
     /// What happens to it.
     pub action: Action,
-    /// Its fields that differ; all of its fields when it is created, none when it is deleted.
+    /// Its fields that differ, none when it is deleted. Of what is new, those that are not at their defaults.
     pub fields: Vec<FieldChange>,
 }
 
@@ -77,25 +79,29 @@ impl Plan {
 
 type Key = (&'static str, String);
 
+const SITE: &str = "site";
+const KEYSPACE: &str = "keyspace";
+
 fn objects(resources: &Resources) -> BTreeMap<Key, Value> {
     let json = |value: Result<Value, _>| value.unwrap_or(Value::Null);
     let sites = resources.sites.iter();
-    let sites = sites.map(|(id, site)| (("site", id.to_string()), json(serde_json::to_value(site))));
+    let sites = sites.map(|(id, site)| ((SITE, id.to_string()), json(serde_json::to_value(site))));
     let keyspaces = resources.keyspaces.iter();
-    let keyspaces = keyspaces.map(|(id, k)| (("keyspace", id.to_string()), json(serde_json::to_value(k))));
+    let keyspaces = keyspaces.map(|(id, k)| ((KEYSPACE, id.to_string()), json(serde_json::to_value(k))));
     let settings = (("settings", String::new()), json(serde_json::to_value(&resources.settings)));
     sites.chain(keyspaces).chain([settings]).collect()
 }
 
 fn resource_change(key: &Key, old: Option<&Value>, new: Option<&Value>) -> Option<ResourceChange> {
+    let defaults = (key.0 == SITE).then(defaults::of_site);
     let mut fields = Vec::new();
     let action = match (old, new) {
         (Some(old), Some(new)) => {
-            compare("", Some(old), Some(new), &mut fields);
+            compare("", Some(old), Some(new), defaults.as_ref(), &mut fields);
             (!fields.is_empty()).then_some(Action::Change)?
         }
         (None, Some(new)) => {
-            compare("", None, Some(new), &mut fields);
+            compare("", None, Some(new), defaults.as_ref(), &mut fields);
             Action::Create
         }
         (Some(_), None) => Action::Delete,
@@ -104,10 +110,35 @@ fn resource_change(key: &Key, old: Option<&Value>, new: Option<&Value>) -> Optio
     Some(ResourceChange { kind: key.0.to_owned(), name: key.1.clone(), action, fields })
 }
 
-fn compare(path: &str, old: Option<&Value>, new: Option<&Value>, out: &mut Vec<FieldChange>) {
+fn compare(
+    path: &str,
+    old: Option<&Value>,
+    new: Option<&Value>,
+    defaults: Option<&Value>,
+    out: &mut Vec<FieldChange>,
+) {
     if old == new {
         return;
     }
+    if defaults.is_some() && [(old, new), (new, old)].contains(&(None, defaults)) {
+        return;
+    }
+    let before = out.len();
+    compare_parts(path, old, new, defaults, out);
+    if out.len() == before {
+        // A table of nothing but defaults, which is there all the same; an empty list.
+        out.push(FieldChange { path: path.to_owned(), old: old.cloned(), new: new.cloned() });
+    }
+}
+
+/// Compares what tables and lists hold; nothing else has parts.
+fn compare_parts(
+    path: &str,
+    old: Option<&Value>,
+    new: Option<&Value>,
+    defaults: Option<&Value>,
+    out: &mut Vec<FieldChange>,
+) {
     let empty = serde_json::Map::new();
     let table = |v: Option<&'_ Value>| v.is_none_or(Value::is_object);
     if table(old) && table(new) {
@@ -115,7 +146,7 @@ fn compare(path: &str, old: Option<&Value>, new: Option<&Value>, out: &mut Vec<F
         let b = new.and_then(Value::as_object).unwrap_or(&empty);
         for key in a.keys().chain(b.keys().filter(|k| !a.contains_key(*k))) {
             let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-            compare(&path, a.get(key), b.get(key), out);
+            compare(&path, a.get(key), b.get(key), defaults::at(defaults, key), out);
         }
         return;
     }
@@ -126,11 +157,9 @@ fn compare(path: &str, old: Option<&Value>, new: Option<&Value>, out: &mut Vec<F
         let longest = a.map_or(0, Vec::len).max(b.map_or(0, Vec::len));
         for i in 0..longest {
             let (a, b) = (a.and_then(|l| l.get(i)), b.and_then(|l| l.get(i)));
-            compare(&format!("{path}[{i}]"), a, b, out);
+            compare(&format!("{path}[{i}]"), a, b, defaults::in_list(defaults), out);
         }
-        return;
     }
-    out.push(FieldChange { path: path.to_owned(), old: old.cloned(), new: new.cloned() });
 }
 
 impl fmt::Display for Plan {
@@ -140,6 +169,9 @@ impl fmt::Display for Plan {
         }
         self.changes.iter().try_for_each(|change| change.fmt(f))?;
         let (create, change, delete) = self.counts();
+        if self.changes.iter().any(|change| change.action == Action::Create) {
+            f.write_str("what is not shown of a new site is at its default\n")?;
+        }
         writeln!(f, "{create} to create, {change} to change, {delete} to delete")
     }
 }

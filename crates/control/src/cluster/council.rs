@@ -98,7 +98,7 @@ fn wanted(
         wanted.insert(free.remove(place).1);
     }
     // An even number tolerates no more losses than one less.
-    if wanted.len() % 2 == 0 {
+    if wanted.len().is_multiple_of(2) {
         let surplus = wanted.iter().rev().find(|id| !voters.contains(id)).copied();
         match surplus {
             Some(id) => drop(wanted.remove(&id)),

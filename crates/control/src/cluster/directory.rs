@@ -1,5 +1,6 @@
 //! Who may link with this node: the nodes of the cluster, and holders of tickets that can be used.
 
+use super::join::Known;
 use selvedge_mesh::Mesh;
 use selvedge_mesh::ticket::{NodeRole, TicketRecord};
 use selvedge_rt::links::Peers;
@@ -7,7 +8,6 @@ use selvedge_rt::{Clock, Tasks};
 use selvedge_state::{Change, Kind, Value};
 use selvedge_types::NodeKey;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -26,11 +26,11 @@ struct Inner {
     peers: Peers,
     clock: Clock,
     mesh: OnceLock<Mesh>,
-    known: Mutex<Known>,
+    known: Mutex<Table>,
 }
 
 #[derive(Default)]
-struct Known {
+struct Table {
     /// Nodes that may take part in groups.
     voters: BTreeSet<NodeKey>,
     tickets: BTreeMap<NodeKey, TicketRecord>,
@@ -50,8 +50,8 @@ impl Directory {
     }
 
     /// Takes nodes for members that are not in the control state yet: those of which a new node was told.
-    pub fn seed(&self, nodes: &[(NodeKey, Vec<SocketAddr>)]) {
-        for (key, addresses) in nodes.iter().filter(|(key, _)| *key != self.0.me) {
+    pub fn seed(&self, nodes: &[Known]) {
+        for Known { key, addresses, .. } in nodes.iter().filter(|known| known.key != self.0.me) {
             self.0.peers.allow(*key, addresses);
             self.known().voters.insert(*key);
         }
@@ -135,7 +135,7 @@ impl Directory {
         }
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
+    fn known(&self) -> MutexGuard<'_, Table> {
         self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

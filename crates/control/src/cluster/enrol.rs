@@ -2,12 +2,14 @@
 
 use super::join::check_names;
 use selvedge_mesh::Mesh;
-use selvedge_mesh::rpc::{Answer, Deadline, Fault, FaultKind, Priority, Question, Service, Target};
+use selvedge_mesh::rpc::{Answer, Deadline, Failure, Fault, FaultKind, Priority, Question, Service, Target};
 use selvedge_rt::Tasks;
+use selvedge_rt::links::LinkError;
 use selvedge_rt::links::side::Boxed;
 use selvedge_state::{Command, NodeRecord, State};
 use selvedge_types::NodeKey;
 use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -15,6 +17,10 @@ use std::time::Duration;
 pub const ENROL: &str = "enrol";
 
 const VERSION: u16 = 1;
+
+/// What is said of a node that all others refuse.
+pub const REMOVED: &str = "every other node refuses this one: it was removed from the cluster; stop it, and let it join anew \
+     with an empty data directory";
 
 /// How long another node may take to answer.
 const ANSWER_MAX: Duration = Duration::from_secs(12);
@@ -67,6 +73,8 @@ pub struct Enrolment {
     pub state: State,
     /// The way to others, who write it down as long as this node is no member of the group.
     pub mesh: Mesh,
+    /// Set while every other node refuses this one: it was removed.
+    pub refused: Arc<AtomicBool>,
     /// What this node is, now.
     pub record: Box<dyn Fn() -> NodeRecord + Send + Sync>,
 }
@@ -77,7 +85,12 @@ impl Enrolment {
         loop {
             let told = async {
                 let record = (self.record)();
-                if self.is_known(&record) || self.tell(&record).await { LOOK } else { RETRY }
+                let has_leader = self.state.group().status().leader.is_some();
+                if has_leader && self.is_known(&record) {
+                    self.refused.store(false, Ordering::Relaxed);
+                    return LOOK;
+                }
+                if self.tell(&record).await { LOOK } else { RETRY }
             };
             tokio::select! {
                 pause = told => tokio::select! {
@@ -104,14 +117,26 @@ impl Enrolment {
                 Err(error) => tracing::warn!(%error, "what is known of this node was not changed"),
             }
         }
-        for peer in self.mesh.links().peers().all() {
+        let peers = self.mesh.links().peers().all();
+        let mut refusals = 0;
+        for peer in &peers {
             let target = Target { service: ENROL, version: VERSION };
             let message = record.encode().into();
             let deadline = Deadline::after(ANSWER_MAX);
-            match self.mesh.call(peer, target, message, deadline, Priority::Normal).await {
-                Ok(_) => return true,
-                Err(error) => tracing::debug!(%error, "not enrolled"),
+            match self.mesh.call(*peer, target, message, deadline, Priority::Normal).await {
+                Ok(_) => {
+                    self.refused.store(false, Ordering::Relaxed);
+                    return true;
+                }
+                Err(error) => {
+                    refusals += usize::from(matches!(error.failure, Failure::Link(LinkError::Refused(_))));
+                    tracing::debug!(%error, "not enrolled");
+                }
             }
+        }
+        let refused = !peers.is_empty() && refusals == peers.len();
+        if refused && !self.refused.swap(refused, Ordering::Relaxed) {
+            tracing::error!("{REMOVED}");
         }
         false
     }

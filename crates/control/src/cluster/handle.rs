@@ -1,22 +1,32 @@
 //! What the API asks of the cluster.
 
+use super::rollout::{AskForm, ROLLOUT, RolloutService, ToldForm, VERSION, everywhere};
 use crate::handles::StateError;
-use crate::wire::{ClusterNode, NodeAddresses, PopInfo, TicketInfo, Voters};
-use selvedge_mesh::Mesh;
+use crate::wire::{ClusterNode, NodeAddresses, PopInfo, RolloutNode, TicketInfo, Voters};
+use selvedge_mesh::members::{State as Seen, View, Why};
+use selvedge_mesh::rpc::{Deadline, Priority, Target};
 use selvedge_mesh::ticket::{
     ADDRESSES_MAX, CONTACTS_MAX, ClusterKey, Contact, NodeRole, TicketError, TicketOffer, TicketProblem,
     TicketRecord,
 };
+use selvedge_mesh::{Members, Mesh};
 use selvedge_rt::{Clock, Secrets};
 use selvedge_state::group::{Change, Error as GroupError, Status, VoterId};
-use selvedge_state::{Command, NodeRecord, State};
-use selvedge_types::{ClusterId, NodeKey};
+use selvedge_state::{BackupParts, Command, NodeRecord, State};
+use selvedge_types::resource::{PopName, Text};
+use selvedge_types::{ClusterId, Hlc, NodeKey};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// How long a change of voters or leader is waited for.
 const CHANGE_MAX: Duration = Duration::from_secs(15);
+
+/// How many backups a node takes at once.
+pub const BACKUPS_MAX: usize = 2;
 
 /// How often it is looked whether it is there.
 const LOOK: Duration = Duration::from_millis(50);
@@ -32,10 +42,16 @@ pub struct Cluster {
     pub state: State,
     /// The links with others.
     pub mesh: Mesh,
+    /// Who is there.
+    pub members: Members,
     /// The time.
     pub clock: Clock,
     /// Where tickets' secrets are drawn from.
     pub secrets: Secrets,
+    /// What this node itself goes by.
+    pub rollout: RolloutService,
+    /// How many more backups may be taken at once.
+    pub backups: Arc<Semaphore>,
     /// Says how an error of the state is told to users.
     pub translate: fn(selvedge_state::Error) -> StateError,
 }
@@ -43,25 +59,30 @@ pub struct Cluster {
 impl Cluster {
     /// The nodes, by name.
     pub fn nodes(&self) -> Vec<ClusterNode> {
-        let status = self.state.group().status();
+        let (status, view) = (self.state.group().status(), self.members.view());
         let mut nodes: Vec<ClusterNode> =
-            self.state.nodes().values().map(|node| self.node(node, &status)).collect();
+            self.state.nodes().values().map(|node| self.node(node, &status, &view)).collect();
         nodes.sort_by(|a, b| a.name.cmp(&b.name));
         nodes
     }
 
-    fn node(&self, node: &NodeRecord, status: &Status) -> ClusterNode {
+    fn node(&self, node: &NodeRecord, status: &Status, view: &View) -> ClusterNode {
+        use Seen::{Alive, Gone, Suspect};
         let control = match node.voter {
             Some(id) if status.leader == Some(id) => "leader",
             Some(id) if status.voters.contains(&id) => "voter",
             Some(id) if status.members.contains_key(&id) => "learner",
             _ => "",
         };
-        let state = match node.voter {
-            None => "joining",
-            Some(_) if node.draining => "draining",
-            Some(_) if node.key == self.me || self.mesh.is_linked(&node.key) => "alive",
-            Some(_) => "unreachable",
+        let seen = PopName::parse_text(&node.pop).ok().and_then(|pop| view.state_of(&node.key, &pop));
+        let state = match (node.voter, seen) {
+            (None, _) => "joining",
+            (_, Some(Alive)) if node.draining => "draining",
+            (_, Some(Alive)) => "alive",
+            (_, Some(Suspect)) => "suspect",
+            (_, Some(Gone(Why::Left))) => "left",
+            (_, Some(Gone(_))) => "gone",
+            (_, None) => "unknown",
         };
         ClusterNode {
             name: node.name.clone(),
@@ -82,6 +103,59 @@ impl Cluster {
         }
     }
 
+    /// A copy of everything as of now.
+    pub async fn backup(&self) -> Result<BackupParts, StateError> {
+        let taken = self.state.backup(self.id, env!("CARGO_PKG_VERSION")).await;
+        taken.map_err(self.translate)
+    }
+
+    /// How far each node is with a revision: waits until it goes by it, for `patience` at most.
+    pub async fn rollout(&self, revision: u64, patience: Duration) -> Vec<RolloutNode> {
+        let told = self.ask_all(revision, patience).await;
+        let mut nodes: Vec<RolloutNode> = told
+            .into_iter()
+            .map(|(name, told)| match told {
+                Ok(ToldForm { revision: now, problems, .. }) => {
+                    RolloutNode { name, done: now >= revision, revision: now, problems }
+                }
+                Err(error) => RolloutNode { name, done: false, revision: 0, problems: vec![error] },
+            })
+            .collect();
+        nodes.sort_by(|a, b| a.name.cmp(&b.name));
+        nodes
+    }
+
+    /// Nothing is cached on any node whose fetch began before then; none unless every node says so of itself.
+    pub async fn oldest(&self, patience: Duration) -> Option<Hlc> {
+        let told = self.ask_all(0, patience).await;
+        everywhere(told.into_iter().map(|(_, told)| told.ok()?.oldest))
+    }
+
+    async fn ask_all(&self, revision: u64, patience: Duration) -> Vec<(String, Result<ToldForm, String>)> {
+        let mut set = JoinSet::new();
+        for node in self.state.nodes().into_values() {
+            let (mesh, me, own) = (self.mesh.clone(), self.me, self.rollout.clone());
+            set.spawn(async move {
+                let deadline = Deadline::after(patience);
+                if node.key == me {
+                    return (
+                        node.name,
+                        own.wait(revision, deadline).await.map_err(|fault| fault.to_string()),
+                    );
+                }
+                // Writing to memory cannot fail, and no type here refuses to be encoded.
+                let message = minicbor::to_vec(AskForm { revision }).expect("encoding into memory");
+                let target = Target { service: ROLLOUT, version: VERSION };
+                let asked = mesh.call(node.key, target, message.into(), deadline, Priority::Normal).await;
+                let told = asked.map_err(|error| error.failure.to_string()).and_then(|bytes| {
+                    minicbor::decode::<ToldForm>(&bytes).map_err(|error| error.to_string())
+                });
+                (node.name, told)
+            });
+        }
+        set.join_all().await
+    }
+
     /// The points of presence, by name.
     pub fn pops(&self) -> Vec<PopInfo> {
         let mut pops: BTreeMap<String, PopInfo> = BTreeMap::new();
@@ -90,7 +164,7 @@ impl Cluster {
             pop.name = node.pop;
             pop.region = node.region;
             pop.nodes += 1;
-            pop.alive += usize::from(node.state != "unreachable" && node.state != "joining");
+            pop.alive += usize::from(matches!(node.state.as_str(), "alive" | "draining"));
             pop.voters += usize::from(matches!(node.control.as_str(), "leader" | "voter"));
         }
         pops.into_values().collect()

@@ -7,8 +7,10 @@ use selvedge_mesh::rpc::{
 };
 use selvedge_mesh::ticket::{Claim, ClusterKey, Ticket};
 use selvedge_rt::Clock;
+use selvedge_rt::links::LinkError;
 use selvedge_rt::links::side::Boxed;
 use selvedge_state::{Command, NodeRecord, State};
+use selvedge_types::resource::{PopName, RegionName, Text};
 use selvedge_types::{ClusterId, NodeKey};
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -29,14 +31,25 @@ const ROUNDS: usize = 3;
 /// How long is waited between rounds.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Characters of a name, PoP or region.
+/// Characters of a name.
 const NAME_MAX: usize = 63;
 
 /// What a node that was let in was told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Joined {
-    /// The nodes of the cluster and where they are.
-    pub nodes: Vec<(NodeKey, Vec<SocketAddr>)>,
+    /// The nodes of the cluster.
+    pub nodes: Vec<Known>,
+}
+
+/// A node of the cluster that a new one is told of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// Who.
+    pub key: NodeKey,
+    /// In which PoP.
+    pub pop: String,
+    /// Where.
+    pub addresses: Vec<SocketAddr>,
 }
 
 /// Why a node was not let in.
@@ -61,6 +74,7 @@ pub async fn join(mesh: &Mesh, ticket: &Ticket, node: &NodeRecord) -> Result<Joi
     // Writing to memory cannot fail, and no type here refuses to be encoded.
     let message = minicbor::to_vec(form).expect("encoding into memory");
     let mut last = "no node is named".to_owned();
+    let mut unknown = 0;
     for round in 0..ROUNDS {
         if round > 0 {
             tokio::time::sleep(PAUSE).await;
@@ -72,16 +86,28 @@ pub async fn join(mesh: &Mesh, ticket: &Ticket, node: &NodeRecord) -> Result<Joi
             match asked.await {
                 Ok(answer) => match minicbor::decode::<JoinedForm>(&answer) {
                     Ok(form) => {
-                        let nodes = form.nodes.iter().map(|known| (known.key, known.addresses()));
+                        let nodes = form.nodes.iter().map(|known| Known {
+                            key: known.key,
+                            pop: known.pop.clone(),
+                            addresses: known.addresses(),
+                        });
                         return Ok(Joined { nodes: nodes.collect() });
                     }
                     Err(error) => last = error.to_string(),
                 },
                 Err(error) => match refusal(&error) {
                     Some(text) => return Err(JoinError::Refused(text)),
-                    None => last = error.to_string(),
+                    None => {
+                        unknown += usize::from(matches!(error.failure, Failure::Link(LinkError::Refused(_))));
+                        last = error.to_string();
+                    }
                 },
             }
+        }
+        // A node that was just started may not know the ticket yet; all of them do not fail to know a good one.
+        if unknown == ticket.contacts().len() * ROUNDS {
+            let text = "no node knows this ticket: it was revoked, is used up or has expired".to_owned();
+            return Err(JoinError::Refused(text));
         }
     }
     Err(JoinError::Unreachable { tried: ticket.contacts().len(), last })
@@ -134,23 +160,31 @@ impl JoinService {
             other => not_now(&other.to_string()),
         })?;
         tracing::info!(node = node.name, pop = node.pop, "a node was let in");
-        let nodes = state.nodes().into_values().map(|known| KnownForm::new(known.key, &known.mesh)).collect();
+        let nodes = state
+            .nodes()
+            .into_values()
+            .map(|known| KnownForm::new(known.key, &known.pop, &known.mesh))
+            .collect();
         // Writing to memory cannot fail, and no type here refuses to be encoded.
         Ok(Answer::message(minicbor::to_vec(JoinedForm { nodes }).expect("encoding into memory")))
     }
 }
 
-/// Names are shown and typed: nothing that could be taken for something else.
+/// Checks a node's names: they are shown and typed, so there is nothing in them that could pass for another.
 pub(super) fn check_names(node: &NodeRecord) -> Result<(), String> {
-    for (what, name) in [("name", &node.name), ("PoP", &node.pop), ("region", &node.region)] {
-        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        if name.is_empty() || name.len() > NAME_MAX || !name.chars().all(fits) {
-            return Err(format!(
-                "{name:?} is no {what}: use 1 to {NAME_MAX} letters, digits, `-`, `_` and `.`"
-            ));
-        }
-    }
-    Ok(())
+    check_name(&node.name)?;
+    let text = |error: selvedge_types::resource::TextError| format!("{}: {}", error.message, error.help);
+    PopName::parse_text(&node.pop).map_err(text)?;
+    RegionName::parse_text(&node.region).map_err(text).map(|_| ())
+}
+
+/// Checks a node's name.
+pub fn check_name(name: &str) -> Result<(), String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let is_one = !name.is_empty() && name.len() <= NAME_MAX && name.chars().all(fits);
+    let help =
+        || format!("{name:?} is no node's name: use 1 to {NAME_MAX} letters, digits, `-`, `_` and `.`");
+    if is_one { Ok(()) } else { Err(help()) }
 }
 
 impl Service for JoinService {

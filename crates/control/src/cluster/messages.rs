@@ -29,11 +29,14 @@ pub(super) struct KnownForm {
     pub(super) key: NodeKey,
     #[n(1)]
     pub(super) addresses: Vec<String>,
+    #[n(2)]
+    pub(super) pop: String,
 }
 
 impl KnownForm {
-    pub(super) fn new(key: NodeKey, addresses: &[SocketAddr]) -> Self {
-        KnownForm { key, addresses: addresses.iter().map(ToString::to_string).collect() }
+    pub(super) fn new(key: NodeKey, pop: &str, addresses: &[SocketAddr]) -> Self {
+        let addresses = addresses.iter().map(ToString::to_string).collect();
+        KnownForm { key, addresses, pop: pop.to_owned() }
     }
 
     pub(super) fn addresses(&self) -> Vec<SocketAddr> {

@@ -4,6 +4,7 @@
 //!   control state --nodes, tickets--> Directory --> peers of the mesh, members of the group
 //!   a new node --Claim--> JoinService --Admit--> control state
 //!   each node --its record--> EnrolService --UpdateNode--> control state
+//!   apply --wait --revision--> RolloutService of each node
 //!   the leader: nodes, voters --Council--> learners added, voters changed, members removed
 //!   the leader: declarations --Keyspaces--> the group's keyspaces
 //! ```
@@ -16,10 +17,12 @@ mod handle;
 mod join;
 mod keyspaces;
 mod messages;
+mod rollout;
 
 pub use council::{Council, Step, next_step};
 pub use directory::Directory;
-pub use enrol::{ENROL, EnrolService, Enrolment};
-pub use handle::Cluster;
-pub use join::{JOIN, JoinError, JoinService, Joined, join};
+pub use enrol::{ENROL, EnrolService, Enrolment, REMOVED};
+pub use handle::{BACKUPS_MAX, Cluster};
+pub use join::{JOIN, JoinError, JoinService, Joined, Known, check_name, join};
 pub use keyspaces::{Keyspaces, are_as_declared};
+pub use rollout::{InForce, ROLLOUT, RolloutService};

@@ -5,15 +5,16 @@ use crate::cluster::Cluster;
 use crate::handles::{Handles, StateError};
 use crate::problem::Problem;
 use crate::wire::{
-    ChooseLeader, ChooseVoters, ClusterNode, CreateTicket, NewTicket, PopInfo, TicketInfo, Voters,
+    ChooseLeader, ChooseVoters, ClusterNode, CreateTicket, NewTicket, PopInfo, RolloutNode, TicketInfo,
+    Voters,
 };
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use selvedge_mesh::ticket::TTL;
 use std::time::Duration;
 
-fn cluster(handles: &Handles) -> Result<&Cluster, Problem> {
+pub(super) fn cluster(handles: &Handles) -> Result<&Cluster, Problem> {
     let gone = || StateError::Unavailable("the control state could not be opened on this node".into()).into();
     handles.cluster.as_ref().ok_or_else(gone)
 }
@@ -26,6 +27,42 @@ fn cluster(handles: &Handles) -> Result<&Cluster, Problem> {
 pub(crate) async fn nodes(State(handles): State<Handles>) -> Result<Json<Vec<ClusterNode>>, Problem> {
     Ok(Json(cluster(&handles)?.nodes()))
 }
+
+/// Which revision, and for how long it is waited for.
+#[derive(Debug, Clone, serde::Deserialize, utoipa::IntoParams)]
+pub(crate) struct RolloutQuery {
+    /// The revision.
+    revision: u64,
+    /// How long it is waited for, in milliseconds: up to 20,000.
+    #[serde(default)]
+    wait_ms: u64,
+}
+
+/// How far each node is with a revision of sites and settings.
+#[utoipa::path(get, path = "/v1/rollout", tag = "cluster", security(("token" = [])), params(RolloutQuery), responses(
+    (status = 200, description = "The nodes, by name", body = Vec<RolloutNode>),
+    (status = 400, description = "The request is wrong", body = Problem),
+    (status = 401, description = "No valid token", body = Problem),
+    (status = 503, description = "The control state is not open here", body = Problem)))]
+pub(crate) async fn rollout(
+    State(handles): State<Handles>,
+    Extension(caller): Extension<Caller>,
+    Query(query): Query<RolloutQuery>,
+) -> Result<Json<Vec<RolloutNode>>, Problem> {
+    let patience = Duration::from_millis(query.wait_ms.min(ROLLOUT_WAIT_MAX_MS)) + ROLLOUT_ANSWER;
+    let mut nodes = cluster(&handles)?.rollout(query.revision, patience).await;
+    if caller.namespace.is_some() {
+        // They may name any site.
+        nodes.iter_mut().filter(|node| node.revision > 0).for_each(|node| node.problems.clear());
+    }
+    Ok(Json(nodes))
+}
+
+/// The longest that a node is waited for.
+const ROLLOUT_WAIT_MAX_MS: u64 = 20_000;
+
+/// How long it may take to ask a node that need not wait.
+const ROLLOUT_ANSWER: Duration = Duration::from_secs(2);
 
 /// The points of presence.
 #[utoipa::path(get, path = "/v1/pops", tag = "cluster", security(("token" = [])), responses(

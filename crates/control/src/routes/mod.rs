@@ -1,5 +1,6 @@
 //! The answers, by subject.
 
+pub(crate) mod backup;
 pub(crate) mod cache;
 pub(crate) mod cluster;
 pub(crate) mod health;

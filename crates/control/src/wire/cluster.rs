@@ -14,8 +14,8 @@ pub struct ClusterNode {
     pub pop: String,
     /// Its region.
     pub region: String,
-    /// How it is, as the node that answers sees it: `alive`, `unreachable`, `draining`, or `joining` until it has
-    /// said what it is.
+    /// How it is, as the node that answers sees it: `alive`, `draining`, `suspect` (it did not answer somebody), `gone`,
+    /// `left` (of its own accord), `unknown` (not heard of yet), or `joining` until it has said what it is.
     pub state: String,
     /// What it may be: `voter` or `edge`.
     pub role: String,
@@ -40,6 +40,19 @@ pub struct NodeAddresses {
     pub https: Vec<String>,
     /// Its API.
     pub api: String,
+}
+
+/// How far a node is with a revision.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RolloutNode {
+    /// Its name.
+    pub name: String,
+    /// Whether it goes by the revision.
+    pub done: bool,
+    /// The revision that it goes by; 0 if it did not say.
+    pub revision: u64,
+    /// What of the declared does not work there, or why it could not be asked.
+    pub problems: Vec<String>,
 }
 
 /// A point of presence.

@@ -8,8 +8,8 @@ mod token;
 
 pub use cache::{CacheStats, Entry, InspectRequest, Inspection, PurgeRequest, Purged, Rule, SiteStats, Tier};
 pub use cluster::{
-    ChooseLeader, ChooseVoters, ClusterNode, CreateTicket, NewTicket, NodeAddresses, PopInfo, TicketInfo,
-    Voters,
+    ChooseLeader, ChooseVoters, ClusterNode, CreateTicket, NewTicket, NodeAddresses, PopInfo, RolloutNode,
+    TicketInfo, Voters,
 };
 pub use node::{Check, DiskStatus, MachineStatus, NetworkStatus, NodeInfo, PressureStatus, Ready, Status};
 pub use resource::{

@@ -37,12 +37,15 @@ pub struct Check {
     pub ok: bool,
     /// What is wrong, or what there is to say.
     pub detail: String,
+    /// Whether requests go elsewhere while it is not ok. A node that cannot change its control state serves on.
+    #[serde(default)]
+    pub readiness: bool,
 }
 
 /// Whether a node is ready to serve.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Ready {
-    /// Whether all checks hold.
+    /// Whether all checks hold that requests depend on.
     pub ready: bool,
     /// The checks.
     pub checks: Vec<Check>,

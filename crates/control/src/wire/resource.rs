@@ -63,7 +63,7 @@ pub struct Change {
     pub name: String,
     /// What happens to it.
     pub action: Action,
-    /// What changes in it.
+    /// What changes in it. Of what is new, fields at their defaults are left out.
     pub fields: Vec<FieldChange>,
 }
 

@@ -2,11 +2,13 @@
 
 use super::Inner;
 use super::ask::ask_origin;
-use super::flight::{Flight, Head};
+use super::flight::{Flight, Head, Room};
+use super::held::PIECE;
 use super::keep::Keeper;
-use super::object::{Object, Stored};
+use super::object::{Layout, Object, Stored};
 use super::origin::{FetchFailure, Origin};
 use super::rules::CacheRules;
+use crate::busy::Place;
 use selvedge_cache::semantics::stored::{Stored as StoredView, Update, Updated};
 use selvedge_cache::semantics::{
     self, Failure, Freshness, Judgement, KeyHash, NotStored, RequestFacts, Stale, Storable, Times, Vary,
@@ -15,7 +17,10 @@ use selvedge_cache::semantics::{
 use selvedge_cache::stamps::ScopeHash;
 use selvedge_exchange::{Body, BodyError, Fetched, Frame, Interim, Request, Response};
 use selvedge_types::{Fields, Hlc, Method, Status, UnixMillis, name};
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
@@ -51,6 +56,22 @@ pub(crate) struct NewResponse {
     pub(crate) rules: Arc<CacheRules>,
 }
 
+impl NewResponse {
+    /// Whether it may be more than what each reader may hold.
+    pub(crate) fn is_large(&self) -> bool {
+        self.length.is_none_or(|length| length > PIECE)
+    }
+
+    /// Where its slices are, if it is kept; its length is the most there is while that is not known.
+    pub(crate) fn layout(&self) -> Option<Layout> {
+        Some(Layout {
+            id: self.content_id?,
+            length: self.length.unwrap_or(u64::MAX),
+            slice_bytes: self.rules.slice_bytes.max(1),
+        })
+    }
+}
+
 /// What to fetch, and how to keep it.
 pub(crate) struct Order {
     pub(crate) request: Request,
@@ -73,6 +94,12 @@ pub(crate) type SharedFlight = Arc<Flight<Answer>>;
 /// For how long requests for something that was not storable do not wait for each other.
 const PASS_TIME: Duration = Duration::from_secs(60);
 
+/// After so many bytes others get their turn.
+const TURN_BYTES: u64 = 256 << 10;
+
+/// How often a fetch that nobody reads looks, while its origin sends nothing, whether it may go on.
+const UNREAD_CHECK: Duration = Duration::from_secs(1);
+
 /// A flight on the list of those to be joined. Takes it off, whatever ends its fetch.
 struct Listed {
     inner: Arc<Inner>,
@@ -88,19 +115,49 @@ impl Listed {
         self.inner.flights.remove(self.key, &self.flight);
     }
 
+    /// Ends the content. Whoever comes from now on finds what was stored of it.
+    fn land(&self, outcome: Result<Option<Fields>, BodyError>) {
+        self.inner.flights.remove(self.key, &self.flight);
+        self.flight.land(outcome);
+    }
+
     /// Moves content from the origin to those who read, and to where it is kept. It is stored before its last
     /// bytes are passed on: whoever has all of a response finds it in the cache.
     async fn pump(&self, mut body: Body, mut keeper: Option<Keeper>) -> Result<Option<Fields>, BodyError> {
+        let held = &self.inner.held;
         let mut left = body.length();
+        let (mut came, mut moved) = (0, 0);
+        let mut unread = None;
         let mut trailers = None;
         loop {
-            let read_by_someone = self.flight.room().await;
-            if !read_by_someone && keeper.is_none() && left != Some(0) {
-                return Err(BodyError::Gone("nobody waits for it"));
+            let room = self.flight.room(held).await;
+            match room {
+                Room::Wanted => unread = None,
+                Room::Scarce => {
+                    keeper = None;
+                    self.keep_nothing();
+                    continue;
+                }
+                Room::Unread if keeper.is_none() && left != Some(0) => {
+                    return Err(BodyError::Gone("nobody waits for it"));
+                }
+                // Of unknown length, as much is expected as came already.
+                Room::Unread if left.unwrap_or(came) <= PIECE => {}
+                Room::Unread => unread = Some(self.go_on_unread(unread)?),
             }
-            match body.frame().await {
+            if moved >= TURN_BYTES {
+                moved = 0;
+                tokio::task::yield_now().await;
+            }
+            let Some(frame) = self.next_frame(&mut body, room).await else { continue };
+            match frame {
                 Some(Ok(Frame::Data(data))) => {
-                    match keeper.as_mut().map(|keeper| keeper.push(&data)) {
+                    let length = data.len() as u64;
+                    // Most come in one piece, and are stored with it.
+                    let is_all = came == 0 && left == Some(length) && length <= PIECE;
+                    let data = if is_all { data } else { held.count(data) };
+                    (came, moved) = (came + length, moved + length);
+                    match keeper.as_mut().map(|keeper| keeper.push(data.clone())) {
                         Some(Ok(stored_up_to)) => self.flight.kept_up_to(stored_up_to),
                         Some(Err(_)) => {
                             keeper = None;
@@ -108,7 +165,7 @@ impl Listed {
                         }
                         None => {}
                     }
-                    left = left.map(|left| left.saturating_sub(data.len() as u64));
+                    left = left.map(|left| left.saturating_sub(length));
                     if let Some(keeper) = keeper.take_if(|_| left == Some(0)) {
                         keeper.finish();
                     }
@@ -124,14 +181,36 @@ impl Listed {
         }
         Ok(trailers)
     }
+
+    /// What the origin sends next; none if it is time to see who reads first. Cancel-safe.
+    async fn next_frame(&self, body: &mut Body, room: Room) -> Option<Option<Result<Frame, BodyError>>> {
+        if room == Room::Unread {
+            return tokio::time::timeout(UNREAD_CHECK, body.frame()).await.ok();
+        }
+        poll_fn(|cx| match body.poll_frame(cx) {
+            Poll::Ready(frame) => Poll::Ready(Some(frame)),
+            Poll::Pending => self.flight.poll_unread(cx).map(|()| None),
+        })
+        .await
+    }
+
+    /// A place among the fetches that fill the cache although nobody reads, the one had already if there is one.
+    fn go_on_unread(&self, place: Option<Place>) -> Result<Place, BodyError> {
+        if self.inner.held.is_scarce() {
+            return Err(BodyError::Gone("nobody waits for it, and memory is scarce"));
+        }
+        place.or_else(|| self.inner.unread.admit(self.inner.unread_max.load(Relaxed))).ok_or_else(|| {
+            self.inner.metrics.unread_limit_reached();
+            BodyError::Gone("nobody waits for it, and too many go on like that")
+        })
+    }
 }
 
 impl Drop for Listed {
     fn drop(&mut self) {
         // The first of each counts: these only matter if the fetch was cut short.
-        self.flight.land(Err(BodyError::Incomplete));
         self.flight.publish(Head::Released);
-        self.inner.flights.remove(self.key, &self.flight);
+        self.land(Err(BodyError::Incomplete));
     }
 }
 
@@ -241,7 +320,7 @@ impl Fill {
         // What was ordered is not needed any more.
         let Fill { to, .. } = self;
         let outcome = to.pump(response.body, keeper).await;
-        to.flight.land(outcome);
+        to.land(outcome);
     }
 }
 

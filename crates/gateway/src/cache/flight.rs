@@ -11,9 +11,10 @@
 //! waits when it is [`Flight::WINDOW`] ahead of the fastest reader, and what the fastest has passed is let go
 //! once it can be read back from where it is stored. If nothing is stored, the producer also waits when it is
 //! [`Flight::BEHIND`] ahead of the slowest, for whom everything is held; one for whom it waited [`Flight::STALL`] in
-//! vain is cut off.
+//! vain is cut off. While memory is scarce, these bounds are far smaller.
 
 use super::beginnings::Beginning;
+use super::held::{Held, PIECE};
 use bytes::Bytes;
 use selvedge_cache::stamps::ScopeHash;
 use selvedge_exchange::{BodyError, BodyStream, Frame};
@@ -59,8 +60,14 @@ struct Inner<H> {
     landed: Option<Result<Option<Fields>, BodyError>>,
     seats: Seats,
     furthest: u64,
+    /// Woken when there may be room.
     producer: Option<Waker>,
+    /// Woken when the last reader leaves.
+    deserted: Option<Waker>,
 }
+
+/// How many readers are few.
+const FEW: usize = 16;
 
 /// Whether what was sent can be read back from elsewhere.
 #[derive(Clone, Copy)]
@@ -71,6 +78,24 @@ enum Kept {
     Not,
 }
 
+/// Why the producer may go on, or what it should do first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Room {
+    /// Somebody wants more.
+    Wanted,
+    /// Nobody reads.
+    Unread,
+    /// Memory is scarce, and the readers are slow: what is collected to be stored should go.
+    Scarce,
+}
+
+/// How far the producer may be ahead.
+#[derive(Clone, Copy)]
+struct Bounds {
+    of_fastest: u64,
+    of_slowest: u64,
+}
+
 impl<H> Flight<H> {
     /// How many bytes the producer may be ahead of the fastest reader.
     pub(crate) const WINDOW: u64 = 2 << 20;
@@ -78,6 +103,8 @@ impl<H> Flight<H> {
     pub(crate) const BEHIND: u64 = 8 << 20;
     /// How long everybody waits for the slowest reader of such content, if that takes nothing.
     pub(crate) const STALL: Duration = Duration::from_secs(10);
+    /// How long the producer waits for readers while memory is scarce, before that has consequences.
+    pub(crate) const SCARCE_STALL: Duration = Duration::from_secs(1);
 
     pub(crate) fn new(beginning: Beginning) -> Arc<Self> {
         Arc::new(Flight {
@@ -93,6 +120,7 @@ impl<H> Flight<H> {
                 seats: Seats::default(),
                 furthest: 0,
                 producer: None,
+                deserted: None,
             }),
         })
     }
@@ -121,6 +149,11 @@ impl<H> Flight<H> {
     pub(crate) fn seat(self: &Arc<Self>) -> Seat<H> {
         let slot = self.lock().seats.take();
         Seat { flight: self.clone(), slot }
+    }
+
+    /// How many bytes have come.
+    pub(crate) fn end(&self) -> u64 {
+        self.lock().end
     }
 
     /// How many are in their seats.
@@ -156,35 +189,64 @@ impl<H> Flight<H> {
         self.lock().kept = Kept::Not;
     }
 
-    /// Ends the content, with trailers or an error. Only the first call counts.
+    /// Ends the content, with trailers or an error. Only the first call counts. Whoever takes a seat from now on may
+    /// come too late.
     pub(crate) fn land(&self, outcome: Result<Option<Fields>, BodyError>) {
         let mut inner = self.lock();
         inner.landed.get_or_insert(outcome);
         inner.seats.wake();
     }
 
-    /// Waits until the producer may append more, and says whether anyone still reads. Cancel-safe.
-    pub(crate) async fn room(&self) -> bool {
+    /// Waits until the producer may append more, or should do something else first. Cancel-safe.
+    pub(crate) async fn room(&self, held: &Held) -> Room {
         // Mostly there is, and no timer is needed.
-        if let Poll::Ready(is_read) = self.lock().has_room() {
-            return is_read;
+        if let Poll::Ready(room) = self.lock().has_room(Self::bounds(held)) {
+            return room;
         }
+        let mut waited = Duration::ZERO;
         loop {
-            let room = tokio::time::timeout(Self::STALL, poll_fn(|cx| self.poll_room(cx))).await;
-            match room {
-                Ok(is_read) => return is_read,
-                Err(_) => self.lock().cut_slowest(),
+            let room = poll_fn(|cx| self.poll_room(held, cx));
+            if let Ok(room) = tokio::time::timeout(Self::SCARCE_STALL, room).await {
+                return room;
+            }
+            waited += Self::SCARCE_STALL;
+            let is_scarce = held.is_scarce();
+            let mut inner = self.lock();
+            if is_scarce && matches!(inner.kept, Kept::UpTo(_)) {
+                return Room::Scarce;
+            }
+            if is_scarce || waited >= Self::STALL {
+                inner.cut_slowest(Self::bounds(held));
+                waited = Duration::ZERO;
             }
         }
     }
 
-    fn poll_room(&self, cx: &Context<'_>) -> Poll<bool> {
+    fn poll_room(&self, held: &Held, cx: &Context<'_>) -> Poll<Room> {
         let mut inner = self.lock();
-        let room = inner.has_room();
+        let room = inner.has_room(Self::bounds(held));
         if room.is_pending() {
             inner.producer = Some(cx.waker().clone());
         }
         room
+    }
+
+    /// Ready when nobody reads.
+    pub(crate) fn poll_unread(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut inner = self.lock();
+        if inner.seats.taken == 0 {
+            return Poll::Ready(());
+        }
+        inner.deserted = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn bounds(held: &Held) -> Bounds {
+        if held.is_scarce() {
+            // Nothing more before the fastest has taken what there is.
+            return Bounds { of_fastest: 1, of_slowest: 4 * PIECE };
+        }
+        Bounds { of_fastest: Self::WINDOW, of_slowest: Self::BEHIND }
     }
 }
 
@@ -192,11 +254,25 @@ impl<H> Inner<H> {
     /// Lets chunks go that nobody needs to find here.
     fn let_go(&mut self) {
         let limit = match self.kept {
+            _ if self.is_for_these() => self.slowest().unwrap_or(self.end),
             Kept::UpTo(offset) if self.seats.taken == 0 => offset,
             Kept::UpTo(offset) => offset.min(self.furthest),
-            Kept::Not => self.slowest().unwrap_or(self.end),
+            Kept::Not => self.end,
         };
         self.let_go_up_to(limit);
+    }
+
+    /// Whether nobody comes any more who needs it from the beginning.
+    fn is_for_these(&self) -> bool {
+        self.landed.is_some() || matches!(self.kept, Kept::Not)
+    }
+
+    /// The same after a reader moved or left. To look for the slowest of many each time would be slow, and one copy
+    /// for many is not much.
+    fn let_go_after_move(&mut self) {
+        if !self.is_for_these() || self.seats.taken <= FEW {
+            self.let_go();
+        }
     }
 
     fn let_go_up_to(&mut self, limit: u64) {
@@ -215,21 +291,27 @@ impl<H> Inner<H> {
         self.seats.offsets().filter(|at| *at >= self.base).min()
     }
 
-    /// Ready if the producer may append more, with whether anyone still reads.
-    fn has_room(&self) -> Poll<bool> {
-        let is_read = self.seats.taken > 0;
-        let is_far_ahead = self.end >= self.furthest + Flight::<H>::WINDOW || self.waits_for_slowest();
-        if is_read && is_far_ahead { Poll::Pending } else { Poll::Ready(is_read) }
+    /// Ready if the producer may append more.
+    fn has_room(&self, bounds: Bounds) -> Poll<Room> {
+        if self.seats.taken == 0 {
+            return Poll::Ready(Room::Unread);
+        }
+        let is_far_ahead = self.waits_for_fastest(bounds) || self.waits_for_slowest(bounds);
+        if is_far_ahead { Poll::Pending } else { Poll::Ready(Room::Wanted) }
     }
 
-    fn waits_for_slowest(&self) -> bool {
-        let is_far = |slowest| self.end >= slowest + Flight::<H>::BEHIND;
+    fn waits_for_fastest(&self, bounds: Bounds) -> bool {
+        self.end >= self.furthest + bounds.of_fastest
+    }
+
+    fn waits_for_slowest(&self, bounds: Bounds) -> bool {
+        let is_far = |slowest| self.end >= slowest + bounds.of_slowest;
         matches!(self.kept, Kept::Not) && self.slowest().is_some_and(is_far)
     }
 
-    /// Cuts off the slowest reader, if it is the one that is waited for.
-    fn cut_slowest(&mut self) {
-        if !self.waits_for_slowest() {
+    /// Cuts off the slowest reader, if it alone is waited for.
+    fn cut_slowest(&mut self, bounds: Bounds) {
+        if self.waits_for_fastest(bounds) || !self.waits_for_slowest(bounds) {
             return;
         }
         let (Some(slowest), Some(first)) = (self.slowest(), self.chunks.front()) else { return };
@@ -243,6 +325,7 @@ impl<H> Inner<H> {
     fn move_to(&mut self, slot: usize, offset: u64) {
         self.seats.places[slot].at = offset;
         self.furthest = self.furthest.max(offset);
+        self.let_go_after_move();
         self.wake_producer();
     }
 
@@ -365,6 +448,12 @@ impl<H> Seat<H> {
         self.flight.lock().seats.places[self.slot].at
     }
 
+    /// Whether the bytes at its place were let go.
+    pub(crate) fn is_behind(&self) -> bool {
+        let inner = self.flight.lock();
+        inner.seats.places[self.slot].at < inner.base
+    }
+
     /// Moves to `offset`, for bytes had elsewhere.
     pub(crate) fn skip_to(&mut self, offset: u64) {
         self.flight.lock().move_to(self.slot, offset);
@@ -397,7 +486,13 @@ impl<H> Drop for Seat<H> {
     fn drop(&mut self) {
         let mut inner = self.flight.lock();
         inner.seats.give_up(self.slot);
+        inner.let_go_after_move();
         inner.wake_producer();
+        if inner.seats.taken == 0
+            && let Some(deserted) = inner.deserted.take()
+        {
+            deserted.wake();
+        }
     }
 }
 
@@ -426,6 +521,11 @@ mod tests {
 
     fn flight() -> Arc<Flight<()>> {
         Flight::new(Beginnings::default().begin(Hlc::ZERO))
+    }
+
+    /// Memory that is not scarce.
+    fn plenty() -> Held {
+        Held::new(1 << 30)
     }
 
     fn next(reader: &mut Seat<()>) -> Poll<Next> {
@@ -489,14 +589,15 @@ mod tests {
         let flight = flight();
         let mut reader = flight.seat();
         flight.push(Bytes::from(vec![0; Flight::<()>::WINDOW as usize]));
-        let mut room = Box::pin(flight.room());
+        let held = plenty();
+        let mut room = Box::pin(flight.room(&held));
         let mut cx = Context::from_waker(Waker::noop());
         assert!(room.as_mut().poll(&mut cx).is_pending());
         assert!(next(&mut reader).is_ready());
-        assert_eq!(room.as_mut().poll(&mut cx), Poll::Ready(true));
+        assert_eq!(room.as_mut().poll(&mut cx), Poll::Ready(Room::Wanted));
         drop(reader);
         flight.push(Bytes::from(vec![0; 1 + Flight::<()>::WINDOW as usize]));
-        assert_eq!(Box::pin(flight.room()).as_mut().poll(&mut cx), Poll::Ready(false));
+        assert_eq!(Box::pin(flight.room(&held)).as_mut().poll(&mut cx), Poll::Ready(Room::Unread));
     }
 
     const CHUNK: u64 = 1 << 20;
@@ -512,7 +613,7 @@ mod tests {
     /// As long as there is room, `fast` reads all that comes; how many chunks that were.
     async fn pump(flight: &Flight<()>, fast: &mut Seat<()>) -> u64 {
         let mut count = 0;
-        while tokio::time::timeout(Duration::from_secs(1), flight.room()).await.is_ok() {
+        while tokio::time::timeout(Duration::from_secs(1), flight.room(&plenty())).await.is_ok() {
             flight.push(chunk());
             assert!(next(fast).is_ready());
             count += 1;
@@ -538,7 +639,7 @@ mod tests {
         assert_eq!(slow.offset(), 20 * CHUNK);
         drop(slow);
         assert_eq!(pump(&flight, &mut fast).await, 40, "nobody else is waited for");
-        assert_eq!(held(&flight), CHUNK, "but the last one, which is let go with the next");
+        assert_eq!(held(&flight), 0);
     }
 
     #[tokio::test(start_paused = true)]
@@ -549,7 +650,7 @@ mod tests {
         pump(&flight, &mut fast).await;
         assert!(matches!(next(&mut slow), Poll::Ready(Next::Data(_))));
         let before = tokio::time::Instant::now();
-        assert!(flight.room().await);
+        assert_eq!(flight.room(&plenty()).await, Room::Wanted);
         assert_eq!(before.elapsed(), Flight::<()>::STALL);
         assert_eq!(text(next(&mut stalled)), "Forgotten");
         assert_eq!(pump(&flight, &mut fast).await, 1);
@@ -566,5 +667,50 @@ mod tests {
         assert_eq!(flight.seated(), 0);
         assert_eq!(text(next(&mut flight.seat())), "all");
         assert_eq!(flight.lock().seats.places.len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_memory_is_scarce_the_producer_is_a_piece_ahead_at_most() {
+        let memory = Held::new(4 * PIECE);
+        let _others = memory.hold(3 * PIECE);
+        let flight = flight();
+        let mut reader = flight.seat();
+        flight.push(Bytes::from(vec![7; PIECE as usize]));
+        assert_eq!(flight.room(&memory).await, Room::Scarce, "what is collected should go");
+        flight.keep_nothing();
+        let wait = tokio::time::timeout(Duration::from_secs(100), flight.room(&memory));
+        assert!(wait.await.is_err(), "the only reader is waited for");
+        assert!(matches!(next(&mut reader), Poll::Ready(Next::Data(_))));
+        assert_eq!(flight.room(&memory).await, Room::Wanted);
+        assert_eq!(held(&flight), 0, "what was read is let go");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_memory_is_scarce_who_holds_the_others_up_is_cut_off_soon() {
+        let memory = Held::new(4 * PIECE);
+        let _others = memory.hold(3 * PIECE);
+        let flight = flight();
+        let (mut fast, mut slow) = (flight.seat(), flight.seat());
+        flight.keep_nothing();
+        for _ in 0..4 {
+            flight.push(Bytes::from(vec![7; PIECE as usize]));
+            assert!(matches!(next(&mut fast), Poll::Ready(Next::Data(_))));
+        }
+        let before = tokio::time::Instant::now();
+        assert_eq!(flight.room(&memory).await, Room::Wanted);
+        assert_eq!(before.elapsed(), Flight::<()>::SCARCE_STALL);
+        assert_eq!(text(next(&mut slow)), "Forgotten");
+    }
+
+    #[test]
+    fn when_it_is_over_what_all_have_read_is_let_go() {
+        let flight = flight();
+        let (mut first, mut second) = (flight.seat(), flight.seat());
+        flight.push(chunk());
+        flight.land(Ok(None));
+        assert!(matches!(next(&mut first), Poll::Ready(Next::Data(_))));
+        assert_eq!(held(&flight), CHUNK);
+        assert!(matches!(next(&mut second), Poll::Ready(Next::Data(_))));
+        assert_eq!(held(&flight), 0);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Inner;
 use super::fill::NewResponse;
+use super::held::{Gathered, PIECE};
 use super::memory::derived;
 use super::object::{Content, Draft, Layout, Slice, Stored};
 use bytes::Bytes;
@@ -14,9 +15,6 @@ use std::sync::Arc;
 /// The content is larger than may be stored.
 #[derive(Debug)]
 pub(crate) struct TooLarge;
-
-/// How much is reserved for content of unknown length.
-const FIRST_RESERVE: usize = 16 << 10;
 
 /// Collects one response's content.
 pub(crate) struct Keeper {
@@ -32,7 +30,7 @@ pub(crate) struct Keeper {
     slice_bytes: u64,
     bytes_max: u64,
     /// The slice, or all of the content, that is being collected.
-    current: Vec<u8>,
+    current: Gathered,
     /// Where it begins.
     base: u64,
 }
@@ -46,7 +44,7 @@ impl Keeper {
         started: Hlc,
     ) -> Self {
         let slice_bytes = new.rules.slice_bytes.max(1);
-        let expected = new.length.map_or(FIRST_RESERVE as u64, |n| n.min(slice_bytes));
+        let current = Gathered::new(&inner.held);
         Keeper {
             inner,
             primary,
@@ -59,13 +57,13 @@ impl Keeper {
             started,
             slice_bytes,
             bytes_max: new.rules.object_bytes_max,
-            current: Vec::with_capacity(usize::try_from(expected).unwrap_or(FIRST_RESERVE)),
+            current,
             base: 0,
         }
     }
 
     /// Takes content; says up to which offset it can be read back as slices.
-    pub(crate) fn push(&mut self, mut data: &[u8]) -> Result<u64, TooLarge> {
+    pub(crate) fn push(&mut self, mut data: Bytes) -> Result<u64, TooLarge> {
         if self.base + (self.current.len() + data.len()) as u64 > self.bytes_max {
             return Err(TooLarge);
         }
@@ -74,24 +72,27 @@ impl Keeper {
                 self.store_slice();
             }
             let room = usize::try_from(self.slice_bytes).unwrap_or(usize::MAX) - self.current.len();
-            let (now, later) = data.split_at(room.min(data.len()));
-            self.current.extend_from_slice(now);
-            data = later;
+            self.current.push(data.split_to(room.min(data.len())));
         }
         Ok(self.base)
+    }
+
+    /// Whether it has collected more than a piece while memory is scarce.
+    pub(crate) fn is_burden(&self) -> bool {
+        self.current.len() as u64 > PIECE && self.inner.held.is_scarce()
     }
 
     /// The content is complete: stores it, unless a purge came since its fetch began.
     pub(crate) fn finish(mut self) {
         let content = if self.base == 0 {
-            Content::Whole(std::mem::take(&mut self.current).into_boxed_slice())
+            Content::Whole(self.current.take())
         } else {
             let layout = Layout {
                 id: self.started.to_bits(),
                 length: self.base + self.current.len() as u64,
                 slice_bytes: self.slice_bytes,
             };
-            if !self.current.is_empty() {
+            if self.current.len() > 0 {
                 self.store_slice();
             }
             Content::sliced(layout)
@@ -112,9 +113,7 @@ impl Keeper {
     }
 
     fn store_slice(&mut self) {
-        let next = Vec::with_capacity(self.current.capacity());
-        let bytes = exact(std::mem::replace(&mut self.current, next));
-        let slice = Slice { start: self.base, bytes };
+        let slice = Slice::new(self.base, self.current.take().into());
         let key = slice_key(self.key, self.started.to_bits(), self.base / self.slice_bytes);
         self.base = slice.end();
         self.inner.put(key, Stored::Slice(Arc::new(slice)));
@@ -136,9 +135,4 @@ pub(crate) fn spread(n: u64) -> u64 {
     let n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let n = (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     n ^ (n >> 31)
-}
-
-/// The bytes in an allocation of just their size.
-fn exact(bytes: Vec<u8>) -> Bytes {
-    Bytes::from(bytes.into_boxed_slice())
 }

@@ -49,6 +49,14 @@ impl CacheMetrics {
         self.limits.reached("collapsed_waiters");
     }
 
+    pub(crate) fn response_memory_limit_reached(&self) {
+        self.limits.reached("response_memory");
+    }
+
+    pub(crate) fn unread_limit_reached(&self) {
+        self.limits.reached("unread_fetches");
+    }
+
     pub(crate) fn invalidations_limit_reached(&self) {
         self.limits.reached("invalidations");
     }
@@ -71,6 +79,9 @@ impl Collector for Usage {
             ("cache_ram_bytes", "Bytes that they take", usage.ram_bytes),
             ("cache_ram_capacity_bytes", "Bytes that they may take", usage.ram_capacity),
             ("cache_fetches", "Fetches under way that others may join", usage.fetches),
+            ("cache_unread_fetches", "Large fetches under way that nobody waits for", usage.unread_fetches),
+            ("response_memory_bytes", "Bytes that large responses under way hold", usage.response_bytes),
+            ("response_memory_capacity_bytes", "Bytes that they may hold", usage.response_bytes_max),
         ] {
             let gauge: Gauge = Gauge::default();
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));

@@ -9,8 +9,9 @@ use selvedge_cache::semantics::{Freshness, VaryNames};
 use selvedge_cache::shard::Shard;
 use selvedge_cache::stamps::ScopeHash;
 use selvedge_types::{FieldError, Fields, Hlc, Status, UnixMillis};
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use triomphe::ThinArc;
 
 /// A value of the cache's index.
@@ -42,8 +43,26 @@ pub(crate) struct Facts {
     pub(crate) content: Content,
     /// Its status.
     pub(crate) status: Status,
+    /// Those who read its content now.
+    pins: Pins,
     /// How many labels precede its fields.
     labels: u16,
+}
+
+/// Counts those who read something stored.
+#[derive(Default)]
+pub(crate) struct Pins(AtomicU32);
+
+impl Pins {
+    /// One more; says whether it is the first.
+    pub(crate) fn add(&self) -> bool {
+        self.0.fetch_add(1, Relaxed) == 0
+    }
+
+    /// One less; says whether it was the last.
+    pub(crate) fn remove(&self) -> bool {
+        self.0.fetch_sub(1, Relaxed) == 1
+    }
 }
 
 /// A response that is to be stored.
@@ -98,6 +117,8 @@ pub(crate) struct Slice {
     pub(crate) start: u64,
     /// The bytes.
     pub(crate) bytes: Bytes,
+    /// Those who read it now.
+    pins: Pins,
 }
 
 /// Bytes of a label in an object.
@@ -126,6 +147,7 @@ impl Draft {
             content_id: self.content_id,
             content: self.content,
             status: self.status,
+            pins: Pins::default(),
             labels: labels.len() as u16,
         };
         Object(ThinArc::from_header_and_slice(facts, &bytes))
@@ -180,6 +202,17 @@ impl Object {
     /// Its content without a copy; empty if it lies in slices.
     pub(crate) fn body(&self) -> Bytes {
         Bytes::from_owner(Sent(self.clone()))
+    }
+
+    /// Those who read its content, which may be another's.
+    fn pins(&self) -> &Pins {
+        match &self.content {
+            Content::Elsewhere(place) => match &**place {
+                Place::Slices(_) => &self.pins,
+                Place::Object(other) => other.pins(),
+            },
+            Content::Whole(_) => &self.pins,
+        }
     }
 
     fn bytes(&self) -> &[u8] {
@@ -247,18 +280,23 @@ impl AsRef<[u8]> for Sent {
 }
 
 impl Slice {
+    /// Those bytes, of which the first is at `start` in the representation.
+    pub(crate) fn new(start: u64, bytes: Bytes) -> Self {
+        Slice { start, bytes, pins: Pins::default() }
+    }
+
     /// The offset behind its last byte.
     pub(crate) fn end(&self) -> u64 {
         self.start + self.bytes.len() as u64
     }
 
-    /// What it has of the representation from `at` on, up to `end`.
-    pub(crate) fn read(&self, at: u64, end: u64) -> Option<Bytes> {
+    /// Where in its bytes is what it has of the representation from `at` on, up to `end`.
+    pub(crate) fn range(&self, at: u64, end: u64) -> Option<Range<usize>> {
         if at < self.start || at >= self.end() {
             return None;
         }
         let until = end.min(self.end());
-        Some(self.bytes.slice((at - self.start) as usize..(until - self.start) as usize))
+        Some((at - self.start) as usize..(until - self.start) as usize)
     }
 }
 
@@ -269,6 +307,32 @@ const COUNTS_BYTES: usize = 2 * size_of::<usize>();
 const SHARED_BYTES: usize = 3 * size_of::<usize>();
 
 impl Stored {
+    /// The content that is with it.
+    pub(crate) fn content(&self) -> &[u8] {
+        match self {
+            Stored::Object(object) => object.bytes(),
+            Stored::Slice(slice) => &slice.bytes,
+            Stored::Varies(_) | Stored::Pass(_) => &[],
+        }
+    }
+
+    /// Whether its content begins at that place of the representation.
+    pub(crate) fn begins_at(&self, at: u64) -> bool {
+        match self {
+            Stored::Slice(slice) => slice.start == at,
+            Stored::Object(_) | Stored::Varies(_) | Stored::Pass(_) => at == 0,
+        }
+    }
+
+    /// Those who read that content; none if there can be none.
+    pub(crate) fn pins(&self) -> Option<&Pins> {
+        match self {
+            Stored::Object(object) => Some(object.pins()),
+            Stored::Slice(slice) => Some(&slice.pins),
+            Stored::Varies(_) | Stored::Pass(_) => None,
+        }
+    }
+
     /// How many bytes of memory it takes, with what is needed to find it.
     pub(crate) fn cost(&self) -> u32 {
         let own = match self {

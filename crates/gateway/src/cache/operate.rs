@@ -31,6 +31,12 @@ pub struct CacheUsage {
     pub purges: u64,
     /// Fetches under way that others may join.
     pub fetches: u64,
+    /// Large fetches under way that nobody waits for.
+    pub unread_fetches: u64,
+    /// Bytes that large responses under way hold.
+    pub response_bytes: u64,
+    /// Bytes that they may hold.
+    pub response_bytes_max: u64,
 }
 
 /// What would become of a request.
@@ -88,6 +94,13 @@ impl Cache {
     /// Lets that many requests wait for one fetch from now on.
     pub fn set_collapsed_waiters_max(&self, max: u32) {
         self.0.collapsed_waiters_max.store(max, Relaxed);
+    }
+
+    /// Lets large responses under way hold that many bytes from now on, and that many large fetches go on that
+    /// nobody waits for.
+    pub fn set_response_limits(&self, bytes_max: u64, unread_fetches_max: u32) {
+        self.0.held.set_max(bytes_max);
+        self.0.unread_max.store(unread_fetches_max, Relaxed);
     }
 
     /// Purges as [`Cache::purge`] does, for when nobody else remembers it: with a note on disk, if there is one
@@ -154,6 +167,9 @@ impl Cache {
             disk_available: inner.disk.as_ref().is_some_and(DiskTier::is_available),
             purges: inner.memory.stamps.len() as u64,
             fetches: inner.flights.len() as u64,
+            unread_fetches: inner.unread.count().into(),
+            response_bytes: inner.held.bytes(),
+            response_bytes_max: inner.held.max(),
         }
     }
 

@@ -1,7 +1,8 @@
 //! Responses of which only a part is stored: storing 206s, serving from them, fetching what is missing
 //! (RFC 9111 sections 3.3 and 3.4).
 
-use super::fill::Order;
+use super::fill::{NewResponse, Order};
+use super::held::{Gathered, PIECE};
 use super::keep::{slice_key, spread};
 use super::memory::derived;
 use super::object::{Content, Draft, Layout, Object, Slice, Stored};
@@ -21,12 +22,31 @@ use std::sync::Arc;
 /// fetched when they are reached.
 const LOOK_AHEAD_SLICES: u64 = 64;
 
-/// How to fetch what is missing of a stored response.
+/// How to fetch what is missing of a response that is kept in slices.
 pub(crate) struct Refetch {
     request: Outline,
-    pub(crate) origin: Arc<dyn Origin>,
-    pub(crate) object: Object,
-    pub(crate) key: KeyHash,
+    origin: Arc<dyn Origin>,
+    represented: Represented,
+    layout: Layout,
+    /// The representation's length, once that is known.
+    length: Option<u64>,
+    key: KeyHash,
+}
+
+/// The response of which something is missing.
+enum Represented {
+    Stored(Object),
+    /// It is being fetched; its fields.
+    New(Fields),
+}
+
+impl Represented {
+    fn fields(&self) -> Result<Fields, Missing> {
+        match self {
+            Represented::Stored(object) => object.fields().map_err(|_| Missing::Changed),
+            Represented::New(fields) => Ok(fields.clone()),
+        }
+    }
 }
 
 /// A request without its content.
@@ -69,13 +89,29 @@ impl Outline {
 }
 
 impl Refetch {
-    pub(crate) fn new(ask: &Ask, object: &Object, key: KeyHash) -> Arc<Self> {
-        Arc::new(Refetch {
+    /// Of a stored response, for one who asks for it; none if it is stored in one piece.
+    pub(crate) fn of_stored(ask: &Ask, object: &Object, key: KeyHash) -> Option<Arc<Self>> {
+        let layout = object.layout()?;
+        Some(Arc::new(Refetch {
             request: Outline::of(&ask.request),
             origin: ask.origin.clone(),
-            object: object.clone(),
+            represented: Represented::Stored(object.clone()),
+            layout,
+            length: Some(layout.length),
             key,
-        })
+        }))
+    }
+
+    /// Of a response that is being fetched, for one who ordered it; none if it is not kept.
+    pub(crate) fn of_new(order: &Order, new: &NewResponse) -> Option<Arc<Self>> {
+        Some(Arc::new(Refetch {
+            request: Outline::of(&order.request),
+            origin: order.origin.clone(),
+            represented: Represented::New(new.fields.clone()),
+            layout: new.layout()?,
+            length: new.length,
+            key: new.key,
+        }))
     }
 }
 
@@ -103,7 +139,7 @@ pub(crate) struct PartKeeper {
     inner: Arc<Inner>,
     key: KeyHash,
     layout: Layout,
-    current: Vec<u8>,
+    current: Gathered,
     start: u64,
     /// Where the part ends.
     end: u64,
@@ -111,7 +147,8 @@ pub(crate) struct PartKeeper {
 
 impl PartKeeper {
     pub(crate) fn new(inner: Arc<Inner>, key: KeyHash, layout: Layout, span: Span) -> Self {
-        PartKeeper { inner, key, layout, current: Vec::new(), start: span.start(), end: span.end() }
+        let current = Gathered::new(&inner.held);
+        PartKeeper { inner, key, layout, current, start: span.start(), end: span.end() }
     }
 
     /// Whether all of the part has come.
@@ -120,30 +157,29 @@ impl PartKeeper {
     }
 
     /// Takes content; an error if it goes beyond the part, of which what came before is kept.
-    pub(crate) fn push(&mut self, mut data: &[u8]) -> Result<(), BodyError> {
+    pub(crate) fn push(&mut self, mut data: Bytes) -> Result<(), BodyError> {
         if (self.start + (self.current.len() + data.len()) as u64) > self.end {
             return Err(BodyError::Malformed("more content than the Content-Range says"));
         }
         while !data.is_empty() {
             let at = self.start + self.current.len() as u64;
             let room = self.layout.slice_bytes - at % self.layout.slice_bytes;
-            let (now, later) = data.split_at(usize::try_from(room).unwrap_or(usize::MAX).min(data.len()));
-            self.current.extend_from_slice(now);
-            if now.len() as u64 == room {
+            let now = data.split_to(usize::try_from(room).unwrap_or(usize::MAX).min(data.len()));
+            let is_last = now.len() as u64 == room;
+            self.current.push(now);
+            if is_last || (self.current.len() as u64 >= PIECE && self.inner.held.is_scarce()) {
                 self.keep_piece();
             }
-            data = later;
         }
         Ok(())
     }
 
     /// Keeps what was collected; any contiguous piece is of use.
     pub(crate) fn keep_piece(&mut self) {
-        if self.current.is_empty() {
+        if self.current.len() == 0 {
             return;
         }
-        let bytes = Bytes::from(std::mem::take(&mut self.current).into_boxed_slice());
-        let piece = Slice { start: self.start, bytes };
+        let piece = Slice::new(self.start, self.current.take().into());
         self.start = piece.end();
         let key = slice_key(self.key, self.layout.id, piece.start / self.layout.slice_bytes);
         let joined = match self.inner.memory.get(key) {
@@ -264,7 +300,7 @@ impl Inner {
 
     /// Fetches a stretch of a stored response once for all who lack it, keeps it and returns it.
     pub(crate) async fn fetch_span(self: &Arc<Self>, from: &Refetch, span: Span) -> Result<Bytes, Missing> {
-        let Some(layout) = from.object.layout() else { return Err(Missing::Changed) };
+        let layout = from.layout;
         let salt = spread(layout.id ^ spread(span.start()) ^ spread(!span.end()));
         let fetched = self.stretches.run(derived(from.key, salt), self.fetch_stretch(from, layout, span));
         let outcome = fetched.await;
@@ -282,10 +318,10 @@ impl Inner {
         layout: Layout,
         span: Span,
     ) -> Result<Bytes, Missing> {
-        let stored = from.object.fields().map_err(|_| Missing::Changed)?;
+        let stored = from.represented.fields()?;
         let mut request = from.request.to_get();
         let now = self.clock.wall();
-        if !ask_for_span(&mut request.fields, &stored, span, Some(layout.length), now) {
+        if !ask_for_span(&mut request.fields, &stored, span, from.length, now) {
             // Without a strong validator nothing tells that it is the same.
             return Err(Missing::Changed);
         }
@@ -295,16 +331,17 @@ impl Inner {
         }
         let range = response.fields.get(name::CONTENT_RANGE).and_then(ContentRange::parse);
         let fits = response.status == Status::PARTIAL_CONTENT
-            && range.is_some_and(|r| r.span == span && r.length == Some(layout.length))
+            && range.is_some_and(|r| r.span == span && (from.length.is_none() || r.length == from.length))
             && may_combine(&stored, &response.fields, now);
         if !fits {
             return Err(Missing::Changed);
         }
-        let all =
-            whole(&mut response.body, span).await.map_err(|e| Missing::Failed(broken(e.to_string())))?;
+        let _collecting = self.held.hold(span.len());
+        let whole = whole(&mut response.body, span).await;
+        let all = self.held.count(whole.map_err(|e| Missing::Failed(broken(e.to_string())))?);
         let mut keeper = PartKeeper::new(self.clone(), from.key, layout, span);
         // It has just the length of the span.
-        let _ = keeper.push(&all);
+        let _ = keeper.push(all.clone());
         Ok(all)
     }
 }
@@ -340,7 +377,7 @@ impl Slice {
         let (first, second) = if self.start <= other.start { (self, other) } else { (other, self) };
         if second.start > first.end() {
             return (self.bytes.len() > other.bytes.len())
-                .then(|| Slice { start: self.start, bytes: self.bytes.clone() });
+                .then(|| Slice::new(self.start, self.bytes.clone()));
         }
         let mut bytes = Vec::with_capacity(first.bytes.len() + second.bytes.len());
         bytes.extend_from_slice(&first.bytes);
@@ -348,7 +385,7 @@ impl Slice {
             let known = usize::try_from(first.end() - second.start).unwrap_or(0);
             bytes.extend_from_slice(&second.bytes[known..]);
         }
-        Some(Slice { start: first.start, bytes: bytes.into() })
+        Some(Slice::new(first.start, bytes.into()))
     }
 
     /// What of `wanted` it lacks: from the first byte that it does not have to the end of `wanted`.
@@ -365,7 +402,7 @@ mod tests {
     use super::*;
 
     fn slice(start: u64, text: &'static str) -> Slice {
-        Slice { start, bytes: Bytes::from_static(text.as_bytes()) }
+        Slice::new(start, Bytes::from_static(text.as_bytes()))
     }
 
     #[test]

@@ -4,12 +4,14 @@
 use super::ask::ask_origin;
 use super::beginnings::Beginning;
 use super::fill::{Answer, NewResponse, Order, Received};
+use super::held::{Held, Hold, PIECE};
 use super::keep::Keeper;
 use super::object::{Content, Draft, Object, Stored};
 use super::origin::FetchFailure;
 use super::parts::{PartKeeper, without_range};
-use super::serve::{How, Recode, Served, compress_passing};
+use super::serve::{How, NoMemory, Recode, Served, compress_passing};
 use super::{Ask, INTERIM_QUEUE, Inner, failed, unreadable};
+use bytes::Bytes;
 use selvedge_cache::semantics::stored::{Stored as StoredView, Update, update_from_head};
 use selvedge_cache::semantics::{
     CacheStatus, ContentRange, Forwarded, KeyHash, MethodClass, ProxyError, RequestFacts, Storable, Times,
@@ -73,6 +75,9 @@ impl Inner {
             && why == Forwarded::Method
             && !self.was_purged(order, uri, &response.fields, started);
         self.invalidate(request, facts, rules, response.status, &response.fields);
+        if self.hold_passing(&mut response, &request.method).is_err() {
+            return self.no_memory(&rules.cache_name);
+        }
         let mut status = CacheStatus::forwarded(why);
         if may_store {
             // It is younger than the invalidation that it caused itself.
@@ -119,7 +124,10 @@ impl Inner {
     }
 
     /// A response that turned out to be for this request alone.
-    pub(crate) fn passed(&self, response: Response, order: &Order, why: Forwarded) -> Response {
+    pub(crate) fn passed(&self, mut response: Response, order: &Order, why: Forwarded) -> Response {
+        if self.hold_passing(&mut response, &order.request.method).is_err() {
+            return self.no_memory(&order.rules.cache_name);
+        }
         finish(response, &order.request, &order.rules, CacheStatus::forwarded(why))
     }
 
@@ -147,6 +155,9 @@ impl Inner {
         match ask_origin(&*order.origin, &order.rules, request, interim).await {
             Ok(mut response) => {
                 let times = Times { requested, responded: self.clock.wall() };
+                if self.hold_passing(&mut response, &order.request.method).is_err() {
+                    return self.no_memory(&order.rules.cache_name);
+                }
                 let mut status = CacheStatus::forwarded(why);
                 match self.tee(&order, &mut response, times, beginning) {
                     Ok(stored) => status.stored = stored,
@@ -175,6 +186,24 @@ impl Inner {
             (Answer::Failed(failure), _) => failed(&failure, &order.rules.cache_name),
             _ => unreadable(),
         }
+    }
+
+    /// Has the response's content counted while it is here, unless it is small. One to a GET is refused when there is
+    /// no room for it; what another asked for may have been done.
+    fn hold_passing(&self, response: &mut Response, method: &Method) -> Result<(), NoMemory> {
+        let length = response.body.length();
+        let is_small = length.is_some_and(|length| length <= PIECE);
+        if is_small || response.tunnel.is_some() || *method == Method::Head {
+            return Ok(());
+        }
+        // What has no known length may be a stream of events, which mostly holds nothing.
+        let place = length.and_then(|_| self.held.admit());
+        if *method == Method::Get && place.is_none() && (length.is_some() || self.held.is_full()) {
+            return Err(NoMemory);
+        }
+        let body = std::mem::take(&mut response.body);
+        response.body = Body::Stream(Box::new(Passing { body, held: self.held.clone(), _place: place }));
+        Ok(())
     }
 
     /// Has the response's content kept as it passes, if it may be; says so. An error if it is a part whose
@@ -282,6 +311,26 @@ fn misstated(range: ContentRange) -> FetchFailure {
     FetchFailure::new(ProxyError::HttpResponseIncomplete, detail)
 }
 
+/// Content that is counted as it passes.
+struct Passing {
+    body: Body,
+    held: Held,
+    _place: Option<Hold>,
+}
+
+impl BodyStream for Passing {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, BodyError>>> {
+        Poll::Ready(match ready!(self.body.poll_frame(cx)) {
+            Some(Ok(Frame::Data(data))) => Some(Ok(Frame::Data(self.held.count(data)))),
+            other => other,
+        })
+    }
+
+    fn length(&self) -> Option<u64> {
+        self.body.length()
+    }
+}
+
 enum Tee {
     Whole(Box<Keeper>),
     Part(PartKeeper),
@@ -297,15 +346,15 @@ struct Kept {
 }
 
 impl Kept {
-    fn keep(&mut self, data: &[u8]) -> Result<(), BodyError> {
+    fn keep(&mut self, data: &Bytes) -> Result<(), BodyError> {
         match &mut self.keeper {
             Some(Tee::Whole(keeper)) => {
-                let too_large = keeper.push(data).is_err();
-                if too_large {
+                let goes_on = keeper.push(data.clone()).is_ok() && !keeper.is_burden();
+                if !goes_on {
                     self.keeper = None;
                 }
             }
-            Some(Tee::Part(keeper)) => keeper.push(data)?,
+            Some(Tee::Part(keeper)) => keeper.push(data.clone())?,
             None => {}
         }
         self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));

@@ -70,10 +70,7 @@ pub(crate) fn decode(found: Found) -> Option<Stored> {
         kind @ (OBJECT | SLICED_OBJECT) => {
             Stored::Object(decode_object(meta, &found.body, found.head.fetched, kind == SLICED_OBJECT)?)
         }
-        SLICE => Stored::Slice(Arc::new(Slice {
-            start: u64::from_le_bytes(meta.try_into().ok()?),
-            bytes: found.body,
-        })),
+        SLICE => Stored::Slice(Arc::new(Slice::new(u64::from_le_bytes(meta.try_into().ok()?), found.body))),
         VARIES => Stored::Varies(Arc::new(VaryNames::from_bytes(meta)?)),
         _ => return None,
     })

@@ -3,13 +3,14 @@
 use super::Inner;
 use super::fill::{Answer, NewResponse};
 use super::flight::{Next, Seat};
-use super::keep::{slice_key, spread};
+use super::held::{Hold, PIECE};
+use super::keep::spread;
 use super::memory::derived;
-use super::object::{Object, Slice, Stored};
+use super::object::{Layout, Object, Slice, Stored};
 use super::parts::Refetch;
 use super::pass::hide_directions;
 use super::rules::{CacheRules, CompressRules};
-use super::sliced::SlicedBody;
+use super::sliced::{Lies, StoredBody};
 use crate::compress::{compress, compressed};
 use bytes::Bytes;
 use selvedge_cache::semantics::conditional::{if_range_holds, not_modified_fields};
@@ -34,7 +35,7 @@ pub(crate) struct Asked {
     pub(crate) facts: RequestFacts,
     pub(crate) rules: Arc<CacheRules>,
     pub(crate) now: UnixMillis,
-    /// How to fetch what is missing of a response in slices.
+    /// How to fetch what is missing of a response in slices; made when there may be need of it.
     pub(crate) refetch: Option<Arc<Refetch>>,
 }
 
@@ -56,6 +57,15 @@ pub(crate) enum Served {
         content: Bytes,
     },
 }
+
+/// The answer to a request for a range, or the place that was not needed for one.
+enum Ranged {
+    Some(Response),
+    None(Option<Hold>),
+}
+
+/// There is no place for another large response.
+pub(crate) struct NoMemory;
 
 /// What is done when the answer's content has to be recoded.
 pub(crate) enum Recode {
@@ -83,18 +93,28 @@ impl Inner {
         {
             return finished(not_modified(&fields, coding)?, asked, how).map(Served::Ready);
         }
-        if let Some(response) = self.serve_range(object, key, &fields, asked)? {
-            return finished(response, asked, how).map(Served::Ready);
-        }
+        let Ok(place) = self.place_for(object, asked) else {
+            return Ok(Served::Ready(self.no_memory(&asked.rules.cache_name)));
+        };
+        let response = self.serve_range((object, key), &fields, asked, place)?;
+        let place = match response {
+            Ranged::Some(response) => return finished(response, asked, how).map(Served::Ready),
+            Ranged::None(place) => place,
+        };
         let mut response = Response::new(object.status);
         response.fields = fields;
-        response.body = match (object.layout(), coding) {
-            (None, None) => Body::from(object.body()),
-            (None, Some(coding)) => {
+        response.body = match coding {
+            None => match Span::new(0, object.length()) {
+                Some(all) => self.body_of(object, key, all, asked, place),
+                None => Body::Empty,
+            },
+            Some(coding) => {
                 let coded_key = coded_key(key, object.content_id, coding);
                 let coded = match (self.memory.get(coded_key), recode) {
-                    (Some(Stored::Slice(coded)), _) => Some(coded.bytes.clone()),
-                    (_, Recode::Done(coded)) => coded,
+                    (Some(coded @ Stored::Slice(_)), _) => {
+                        Some(self.body_in_one(coded, coded_key, object.content_id, place))
+                    }
+                    (_, Recode::Done(coded)) => coded.map(|coded| self.counted(coded)),
                     (_, Recode::Ask) => {
                         return Ok(Served::Compress { coding, key: coded_key, content: object.body() });
                     }
@@ -102,17 +122,11 @@ impl Inner {
                 match coded {
                     Some(coded) => {
                         mark_coded(&mut response.fields, coding)?;
-                        Body::from(coded)
+                        coded
                     }
-                    None => Body::from(object.body()),
+                    None => self.counted(object.body()),
                 }
             }
-            (Some(layout), _) => match Span::new(0, layout.length) {
-                Some(all) => {
-                    SlicedBody::new(self.clone(), key, layout, all, asked.refetch.clone()).into_body()
-                }
-                None => Body::Empty,
-            },
         };
         set_head_length(&mut response, asked)?;
         finished(response, asked, how).map(Served::Ready)
@@ -151,7 +165,7 @@ impl Inner {
         }
         match self.tasks.blocking("compress", move || compress(coding, &content)).await {
             Ok(Ok(bytes)) => {
-                self.put(key, Stored::Slice(Arc::new(Slice { start: 0, bytes: bytes.clone() })));
+                self.put(key, Stored::Slice(Arc::new(Slice::new(0, bytes.clone()))));
                 Some(bytes)
             }
             Ok(Err(error)) | Err(error) => {
@@ -164,56 +178,98 @@ impl Inner {
     /// The answer to a request for a range, if it is one that can be given.
     fn serve_range(
         self: &Arc<Self>,
-        object: &Object,
-        key: KeyHash,
+        (object, key): (&Object, KeyHash),
         fields: &Fields,
         asked: &Asked,
-    ) -> Result<Option<Response>, FieldError> {
+        place: Option<Hold>,
+    ) -> Result<Ranged, FieldError> {
         if !asked.facts.range || asked.method != Method::Get || !object.status.is_success() {
-            return Ok(None);
+            return Ok(Ranged::None(place));
         }
         if !if_range_holds(&asked.fields, &Validators::of(fields, asked.now), asked.now) {
-            return Ok(None);
+            return Ok(Ranged::None(place));
         }
-        let Some(range) = RangeRequest::of(&asked.fields) else { return Ok(None) };
+        let Some(range) = RangeRequest::of(&asked.fields) else { return Ok(Ranged::None(place)) };
         let length = object.length();
         match range.select(length) {
-            Selected::Whole => Ok(None),
+            Selected::Whole => Ok(Ranged::None(place)),
             Selected::Unsatisfiable => {
                 let mut response = Response::new(Status::RANGE_NOT_SATISFIABLE);
                 response.fields = unsatisfiable_fields(fields, length)?;
-                Ok(Some(response))
+                Ok(Ranged::Some(response))
             }
             Selected::One(span) => {
                 let mut response = Response::new(Status::PARTIAL_CONTENT);
                 response.fields = part_fields(fields, ContentRange { span, length: Some(length) })?;
-                response.body = self.body_of(object, key, span, asked);
-                Ok(Some(response))
+                response.body = self.body_of(object, key, span, asked, place);
+                Ok(Ranged::Some(response))
             }
             Selected::Many(spans) => {
                 let boundary = u128::from(spread(object.content_id)) << 64 | u128::from(spread(asked.now.0));
                 let plan = Multipart::new(&spans, length, fields.get(name::CONTENT_TYPE), boundary);
                 let mut response = Response::new(Status::PARTIAL_CONTENT);
                 response.fields = plan.fields(fields)?;
-                let bodies = spans.iter().map(|span| self.body_of(object, key, *span, asked)).collect();
-                response.body = Body::Stream(Box::new(Parts::new(plan, bodies)));
-                Ok(Some(response))
+                let bodies = spans.iter().map(|span| self.body_of(object, key, *span, asked, None)).collect();
+                response.body = Body::Stream(Box::new(Parts::new(plan, bodies, place)));
+                Ok(Ranged::Some(response))
             }
         }
     }
 
-    fn body_of(self: &Arc<Self>, object: &Object, key: KeyHash, span: Span, asked: &Asked) -> Body {
+    /// The content of a stored response in `span`.
+    fn body_of(
+        self: &Arc<Self>,
+        object: &Object,
+        key: KeyHash,
+        span: Span,
+        asked: &Asked,
+        place: Option<Hold>,
+    ) -> Body {
         match object.layout() {
-            None => {
-                let bytes = object.body();
-                let end = usize::try_from(span.end()).unwrap_or(bytes.len()).min(bytes.len());
-                let start = usize::try_from(span.start()).unwrap_or(end).min(end);
-                Body::from(bytes.slice(start..end))
-            }
             Some(layout) => {
-                SlicedBody::new(self.clone(), key, layout, span, asked.refetch.clone()).into_body()
+                let (lies, refetch) = (Lies::Sliced(layout), asked.refetch.clone());
+                StoredBody::new(self.clone(), key, lies, span, refetch, place).into_body()
+            }
+            None if object.length() > PIECE && self.held.is_scarce() => {
+                let lies = Lies::Whole(object.content_id);
+                StoredBody::new(self.clone(), key, lies, span, None, place).into_body()
+            }
+            None => {
+                let length = usize::try_from(object.length()).unwrap_or(usize::MAX);
+                let end = usize::try_from(span.end()).unwrap_or(length).min(length);
+                let start = usize::try_from(span.start()).unwrap_or(end).min(end);
+                Body::from(match object.length() > PIECE {
+                    true => self.held.pin(Stored::Object(object.clone()), start..end),
+                    false => object.body().slice(start..end),
+                })
             }
         }
+    }
+
+    /// All of the content of a stored slice that is not one of several.
+    fn body_in_one(self: &Arc<Self>, slice: Stored, key: KeyHash, id: u64, place: Option<Hold>) -> Body {
+        let length = slice.content().len();
+        match Span::new(0, length as u64) {
+            Some(all) if all.len() > PIECE && self.held.is_scarce() => {
+                StoredBody::new(self.clone(), key, Lies::Whole(id), all, None, place).into_body()
+            }
+            _ => Body::from(self.held.pin(slice, 0..length)),
+        }
+    }
+
+    /// Content that is not that of something stored, or of which that is not known.
+    fn counted(&self, content: Bytes) -> Body {
+        Body::from(if content.len() as u64 > PIECE { self.held.count(content) } else { content })
+    }
+
+    /// A place for an answer with the content of a stored response, if it needs one: what is in memory in one piece
+    /// does not while memory is not scarce. An error if there is none.
+    fn place_for(&self, object: &Object, asked: &Asked) -> Result<Option<Hold>, NoMemory> {
+        let is_read_bit_by_bit = object.layout().is_some() || self.held.is_scarce();
+        if object.length() <= PIECE || !is_read_bit_by_bit || asked.method != Method::Get {
+            return Ok(None);
+        }
+        self.held.admit().map(Some).ok_or(NoMemory)
     }
 
     /// An answer from a fetch that is under way, to the one who asked for it (`lead`) or one who waited; `reader`
@@ -242,13 +298,22 @@ impl Inner {
         {
             return finished(not_modified(&fields, coding)?, asked, how);
         }
+        let is_large = new.is_large() && asked.method == Method::Get;
+        let place = if is_large { self.held.admit() } else { None };
+        if is_large && place.is_none() {
+            return Ok(self.no_memory(&asked.rules.cache_name));
+        }
         let mut response = Response::new(new.status);
         response.fields = fields;
         let reader = Following {
             reader: seat,
-            slices: new.content_id.map(|id| (self.clone(), new.key, id)),
-            slice_bytes: new.rules.slice_bytes,
+            inner: self.clone(),
+            key: new.key,
+            layout: new.layout(),
+            refetch: asked.refetch.clone(),
+            behind: None,
             length: new.length,
+            _place: place,
         };
         response.body = Body::Stream(Box::new(reader));
         if let Some(coding) = coding {
@@ -367,20 +432,48 @@ fn coded_key(key: KeyHash, content_id: u64, coding: Coding) -> KeyHash {
 /// Follows a flight, and reads what it forgot from the slices that were stored.
 struct Following {
     reader: Seat<Answer>,
-    slices: Option<(Arc<Inner>, KeyHash, u64)>,
-    slice_bytes: u64,
+    inner: Arc<Inner>,
+    key: KeyHash,
+    /// How it is stored, if it is.
+    layout: Option<Layout>,
+    /// How to fetch what was stored and is not any more.
+    refetch: Option<Arc<Refetch>>,
+    /// The slice that is being read.
+    behind: Option<StoredBody>,
     length: Option<u64>,
+    _place: Option<Hold>,
 }
 
 impl Following {
     /// What was stored at the reader's place.
-    fn stored_here(&mut self) -> Option<Bytes> {
-        let (inner, key, id) = self.slices.as_ref()?;
+    fn poll_stored(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let at = self.reader.offset();
-        match inner.memory.get(slice_key(*key, *id, at / self.slice_bytes))? {
-            Stored::Slice(slice) => slice.read(at, u64::MAX),
-            _ => None,
+        if self.behind.as_ref().is_none_or(|behind| behind.at() != at) {
+            self.behind = self.slice_at(at);
         }
+        let Some(behind) = &mut self.behind else { return Poll::Ready(None) };
+        match ready!(behind.poll_frame(cx)) {
+            Some(Ok(Frame::Data(data))) => {
+                self.reader.skip_to(at + data.len() as u64);
+                Poll::Ready(Some(data))
+            }
+            None => {
+                // That slice is at its end.
+                self.behind = self.slice_at(at);
+                self.poll_stored(cx)
+            }
+            Some(_) => Poll::Ready(None),
+        }
+    }
+
+    /// The rest of the slice at that place.
+    fn slice_at(&self, at: u64) -> Option<StoredBody> {
+        let mut layout = self.layout?;
+        // Of content of unknown length this much is known to be there.
+        layout.length = self.length.unwrap_or_else(|| self.reader.flight().end());
+        let end = (at / layout.slice_bytes + 1).saturating_mul(layout.slice_bytes).min(layout.length);
+        let (rest, lies) = (Span::new(at, end)?, Lies::Sliced(layout));
+        Some(StoredBody::new(self.inner.clone(), self.key, lies, rest, self.refetch.clone(), None))
     }
 }
 
@@ -391,11 +484,8 @@ impl BodyStream for Following {
             Next::End(None) => None,
             Next::End(Some(trailers)) => Some(Ok(Frame::Trailers(trailers))),
             Next::Failed(error) => Some(Err(error)),
-            Next::Forgotten => match self.stored_here() {
-                Some(data) => {
-                    self.reader.skip_to(self.reader.offset() + data.len() as u64);
-                    Some(Ok(Frame::Data(data)))
-                }
+            Next::Forgotten => match ready!(self.poll_stored(cx)) {
+                Some(data) => Some(Ok(Frame::Data(data))),
                 None => Some(Err(BodyError::Gone("this reader fell too far behind"))),
             },
         })
@@ -414,11 +504,12 @@ struct Parts {
     part: usize,
     begun: bool,
     ended: bool,
+    _place: Option<Hold>,
 }
 
 impl Parts {
-    fn new(plan: Multipart, bodies: Vec<Body>) -> Self {
-        Parts { plan, bodies, part: 0, begun: false, ended: false }
+    fn new(plan: Multipart, bodies: Vec<Body>, place: Option<Hold>) -> Self {
+        Parts { plan, bodies, part: 0, begun: false, ended: false, _place: place }
     }
 }
 

@@ -1,6 +1,8 @@
-//! Content that lies in slices.
+//! Content that is read from where it is stored as it is sent: what lies in slices, and what is large while memory is
+//! scarce.
 
 use super::Inner;
+use super::held::{Hold, PIECE};
 use super::keep::slice_key;
 use super::object::{Layout, Stored};
 use super::parts::Refetch;
@@ -14,44 +16,73 @@ use std::task::{Context, Poll, ready};
 
 type Read = Pin<Box<dyn Future<Output = Result<Bytes, BodyError>> + Send>>;
 
-/// A span of a representation in slices.
-pub(crate) struct SlicedBody {
+/// Where content is.
+#[derive(Clone, Copy)]
+pub(crate) enum Lies {
+    /// In slices.
+    Sliced(Layout),
+    /// In one piece, under the representation's own key; that is its number.
+    Whole(u64),
+}
+
+/// A span of stored content.
+pub(crate) struct StoredBody {
     inner: Arc<Inner>,
     key: KeyHash,
-    layout: Layout,
+    lies: Lies,
     at: u64,
     end: u64,
     length: u64,
     reading: Option<Read>,
     refetch: Option<Arc<Refetch>>,
+    _place: Option<Hold>,
 }
 
-impl SlicedBody {
+impl StoredBody {
+    /// The content in `span`. What is not stored any more is fetched, if `refetch` says how; else it breaks off.
     pub(crate) fn new(
         inner: Arc<Inner>,
         key: KeyHash,
-        layout: Layout,
+        lies: Lies,
         span: Span,
         refetch: Option<Arc<Refetch>>,
+        place: Option<Hold>,
     ) -> Self {
         let (at, end, length) = (span.start(), span.end(), span.len());
-        SlicedBody { inner, key, layout, at, end, length, reading: None, refetch }
+        StoredBody { inner, key, lies, at, end, length, reading: None, refetch, _place: place }
     }
 
-    /// Reads the rest of a slice from disk, or from the origin if it is not there.
-    fn read(&self, slice_key: KeyHash) -> Read {
-        let (inner, refetch, layout) = (self.inner.clone(), self.refetch.clone(), self.layout);
-        let slice_end = (self.at / layout.slice_bytes + 1).saturating_mul(layout.slice_bytes);
-        let (from, wanted, end) = (self.at, self.end, slice_end.min(layout.length));
+    /// Where it stands.
+    pub(crate) fn at(&self) -> u64 {
+        self.at
+    }
+
+    /// Under which key its next bytes are.
+    fn key_here(&self) -> KeyHash {
+        match self.lies {
+            Lies::Sliced(layout) => slice_key(self.key, layout.id, self.at / layout.slice_bytes),
+            Lies::Whole(_) => self.key,
+        }
+    }
+
+    /// Reads what comes next from disk, or from the origin if it is not there.
+    fn read(&self, key: KeyHash) -> Read {
+        let (inner, lies, refetch) = (self.inner.clone(), self.lies, self.refetch.clone());
+        let (from, wanted) = (self.at, self.end);
         Box::pin(async move {
-            if let Some(at) = inner.on_disk(slice_key)
-                && let Some(Stored::Slice(slice)) = inner.read_disk(slice_key, at).await
-                && let Some(data) = slice.read(from, wanted)
+            if let Some(at) = inner.on_disk(key)
+                && let Some(stored) = inner.read_disk(key, at).await
+                && let Some(data) = inner.part_of(stored, lies, from, wanted)
             {
                 return Ok(data);
             }
-            let (Some(refetch), Some(span)) = (refetch, Span::new(from, end)) else {
+            let (Some(refetch), Lies::Sliced(layout)) = (refetch, lies) else {
                 return Err(BodyError::Gone("a part of it was dropped"));
+            };
+            let slice_end = (from / layout.slice_bytes + 1).saturating_mul(layout.slice_bytes);
+            let most = if inner.held.is_scarce() { from.saturating_add(PIECE) } else { u64::MAX };
+            let Some(span) = Span::new(from, slice_end.min(layout.length).min(most)) else {
+                return Err(BodyError::Incomplete);
             };
             let data = inner.fetch_span(&refetch, span).await.map_err(BodyError::from)?;
             let wanted = usize::try_from(wanted - from).unwrap_or(usize::MAX).min(data.len());
@@ -69,7 +100,7 @@ impl SlicedBody {
     }
 }
 
-impl BodyStream for SlicedBody {
+impl BodyStream for StoredBody {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, BodyError>>> {
         if self.at >= self.end {
             return Poll::Ready(None);
@@ -82,12 +113,15 @@ impl BodyStream for SlicedBody {
                 Err(error) => Poll::Ready(Some(Err(error))),
             };
         }
-        let key = slice_key(self.key, self.layout.id, self.at / self.layout.slice_bytes);
-        if let Some(Stored::Slice(slice)) = self.inner.memory.get(key)
-            && let Some(data) = slice.read(self.at, self.end)
-        {
-            self.inner.note_hit(key, slice.bytes.len());
-            return self.took(data);
+        let key = self.key_here();
+        if let Some(stored) = self.inner.memory.get(key) {
+            let (begins, bytes) = (stored.begins_at(self.at), stored.content().len());
+            if let Some(data) = self.inner.part_of(stored, self.lies, self.at, self.end) {
+                if begins {
+                    self.inner.note_hit(key, bytes);
+                }
+                return self.took(data);
+            }
         }
         self.reading = Some(self.read(key));
         self.poll_frame(cx)
@@ -95,5 +129,22 @@ impl BodyStream for SlicedBody {
 
     fn length(&self) -> Option<u64> {
         Some(self.length)
+    }
+}
+
+impl Inner {
+    /// What something stored has, from `at` on and up to `end`, of the content that lies as said.
+    fn part_of(&self, stored: Stored, lies: Lies, at: u64, end: u64) -> Option<Bytes> {
+        let range = match (&stored, lies) {
+            (Stored::Slice(slice), _) => slice.range(at, end)?,
+            (Stored::Object(object), Lies::Whole(id)) if object.content_id == id => {
+                let length = stored.content().len();
+                let end = usize::try_from(end).unwrap_or(length).min(length);
+                let at = usize::try_from(at).ok().filter(|at| *at < end)?;
+                at..end
+            }
+            _ => return None,
+        };
+        Some(self.held.read(stored, range))
     }
 }

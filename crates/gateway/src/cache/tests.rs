@@ -1,6 +1,7 @@
 //! The cache in virtual time, before an origin that plays a script.
 
 mod shared;
+mod slow;
 
 use super::*;
 use bytes::Bytes;
@@ -37,6 +38,8 @@ enum Step {
     Cut(u16, String, Vec<Bytes>),
     /// An answer that does not say how long its content is.
     Unknown(u16, String, Vec<Bytes>),
+    /// An answer of that length whose origin sends no more than that.
+    Stuck(u16, String, Vec<Bytes>, u64),
     Fail(ProxyError),
 }
 
@@ -64,6 +67,7 @@ impl Origin for Script {
                     Step::Answer(status, head, content) => (status, head, content, End::Stated),
                     Step::Cut(status, head, content) => (status, head, content, End::Cut),
                     Step::Unknown(status, head, content) => (status, head, content, End::Unstated),
+                    Step::Stuck(status, head, content, length) => (status, head, content, End::Never(length)),
                     Step::Fail(error) => {
                         return Err(FetchFailure::new(error, "scripted"));
                     }
@@ -80,6 +84,8 @@ enum End {
     Stated,
     Unstated,
     Cut,
+    /// It does not come, and the length is said to be that.
+    Never(u64),
 }
 
 struct Content {
@@ -92,10 +98,15 @@ impl BodyStream for Content {
             (Some(data), _) => Some(Ok(Frame::Data(data))),
             (None, End::Cut) => Some(Err(BodyError::Incomplete)),
             (None, End::Stated | End::Unstated) => None,
+            (None, End::Never(_)) => return Poll::Pending,
         })
     }
     fn length(&self) -> Option<u64> {
-        matches!(self.end, End::Stated).then(|| self.content.iter().map(|c| c.len() as u64).sum())
+        match self.end {
+            End::Stated => Some(self.content.iter().map(|c| c.len() as u64).sum()),
+            End::Never(length) => Some(length),
+            End::Unstated | End::Cut => None,
+        }
     }
 }
 
@@ -151,8 +162,14 @@ impl World {
         disk: impl FnOnce(&Tasks, Clock) -> Option<DiskTier>,
     ) -> World {
         let wall = Arc::new(Wall(AtomicU64::new(START * 1000)));
-        let options =
-            CacheOptions { ram_bytes: 4 << 20, secret: [1; 32], seed: 1, collapsed_waiters_max: 100 };
+        let options = CacheOptions {
+            ram_bytes: 4 << 20,
+            secret: [1; 32],
+            seed: 1,
+            collapsed_waiters_max: 100,
+            response_bytes_max: 64 << 20,
+            unread_fetches_max: 100,
+        };
         let clock = Clock::simulated(wall.clone());
         let cache = Cache::new(
             &options,

@@ -23,8 +23,14 @@ use selvedge_types::{Method, Status, Version, name};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::io::ReadBuf;
 use tokio::time::Instant;
+
+/// How long a front that stops waits for the next request of an idle connection, since it stops or since the last
+/// response. Closed at once, one that is on its way would be lost, and its client could not know whether it was acted on
+/// (RFC 9112 section 9.3.1).
+const LAST_REQUEST: Duration = Duration::from_secs(1);
 
 /// What an HTTP/2 client sends first (RFC 9113 section 3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -201,7 +207,10 @@ impl<S: Io> Http1<S> {
         let since = *self.waiting_since.get_or_insert_with(Instant::now);
         let timeouts = &self.link.options.timeouts;
         let limit = if waiting == Waiting::Next { timeouts.keep_alive } else { timeouts.header_read };
-        self.link.timer.set(since + limit);
+        // A client that has not heard yet may be sending at this moment: its request is answered, with `close`.
+        let stopping = self.link.poll_stopping(cx).filter(|_| waiting != Waiting::Head);
+        let last = stopping.map(|stopped| since.max(stopped) + LAST_REQUEST);
+        self.link.timer.set(last.map_or(since + limit, |last| last.min(since + limit)));
         if self.link.timer.poll_passed(cx).is_ready() {
             if waiting != Waiting::Head {
                 return Poll::Ready(Next::Close);
@@ -210,9 +219,6 @@ impl<S: Io> Http1<S> {
             let refused = Refused::of_head(scratch.unread());
             self.refuse(&mut scratch.output, refused, Status::new(408), "the request head took too long");
             return Poll::Ready(self.flush(&mut scratch.output, End::Linger, cx).unwrap_or(Next::Linger));
-        }
-        if self.link.poll_stopping(cx).is_some() && waiting != Waiting::Head {
-            return Poll::Ready(Next::Close);
         }
         Poll::Pending
     }

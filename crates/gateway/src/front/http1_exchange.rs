@@ -20,6 +20,9 @@ use tokio::time::Instant;
 /// Bytes of following requests that are read ahead while one waits; then the client is slowed down.
 const READ_AHEAD_BYTES_MAX: usize = 16 * 1024;
 
+/// After so many bytes of content the connection lets others go first, however fast its client takes them.
+const TURN_BYTES: u64 = 512 * 1024;
+
 /// What a response's form depends on in its request.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Meta {
@@ -244,7 +247,13 @@ impl Exchange {
         connection: &mut Http1<S>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Cut>> {
+        let before = content.pushed;
         loop {
+            if content.pushed - before >= TURN_BYTES {
+                // Others get their turn.
+                cx.waker().wake_by_ref();
+                return self.poll_surroundings(connection, cx);
+            }
             let is_fed = content.poll_feed(&mut self.output, cx)?;
             match self.output.poll_flush(&mut connection.io, cx) {
                 Poll::Ready(Ok(())) if content.is_done => return Poll::Ready(Ok(())),

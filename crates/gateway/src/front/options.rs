@@ -92,7 +92,7 @@ pub struct Http2Limits {
     pub stream_window_bytes: u32,
     /// Bytes of request content in flight on one connection.
     pub connection_window_bytes: u32,
-    /// Bytes of response content that a stream may have waiting to be sent.
+    /// Bytes of response content that a stream may have waiting to be sent, however large its client's window is.
     pub send_buffer_bytes: usize,
 }
 
@@ -103,7 +103,7 @@ impl Default for Http2Limits {
             resets_max: 200,
             stream_window_bytes: 256 * 1024,
             connection_window_bytes: 1024 * 1024,
-            send_buffer_bytes: 256 * 1024,
+            send_buffer_bytes: 64 * 1024,
         }
     }
 }

@@ -37,6 +37,7 @@ mod pool;
 mod probe;
 mod resolve;
 mod retry;
+mod sending;
 mod service;
 mod tls;
 mod upload;

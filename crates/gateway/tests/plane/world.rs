@@ -110,8 +110,14 @@ impl World {
     /// Serves by `manifest`.
     pub fn new(manifest: &str) -> World {
         let (registry, clock, tasks) = (Registry::default(), Clock::real(), Tasks::real());
-        let options =
-            CacheOptions { ram_bytes: 4 << 20, secret: [1; 32], seed: 1, collapsed_waiters_max: 100 };
+        let options = CacheOptions {
+            ram_bytes: 4 << 20,
+            secret: [1; 32],
+            seed: 1,
+            collapsed_waiters_max: 100,
+            response_bytes_max: 64 << 20,
+            unread_fetches_max: 100,
+        };
         let cache = Cache::new(&options, None, clock.clone(), Arc::default(), tasks.clone(), &registry);
         let seams =
             Seams { net: Net::Real, resolver: Arc::new(NoNames), clock: clock.clone(), tasks: tasks.clone() };

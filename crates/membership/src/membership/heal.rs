@@ -12,6 +12,7 @@ impl Membership {
             return;
         }
         self.timers.set(now.elapsed + self.dice.around(HEAL_PERIOD), Chore::Heal);
+        self.drop_strays(now.elapsed);
         self.review_delegates(now);
         self.review_all_reach(now);
         self.look_after_digest(now);

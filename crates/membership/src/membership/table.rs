@@ -3,7 +3,9 @@
 use super::Membership;
 use crate::coordinate::Coordinate;
 use crate::digest::Digest;
+use crate::health::Probes;
 use crate::identity::Identity;
+use crate::limits::STRAY_PERIOD;
 use crate::pool::{Pool, Standing};
 use crate::record::{Load, Phase, Record};
 use crate::view::{MemberView, PopView, State, Why};
@@ -63,6 +65,11 @@ impl Membership {
         self.health.score()
     }
 
+    /// What became of this node's probes.
+    pub fn probes(&self) -> Probes {
+        self.health.probes
+    }
+
     /// Where this node is on the network.
     pub fn coordinate(&self) -> &Coordinate {
         &self.coordinate
@@ -109,6 +116,18 @@ impl Membership {
         self.timers.len() + self.pop.waiting() + self.world.as_ref().map_or(0, Pool::waiting)
     }
 
+    /// What a node says of itself may come before it is known as a member, but not long before.
+    pub(super) fn drop_strays(&mut self, now: Duration) {
+        let (former, looked) = &mut self.strays;
+        if now < *looked + STRAY_PERIOD {
+            return;
+        }
+        *looked = now;
+        let pop = &self.pop;
+        self.described.retain(|node, _| pop.standing(node).is_some() || !former.contains(node));
+        *former = self.described.keys().filter(|node| pop.standing(node).is_none()).copied().collect();
+    }
+
     pub(super) fn phase_of(&self, identity: Identity) -> Phase {
         let record = self.described.get(&identity.node).and_then(|d| d.record.as_ref());
         record.filter(|record| record.identity == identity).map_or(Phase::Joining, |record| record.phase)
@@ -149,5 +168,47 @@ impl Membership {
             reachable: own || pop.is_reachable(),
             round_trip: round_trip(&self.coordinate, &pop.digest.coordinate),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Now, Options};
+    use selvedge_types::resource::{RegionName, Text};
+    use selvedge_types::{ClusterId, HlcClock, UnixMillis};
+
+    fn key(n: u8) -> NodeKey {
+        NodeKey::from_bytes([n; 32])
+    }
+
+    #[test]
+    fn who_is_described_and_never_comes_is_forgotten() {
+        let mut clock = HlcClock::default();
+        let mut now = Now { elapsed: Duration::ZERO, wall: UnixMillis(1_800_000_000_000), clock: &mut clock };
+        let options = Options {
+            cluster: ClusterId::from_bytes([1; 16]),
+            identity: Identity::new(key(1), 1),
+            pop: PopName::parse_text("ams").unwrap(),
+            region: RegionName::parse_text("eu").unwrap(),
+            version: String::new(),
+            addresses: Vec::new(),
+            seed: 1,
+        };
+        let mut core = Membership::new(options, &now);
+        for n in 2..200 {
+            let record = Record { identity: Identity::new(key(n), 1), ..core.own_record().clone() };
+            assert!(core.take_record(&record));
+        }
+        let ends = STRAY_PERIOD * 2 + Duration::from_secs(3);
+        while core.wake_at() < ends {
+            now.elapsed = core.wake_at();
+            if now.elapsed < STRAY_PERIOD {
+                assert_eq!(core.described.len(), 198, "they may still come");
+            }
+            core.handle_wake(&mut now);
+        }
+        assert!(core.described.is_empty());
+        assert!(core.strays.0.is_empty());
     }
 }

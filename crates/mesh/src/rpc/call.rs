@@ -13,6 +13,7 @@ use selvedge_types::NodeKey;
 use std::future::Future;
 use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 
 /// An answer with a body.
 pub struct Download {
@@ -37,6 +38,7 @@ struct Asked {
     peer: NodeKey,
     target: Target,
     deadline: Deadline,
+    begun: Instant,
 }
 
 impl Mesh {
@@ -100,15 +102,16 @@ impl Mesh {
             let place = place.ok_or(Failure::Busy)?;
             let link =
                 within(deadline, shared.link(peer, protocol(priority))).await?.map_err(Failure::Link)?;
+            let begun = Instant::now();
             let opened = within(deadline, link.open()).await;
             if opened.is_err() {
-                shared.doubt(&link);
+                shared.doubt(&link, begun);
             }
             let (mut send, recv) = opened?.map_err(Failure::Link)?;
             send.set_priority(i32::from(priority.number()));
-            Ok::<_, Failure>((place, link, send, Reader::new(recv)))
+            Ok::<_, Failure>((place, link, send, Reader::new(recv), begun))
         };
-        let (place, link, mut send, reader) = begin.await.map_err(failed(false))?;
+        let (place, link, mut send, reader, begun) = begin.await.map_err(failed(false))?;
         let question = question(&shared, target, &message, deadline, priority).map_err(failed(false))?;
         let mut written = false;
         let sent = within(deadline, async {
@@ -122,7 +125,7 @@ impl Mesh {
             Ok(()) | Err(Failure::Link(LinkError::Stopped(_))) => {}
             Err(failure) => return Err(failed(written)(failure)),
         }
-        Ok(Asked { shared, link, send, reader, place, peer, target, deadline })
+        Ok(Asked { shared, link, send, reader, place, peer, target, deadline, begun })
     }
 }
 
@@ -144,8 +147,9 @@ impl Upload {
 impl Asked {
     async fn answer(mut self) -> Result<Download, CallError> {
         let read = within(self.deadline, self.read_answer()).await;
-        if read.is_err() {
-            self.shared.doubt(&self.link);
+        match &read {
+            Ok(_) => self.shared.heard(&self.link),
+            Err(_) => self.shared.doubt(&self.link, self.begun),
         }
         let message = match read.and_then(|read| read) {
             Ok(message) => message,

@@ -8,6 +8,7 @@ use selvedge_rt::links::{Code, Link, LinkError, Protocol};
 use selvedge_types::NodeKey;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -18,6 +19,8 @@ pub(super) struct Slot(Mutex<Now>);
 #[derive(Default)]
 struct Now {
     link: Option<Link>,
+    /// The last time that a call in it was answered.
+    heard: Option<Instant>,
     /// The link that is being made: how that ends.
     making: Option<Making>,
     /// The last time that nobody answered.
@@ -30,21 +33,22 @@ type Made = Result<Link, LinkError>;
 type Making = watch::Receiver<Option<Made>>;
 
 impl Slot {
-    /// Whether there is an open link.
-    pub(super) fn is_open(&self) -> bool {
-        self.now().open().is_some()
-    }
-
     /// Puts a link in place: the latest that was made is the one most likely to work.
     fn put(&self, link: &Link) {
         let waiting = {
             let mut now = self.now();
             now.link = Some(link.clone());
+            now.heard = None;
             now.failed = None;
             std::mem::take(&mut now.waiting)
         };
         // Datagrams may be lost.
         waiting.into_iter().for_each(|bytes| drop(link.send_datagram(bytes)));
+    }
+
+    /// The time to the peer and back, as the link has it.
+    pub(super) fn rtt(&self) -> Option<Duration> {
+        self.now().open()?.rtt()
     }
 
     fn now(&self) -> MutexGuard<'_, Now> {
@@ -136,11 +140,22 @@ impl Shared {
         }
     }
 
-    /// Takes a link out of its place, so that the next call makes another: it did not answer.
-    pub(super) fn doubt(&self, link: &Link) {
+    /// Takes note that a call in a link was answered.
+    pub(super) fn heard(&self, link: &Link) {
         let peer = self.peer(link.peer());
         let mut now = peer.slot(link.protocol()).now();
         if now.link.as_ref().is_some_and(|other| other.is(link)) {
+            now.heard = Some(Instant::now());
+        }
+    }
+
+    /// Takes a link out of its place, so that the next call makes another, if it has answered nothing since
+    /// then: else it is the service that takes long.
+    pub(super) fn doubt(&self, link: &Link, since: Instant) {
+        let peer = self.peer(link.peer());
+        let mut now = peer.slot(link.protocol()).now();
+        let is_here = now.link.as_ref().is_some_and(|other| other.is(link));
+        if is_here && now.heard.is_none_or(|heard| heard < since) {
             now.link = None;
         }
     }

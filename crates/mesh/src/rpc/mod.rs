@@ -45,6 +45,7 @@ use selvedge_rt::{OnEnd, Tasks};
 use selvedge_types::{Hlc, HlcError, NodeKey};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// What is spoken in links for calls.
 pub const CALLS: Protocol = Protocol { name: "calls", version: 1 };
@@ -140,10 +141,15 @@ impl Mesh {
         Ok(())
     }
 
-    /// Whether a link for calls with a node is open.
-    pub fn is_linked(&self, peer: &NodeKey) -> bool {
+    /// The time to `peer` and back, as the link for calls with it has measured it; nothing while there is none.
+    pub fn rtt(&self, peer: &NodeKey) -> Option<Duration> {
         let peers = self.0.peers.lock().unwrap_or_else(PoisonError::into_inner);
-        peers.get(peer).is_some_and(|peer| peer.calls.is_open())
+        peers.get(peer).and_then(|peer| peer.calls.rtt())
+    }
+
+    /// The node's clock.
+    pub(crate) fn hybrid(&self) -> &Hybrid {
+        &self.0.hybrid
     }
 
     /// Cuts a node off: see [`Links::remove`].

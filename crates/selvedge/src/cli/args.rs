@@ -1,5 +1,6 @@
 //! What may be written on the command line.
 
+use super::commands::backup::BackupCommand;
 use super::commands::cache::CacheCommand;
 use super::commands::cluster::{LeaderCommand, NodeCommand, VotersCommand};
 use super::commands::dev::DevArgs;
@@ -37,7 +38,7 @@ pub enum Command {
     /// Start a small world on this machine, to try things
     Dev(DevArgs),
     /// Run a node
-    Up(UpArgs),
+    Up(Box<UpArgs>),
     /// Hand a running node over to the binary that is installed now
     Upgrade(UpgradeArgs),
     /// Show what applying a manifest would change
@@ -79,6 +80,12 @@ pub enum Command {
         /// What to do.
         #[command(subcommand)]
         command: LeaderCommand,
+    },
+    /// Back up what the cluster keeps
+    Backup {
+        /// What to do.
+        #[command(subcommand)]
+        command: BackupCommand,
     },
     /// Make and revoke the API's tokens
     Token {

@@ -4,26 +4,38 @@ use super::config::{BindLinks, Config};
 use super::{NodeError, chain};
 use minicbor::{Decode, Encode};
 use selvedge_control::cluster::{
-    Council, Directory, ENROL, EnrolService, Enrolment, JOIN, JoinService, Keyspaces, join as ask_to_join,
+    Council, Directory, ENROL, EnrolService, Enrolment, JOIN, JoinService, Keyspaces, Known, ROLLOUT,
+    RolloutService, join as ask_to_join,
 };
+use selvedge_mesh::members::{Inbox, Options as MemberOptions, SERVICE as MEMBERS, Seed, learn_into};
 use selvedge_mesh::rpc::{Options as CallOptions, PROTOCOLS, Service};
 use selvedge_mesh::ticket::{NodeRole, Ticket};
-use selvedge_mesh::{Hybrid, Identity as NodeIdentity, Mesh};
+use selvedge_mesh::{Hybrid, Identity as NodeIdentity, Members, Mesh};
 use selvedge_observe::Registry;
 use selvedge_rt::links::{Options as LinkOptions, Peers};
-use selvedge_rt::{Clock, Disk, OnEnd, Secrets, Tasks};
+use selvedge_rt::{Clock, Disk, OnEnd, Rng, Secrets, Tasks};
 use selvedge_state::group::{Receiver, SERVICE as GROUP};
 use selvedge_state::{ClusterRecord, Command, NodeRecord, Serves, State};
-use selvedge_types::{ClusterId, HlcClock, NodeKey};
-use std::collections::BTreeMap;
+use selvedge_types::resource::{PopName, Text};
+use selvedge_types::{ClusterId, Hlc, HlcClock, NodeKey};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// What a node that was let in was told, kept until the control state has come.
 const JOINED: &str = "joined";
 const JOINED_NEW: &str = "joined.new";
 const FORMAT: u16 = 1;
+
+/// The number of the node's present life.
+const GENERATION: &str = "generation";
+const GENERATION_NEW: &str = "generation.new";
+
+/// How often it is looked whether the control state has other nodes than membership was told of.
+const TELL: Duration = Duration::from_millis(500);
 
 /// Addresses of the mesh that others are told.
 const TOLD_MAX: usize = selvedge_state::ADDRESSES_MAX;
@@ -33,7 +45,7 @@ struct JoinedForm {
     #[n(0)]
     format: u16,
     #[n(1)]
-    nodes: Vec<(NodeKey, Vec<String>)>,
+    nodes: Vec<(NodeKey, String, Vec<String>)>,
 }
 
 /// The node's links, and what answers on them. Clones are the same.
@@ -45,6 +57,10 @@ pub(super) struct Linked {
     pub(super) receiver: Receiver,
     joining: JoinService,
     enrolling: EnrolService,
+    pub(super) rollout: RolloutService,
+    pub(super) members: Members,
+    /// Whether every other node refuses this one.
+    pub(super) refused: Arc<AtomicBool>,
     /// Whether this node was let in by others; else it makes the cluster.
     pub(super) was_let_in: bool,
 }
@@ -55,6 +71,7 @@ pub(super) struct LinkSeams<'a> {
     pub(super) secrets: &'a Secrets,
     pub(super) clock: &'a Clock,
     pub(super) hlc: Arc<Mutex<HlcClock>>,
+    pub(super) rng: &'a Rng,
     pub(super) tasks: &'a Tasks,
     pub(super) registry: &'a Registry,
     pub(super) links: &'a dyn BindLinks,
@@ -75,16 +92,20 @@ impl Linked {
         let admission = directory.clone();
         let receiver = Receiver::new(Arc::new(move |peer: &NodeKey| admission.may_vote(peer)));
         let (joining, enrolling) = (JoinService::new(cluster, seams.clock.clone()), EnrolService::default());
-        let services: [(&'static str, Arc<dyn Service>); 3] = [
+        let rollout = RolloutService::default();
+        let (door, inbox) = Inbox::new(seams.registry);
+        let services: [(&'static str, Arc<dyn Service>); 5] = [
+            (MEMBERS, door),
             (GROUP, Arc::new(receiver.clone())),
             (JOIN, Arc::new(joining.clone())),
             (ENROL, Arc::new(enrolling.clone())),
+            (ROLLOUT, Arc::new(rollout.clone())),
         ];
-        let options = LinkOptions { cluster, accepts: PROTOCOLS.to_vec(), peers };
+        let options = LinkOptions { cluster, accepts: PROTOCOLS.to_vec(), peers: peers.clone() };
         let links = seams.links.bind(&identity, &config.mesh, options, seams.clock, seams.tasks).await?;
         let calls = CallOptions {
             services: BTreeMap::from(services),
-            hybrid: Hybrid::shared(seams.clock.clone(), seams.hlc),
+            hybrid: Hybrid::shared(seams.clock.clone(), seams.hlc.clone()),
             registry: seams.registry.clone(),
             clock_ahead: Arc::new(|peer, error| {
                 tracing::warn!(%peer, %error, "the clock of another node is too far ahead, or this one's behind");
@@ -92,8 +113,35 @@ impl Linked {
         };
         let mesh = Mesh::start(links, calls, seams.tasks);
         directory.serve(mesh.clone());
+        let now = Hybrid::shared(seams.clock.clone(), seams.hlc).now();
+        let generation =
+            next_generation(seams.disk, now).map_err(|source| NodeError::data(seams.disk, source))?;
+        let options = MemberOptions {
+            cluster,
+            generation,
+            pop: config.pop.clone(),
+            region: config.region.clone(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            addresses: told(mesh.links().addresses()),
+            seeds: joined.iter().flatten().filter_map(|known| seed(known.key, &known.pop)).collect(),
+            learnt: learn_into(peers),
+            registry: seams.registry.clone(),
+        };
+        let (members, _) = Members::start(&mesh, inbox, options, seams.clock, seams.rng, seams.tasks);
         let was_let_in = joined.is_some();
-        Ok(Linked { key: identity.key(), mesh, directory, receiver, joining, enrolling, was_let_in })
+        let (key, refused) = (identity.key(), Arc::default());
+        Ok(Linked {
+            key,
+            mesh,
+            directory,
+            receiver,
+            joining,
+            enrolling,
+            rollout,
+            members,
+            refused,
+            was_let_in,
+        })
     }
 
     /// Takes part in the cluster from now on: makes it if this is its first node, says what this node is, lets
@@ -118,9 +166,12 @@ impl Linked {
         }
         self.joining.serve(state.clone());
         self.enrolling.serve(state.clone());
-        let enrolment = Enrolment { state: state.clone(), mesh: self.mesh.clone(), record };
+        let (mesh, refused) = (self.mesh.clone(), self.refused.clone());
+        let enrolment = Enrolment { state: state.clone(), mesh, refused, record };
         tasks.spawn("enrolment", OnEnd::Forget, enrolment.run(tasks.clone()));
         tasks.spawn("tickets", OnEnd::Forget, self.directory.clone().sweep(tasks.clone()));
+        let telling = tell_members(state.clone(), self.key, self.members.clone(), tasks.clone());
+        tasks.spawn("nodes for membership", OnEnd::Forget, telling);
         let council = Council { state: state.clone() };
         tasks.spawn("council", OnEnd::Forget, council.run(tasks.clone()));
         let keyspaces = Keyspaces { state: state.clone() };
@@ -132,6 +183,38 @@ impl Linked {
     pub(super) fn addresses(&self) -> Vec<SocketAddr> {
         told(self.mesh.links().addresses())
     }
+}
+
+/// Tells membership which nodes there are, and whether this one is drained, as the control state has it.
+async fn tell_members(state: State, me: NodeKey, members: Members, tasks: Tasks) {
+    let (mut known, mut draining) = (BTreeSet::new(), false);
+    loop {
+        let nodes = state.nodes();
+        for node in nodes.values().filter(|node| node.key != me) {
+            if let Some(seed) = seed(node.key, &node.pop).filter(|_| known.insert(node.key)) {
+                members.add_seed(seed).await;
+            }
+        }
+        let gone: Vec<NodeKey> = known.iter().filter(|key| !nodes.contains_key(*key)).copied().collect();
+        for key in gone {
+            known.remove(&key);
+            members.remove(key).await;
+        }
+        let is_draining = nodes.get(&me).is_some_and(|node| node.draining);
+        if is_draining != draining {
+            draining = is_draining;
+            members.drain(draining).await;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(TELL) => {}
+            () = tasks.stopped() => return,
+        }
+    }
+}
+
+fn seed(node: NodeKey, pop: &str) -> Option<Seed> {
+    // The table of peers has its addresses.
+    Some(Seed { node, pop: PopName::parse_text(pop).ok()?, addresses: Vec::new() })
 }
 
 /// The addresses that are worth telling others: this machine's own are of use on it alone.
@@ -146,8 +229,8 @@ pub(super) fn record(config: &Config, key: NodeKey) -> NodeRecord {
     NodeRecord {
         key,
         name: config.name.clone(),
-        pop: config.pop.clone(),
-        region: config.region.clone(),
+        pop: config.pop.to_string(),
+        region: config.region.to_string(),
         // Set by those who let it in.
         role: NodeRole::Voter,
         voter: None,
@@ -185,14 +268,14 @@ pub(super) async fn join(
     let mesh = Mesh::start(links, calls, &tasks);
     let node = NodeRecord { role: ticket.grant().role, ..record(config, identity.key()) };
     let joined = ask_to_join(&mesh, ticket, &node).await;
-    mesh.links().close().await;
     tasks.stop();
+    mesh.links().close().await;
     let joined = joined.map_err(|error| NodeError::Join(chain(&error)))?;
     write_joined(seams.disk, &joined.nodes).map_err(|source| NodeError::data(seams.disk, source))?;
     Ok(cluster)
 }
 
-fn read_joined(disk: &Disk) -> io::Result<Option<Vec<(NodeKey, Vec<SocketAddr>)>>> {
+fn read_joined(disk: &Disk) -> io::Result<Option<Vec<Known>>> {
     let file = match disk.open(JOINED, false) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -206,17 +289,37 @@ fn read_joined(disk: &Disk) -> io::Result<Option<Vec<(NodeKey, Vec<SocketAddr>)>
         return Err(damaged());
     }
     let addresses = |texts: Vec<String>| texts.iter().filter_map(|text| text.parse().ok()).collect();
-    Ok(Some(form.nodes.into_iter().map(|(key, texts)| (key, addresses(texts))).collect()))
+    let known = |(key, pop, texts)| Known { key, pop, addresses: addresses(texts) };
+    Ok(Some(form.nodes.into_iter().map(known).collect()))
 }
 
-fn write_joined(disk: &Disk, nodes: &[(NodeKey, Vec<SocketAddr>)]) -> io::Result<()> {
+fn write_joined(disk: &Disk, nodes: &[Known]) -> io::Result<()> {
     let texts = |addresses: &[SocketAddr]| addresses.iter().map(ToString::to_string).collect();
-    let nodes = nodes.iter().map(|(key, addresses)| (*key, texts(addresses))).collect();
+    let nodes = nodes.iter().map(|known| (known.key, known.pop.clone(), texts(&known.addresses))).collect();
     let bytes = minicbor::to_vec(JoinedForm { format: FORMAT, nodes }).map_err(io::Error::other)?;
-    let file = disk.open(JOINED_NEW, true)?;
+    write(disk, JOINED, JOINED_NEW, &bytes)
+}
+
+/// A number for this life of the node: higher than that of any before, wherever its clock stands.
+fn next_generation(disk: &Disk, time: Hlc) -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    let former = match disk.open(GENERATION, false) {
+        Ok(file) if file.read_at(&mut bytes, 0)? == bytes.len() => u64::from_le_bytes(bytes),
+        Ok(_) => 0,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+        Err(error) => return Err(error),
+    };
+    let next = former.saturating_add(1).max(time.to_bits());
+    write(disk, GENERATION, GENERATION_NEW, &next.to_le_bytes())?;
+    Ok(next)
+}
+
+/// Writes a file whole or not at all.
+fn write(disk: &Disk, name: &str, part: &str, bytes: &[u8]) -> io::Result<()> {
+    let file = disk.open(part, true)?;
     file.set_len(0)?;
-    file.write_at(&bytes, 0)?;
+    file.write_at(bytes, 0)?;
     file.sync()?;
-    disk.rename(JOINED_NEW, JOINED)?;
+    disk.rename(part, name)?;
     disk.sync()
 }

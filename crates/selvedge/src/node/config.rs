@@ -6,7 +6,7 @@ use selvedge_observe::Registry;
 use selvedge_rt::links::side::Boxed;
 use selvedge_rt::links::{self, Links};
 use selvedge_rt::{self as rt, Clock, Disk, Net, Rng, Secrets, Tasks};
-use selvedge_types::resource::Listener;
+use selvedge_types::resource::{Listener, PopName, RegionName};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -19,9 +19,9 @@ pub struct Config {
     /// Its name.
     pub name: String,
     /// Its point of presence.
-    pub pop: String,
+    pub pop: PopName,
     /// Its region.
-    pub region: String,
+    pub region: RegionName,
     /// Where it answers http.
     pub http: Vec<SocketAddr>,
     /// Where it answers https.
@@ -40,6 +40,8 @@ pub struct Config {
     pub storage: Storage,
     /// Where its data is, for reports.
     pub data: Option<PathBuf>,
+    /// The backup that its state begins with, where there is none yet.
+    pub restore: Option<PathBuf>,
     /// Listening sockets handed over by a predecessor or the service manager, by name.
     pub sockets: Arc<Mutex<BTreeMap<String, Vec<TcpListener>>>>,
 }
@@ -165,6 +167,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use selvedge_types::resource::Text;
     use std::net::TcpStream;
 
     #[tokio::test]
@@ -174,8 +177,8 @@ mod tests {
         let (asked_at, other_at) = (asked.local_addr().unwrap(), other.local_addr().unwrap());
         let config = Config {
             name: String::new(),
-            pop: String::new(),
-            region: String::new(),
+            pop: PopName::parse_text("default").unwrap(),
+            region: RegionName::parse_text("default").unwrap(),
             http: vec![asked_at],
             https: Vec::new(),
             api: asked_at,
@@ -184,6 +187,7 @@ mod tests {
             cache_ram: None,
             cache_disk: None,
             storage: Storage::default(),
+            restore: None,
             data: None,
             sockets: Arc::new(Mutex::new(BTreeMap::from([("http".to_owned(), vec![other, asked])]))),
         };

@@ -3,6 +3,7 @@
 use super::config::Config;
 use super::listening::Listening;
 use super::settings;
+use selvedge_control::cluster as rollout;
 use selvedge_gateway::cache::Cache;
 use selvedge_gateway::front::{CertificateFiles, Certificates, Front};
 use selvedge_gateway::plane::Plane;
@@ -11,7 +12,7 @@ use selvedge_observe::{Gauge, Registry};
 use selvedge_rt::{OnEnd, Tasks};
 use selvedge_state::State;
 use selvedge_types::resource::Settings;
-use selvedge_types::{Revision, Snapshot};
+use selvedge_types::{Hlc, Revision, Snapshot};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -23,6 +24,8 @@ pub(super) struct InForce(Arc<Shared>);
 struct Shared {
     revision: AtomicU64,
     drain_ms: AtomicU64,
+    /// As bits; 0 while not known.
+    oldest: AtomicU64,
     problems: Mutex<Vec<String>>,
     certificates: Certificates,
     count: Gauge,
@@ -54,6 +57,7 @@ impl InForce {
         InForce(Arc::new(Shared {
             revision: AtomicU64::new(0),
             drain_ms: AtomicU64::new(0),
+            oldest: AtomicU64::new(0),
             problems: Mutex::default(),
             certificates,
             count,
@@ -70,12 +74,31 @@ impl InForce {
         Duration::from_millis(self.0.drain_ms.load(Ordering::Acquire))
     }
 
+    /// Nothing is cached on this node any more whose fetch began before `oldest`.
+    pub(super) fn set_oldest(&self, oldest: Hlc) {
+        self.0.oldest.store(oldest.to_bits(), Ordering::Release);
+    }
+
     /// What of the declared does not work here; certificates as of the last time that their files were read.
     pub(super) fn problems(&self) -> Vec<String> {
         let mut problems = self.0.problems.lock().unwrap_or_else(PoisonError::into_inner).clone();
         problems.extend(self.0.certificates.problems());
         self.0.count.set(i64::try_from(problems.len()).unwrap_or(i64::MAX));
         problems
+    }
+}
+
+impl rollout::InForce for InForce {
+    fn revision(&self) -> u64 {
+        InForce::revision(self).0
+    }
+
+    fn problems(&self) -> Vec<String> {
+        InForce::problems(self)
+    }
+
+    fn oldest(&self) -> Option<Hlc> {
+        Some(self.0.oldest.load(Ordering::Acquire)).filter(|bits| *bits > 0).map(Hlc::from_bits)
     }
 }
 
@@ -86,7 +109,9 @@ impl Parts {
         let settings = &snapshot.settings;
         self.front.set_options(settings::front_options(&settings.limits));
         self.cache.resize(self.config.cache_ram.unwrap_or(settings.cache.ram.get()));
-        self.cache.set_collapsed_waiters_max(settings.limits.collapsed_waiters);
+        let limits = &settings.limits;
+        self.cache.set_collapsed_waiters_max(limits.collapsed_waiters);
+        self.cache.set_response_limits(limits.response_memory.get(), limits.unread_fetches);
         let mut problems = self.read_files(snapshot.clone()).await;
         problems.extend(self.listening.follow(&self.config, settings).await);
         problems.extend(self.at_next_start(settings));

@@ -1,10 +1,11 @@
 //! The API's narrow handles, over the node's parts.
 
+use super::cluster::Linked;
 use super::following::InForce;
 use super::listening::Listening;
 use super::{Config, chain};
 use selvedge_cache::stamps::{PurgeKind, PurgeScope as CacheScope};
-use selvedge_control::cluster::are_as_declared;
+use selvedge_control::cluster::{REMOVED, are_as_declared};
 use selvedge_control::handles::{
     Allowed, Answer, CacheHandle, Declared, NodeHandle, Purge, PurgeScope, RequestLine, RequestLines,
     RequestLog, StateHandle, Version,
@@ -23,6 +24,7 @@ use selvedge_types::{Fields, Method, Revision, Scheme, Version as HttpVersion};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -200,7 +202,14 @@ impl StateHandle for ApiState {
     }
 
     fn problem(&self) -> Option<String> {
-        self.state.is_none().then(|| self.problem.clone())
+        match &self.state {
+            None => Some(self.problem.clone()),
+            // It cannot tell who may ask.
+            Some(state) if state.cluster().is_none() && state.tokens().is_empty() => {
+                Some("this node has not heard from the other nodes of its cluster yet".to_owned())
+            }
+            Some(_) => None,
+        }
     }
 
     fn tokens(&self) -> Vec<Token> {
@@ -408,6 +417,7 @@ pub(super) struct ApiNode {
     pub(super) in_force: InForce,
     pub(super) clock: Clock,
     pub(super) started: Duration,
+    pub(super) linked: Linked,
     pub(super) state: Option<State>,
     /// Why there is no state, if there is none.
     pub(super) state_problem: Option<String>,
@@ -418,8 +428,8 @@ impl NodeHandle for ApiNode {
         let texts = |addrs: Vec<SocketAddr>| addrs.iter().map(ToString::to_string).collect();
         wire::NodeInfo {
             name: self.config.name.clone(),
-            pop: self.config.pop.clone(),
-            region: self.config.region.clone(),
+            pop: self.config.pop.to_string(),
+            region: self.config.region.to_string(),
             version: env!("CARGO_PKG_VERSION").into(),
             http: texts(self.listening.addresses(false)),
             https: texts(self.listening.addresses(true)),
@@ -432,19 +442,35 @@ impl NodeHandle for ApiNode {
     fn checks(&self) -> Vec<wire::Check> {
         let problem = self.state_problem.clone().or_else(|| self.state.as_ref()?.problem());
         let state = match problem {
-            None => wire::Check { name: "state".into(), ok: true, detail: "takes changes".into() },
-            Some(problem) => wire::Check { name: "state".into(), ok: false, detail: problem },
+            None => check("state", true, "takes changes".into()),
+            Some(problem) => check("state", false, problem),
         };
-        let gateway = wire::Check {
-            name: "gateway".into(),
-            ok: true,
-            detail: format!("serves by revision {}", self.in_force.revision()),
-        };
-        vec![gateway, state]
+        let serves = format!("serves by revision {}", self.in_force.revision());
+        let gateway = wire::Check { readiness: true, ..check("gateway", true, serves) };
+        let mut checks = vec![gateway, state];
+        if self.is_drained() {
+            let detail = "drained: new requests should go to other nodes".to_owned();
+            checks.push(wire::Check { readiness: true, ..check("drain", false, detail) });
+        }
+        if self.linked.refused.load(Ordering::Relaxed) {
+            checks.push(check("cluster", false, REMOVED.to_owned()));
+        }
+        checks
     }
 
     fn problems(&self) -> Vec<String> {
         self.in_force.problems()
+    }
+}
+
+fn check(name: &str, ok: bool, detail: String) -> wire::Check {
+    wire::Check { name: name.to_owned(), ok, detail, readiness: false }
+}
+
+impl ApiNode {
+    fn is_drained(&self) -> bool {
+        let nodes = self.state.as_ref().map(State::nodes).unwrap_or_default();
+        nodes.get(&self.linked.key).is_some_and(|node| node.draining)
     }
 }
 

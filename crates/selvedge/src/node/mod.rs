@@ -10,16 +10,18 @@ mod following;
 mod handles;
 mod identity;
 mod listening;
+mod restoring;
 mod settings;
 
 pub use config::{BindLinks, Config, Listen, RealLinks, Seams, Storage};
 pub use identity::{Identity, IdentityError};
+pub(crate) use restoring::MARK as RESTORING;
 
 use cluster::{LinkSeams, Linked};
 use following::{InForce, Parts};
 use handles::{ApiCache, ApiNode, ApiRequests, ApiState};
 use listening::{ListenError, Listening};
-use selvedge_control::cluster::Cluster;
+use selvedge_control::cluster::{BACKUPS_MAX, Cluster};
 use selvedge_control::{ApiOptions, Handles, Secret, SecretError};
 use selvedge_gateway::access_log::AccessLog;
 use selvedge_gateway::cache::{Cache, CacheOptions};
@@ -28,21 +30,25 @@ use selvedge_gateway::plane::{Plane, PlaneParts};
 use selvedge_gateway::site::{RateTable, RequestIds, RouterState, SystemSecrets};
 use selvedge_gateway::traffic::Traffic;
 use selvedge_gateway::upstream::{Seams as UpstreamSeams, Upstream, UpstreamMetrics, system_roots};
+use selvedge_mesh::Hybrid;
 use selvedge_mesh::ticket::Ticket;
 use selvedge_observe::Registry;
 use selvedge_rt::disk::DiskLock;
 use selvedge_rt::{OnEnd, Tasks, Workers};
 use selvedge_state::group::{Member, MeshLinks};
-use selvedge_state::{Change, Command, NodeRecord, Serves, Setup, SnapshotFile, State, Value};
+use selvedge_state::{Change, Command, NodeRecord, Serves, Setup, SnapshotFile, Stamp, State, Value};
 use selvedge_store::segments::{self, DiskTier, Segments};
 use selvedge_store::wal;
 use selvedge_types::planted::{Bug, is_planted};
 use selvedge_types::resource::Settings;
-use selvedge_types::{HlcClock, Role, Snapshot, Token};
+use selvedge_types::{Hlc, HlcClock, Role, Snapshot, Token};
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 /// Why a node could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +77,7 @@ pub enum NodeError {
     #[error("{0}")]
     Join(String),
     /// An address cannot be listened on.
-    #[error("cannot listen on {addr} for {what}: {source}")]
+    #[error("cannot listen on {addr} for {what}")]
     Listen {
         /// The address.
         addr: SocketAddr,
@@ -92,6 +98,17 @@ pub enum NodeError {
     /// The first token could not be written down.
     #[error("the first token could not be written to the control state: {0}")]
     FirstToken(String),
+    /// It begins with a backup that cannot be used.
+    #[error("{} cannot be restored", path.display())]
+    Backup {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: selvedge_state::BackupError,
+    },
+    /// It was to begin with a backup, and was cut off.
+    #[error("a restore into this data directory was cut off; repeat it: `selvedge up --new --restore FILE`")]
+    HalfRestored,
     /// Threads cannot be started.
     #[error("the data plane's threads cannot be started: {0}")]
     Threads(io::Error),
@@ -115,6 +132,8 @@ pub struct Node {
     pub first_token: Option<Secret>,
     /// Why the control state is not available, if it is not: the node serves from its last snapshot.
     pub state_problem: Option<String>,
+    /// That is because the disk is full.
+    pub waits_for_space: bool,
     plane: Plane,
     state: Option<State>,
     linked: Linked,
@@ -146,6 +165,8 @@ impl Config {
         let Seams { clock, rng, secrets, net, links, resolver, disk, tasks, registry } = seams;
         let data_error = |source| NodeError::Data { path: disk.display().to_string(), source };
         let lock = disk.lock("lock").map_err(data_error)?;
+        let restore = restoring::begin(&disk, self.restore.as_deref(), &tasks).await?;
+        let begins_with_backup = restore.is_some();
         let identity = Identity::load(&disk, &secrets)?;
         let hlc: Arc<Mutex<HlcClock>> = Arc::default();
         let traffic_tasks = tasks.child();
@@ -162,6 +183,7 @@ impl Config {
             secrets: &secrets,
             clock: &clock,
             hlc: hlc.clone(),
+            rng: &rng,
             tasks: &data_tasks,
             registry: &registry,
             links: &*links,
@@ -171,11 +193,13 @@ impl Config {
         let purged: Arc<OnceLock<Cache>> = Arc::default();
         let purging = purged.clone();
         let directory = linked.directory.clone();
+        let hybrid = Hybrid::shared(clock.clone(), hlc.clone());
         let setup = Setup {
             disk: disk.subdir("state").map_err(data_error)?,
             options: self.storage.state.clone(),
             cluster: identity.cluster,
             member: Member { node: linked.key.to_string() },
+            restore,
             founds: !linked.was_let_in,
             clock: clock.clone(),
             hlc: hlc.clone(),
@@ -187,18 +211,25 @@ impl Config {
             observer: Box::new(move |changes: &[Change]| {
                 directory.observe(changes);
                 if let Some(cache) = purging.get() {
-                    stamp(cache, changes);
+                    stamp(cache, changes, hybrid.now());
                 }
             }),
         };
+        let mut waits_for_space = false;
         let (state, state_problem) = match Box::pin(State::open(setup)).await {
             Ok((state, opened)) => {
+                if begins_with_backup {
+                    restoring::done(&disk)?;
+                }
                 if let Some(problem) = &opened.problem {
                     tracing::error!(%problem, "no changes can be made until this is over; serving by the last snapshot");
                 }
                 (Some((state, opened)), None)
             }
-            Err(error) => (None, Some(chain(&error))),
+            Err(error) => {
+                waits_for_space = is_for_lack_of_space(&error);
+                (None, Some(chain(&error)))
+            }
         };
         let (state, opened) = state.unzip();
 
@@ -222,6 +253,8 @@ impl Config {
             secret: identity.cache_secret,
             seed: rng.branch("cache").next_u64(),
             collapsed_waiters_max: settings.limits.collapsed_waiters,
+            response_bytes_max: settings.limits.response_memory.get(),
+            unread_fetches_max: settings.limits.unread_fetches,
         };
         let cache = Cache::new(
             &cache_options,
@@ -276,9 +309,8 @@ impl Config {
                 tracing::warn!(error = chain(&error), "what is on disk may be found again after a restart");
             }
             if !linked.was_let_in {
-                first_token = self.first_token(state, &clock, &secrets).await?;
+                first_token = self.first_token(state, begins_with_backup, &clock, &secrets).await?;
             }
-            expire_purges(state, &cache, &tasks);
         } else if !is_planted(Bug::DiskWithoutState) {
             // Which purges there were is not known.
             cache.distrust();
@@ -332,6 +364,7 @@ impl Config {
             })?;
         }
         self.close_unclaimed();
+        linked.rollout.serve(Box::new(in_force.clone()));
         if let Some(state) = &state {
             let record = self.record(&linked, state, &listening, api);
             Box::pin(linked.serve(state, record, &clock, &secrets, &data_tasks)).await?;
@@ -342,6 +375,21 @@ impl Config {
         let watching = certificates.clone().watch(tasks.clone());
         tasks.spawn("certificates", OnEnd::Forget, watching);
 
+        let cluster = state.clone().map(|state| Cluster {
+            id: identity.cluster,
+            me: linked.key,
+            state,
+            mesh: linked.mesh.clone(),
+            members: linked.members.clone(),
+            clock: clock.clone(),
+            secrets: secrets.clone(),
+            rollout: linked.rollout.clone(),
+            backups: Arc::new(Semaphore::new(BACKUPS_MAX)),
+            translate: handles::translate,
+        });
+        if let Some(cluster) = &cluster {
+            expire_purges(cluster, &cache, &in_force, &tasks);
+        }
         let handles = Handles {
             state: Arc::new(ApiState::new(
                 state.clone(),
@@ -362,18 +410,11 @@ impl Config {
                 in_force: in_force.clone(),
                 clock: clock.clone(),
                 started: clock.monotonic(),
+                linked: linked.clone(),
                 state: state.clone(),
                 state_problem: state_problem.clone(),
             }),
-            cluster: state.clone().map(|state| Cluster {
-                id: identity.cluster,
-                me: linked.key,
-                state,
-                mesh: linked.mesh.clone(),
-                clock: clock.clone(),
-                secrets: secrets.clone(),
-                translate: handles::translate,
-            }),
+            cluster: cluster.clone(),
             registry,
             data: self.data.clone(),
             clock,
@@ -386,6 +427,7 @@ impl Config {
             api,
             first_token,
             state_problem,
+            waits_for_space,
             plane,
             state,
             linked,
@@ -426,9 +468,10 @@ impl Config {
     /// Has the node in `seams`' disk let into the cluster of a ticket. It can be built then, and is one of the
     /// cluster's for good.
     pub async fn join(&self, ticket: &Ticket, seams: &Seams) -> Result<(), NodeError> {
-        let Seams { clock, secrets, links, disk, tasks, registry, .. } = seams;
+        let Seams { clock, secrets, links, rng, disk, tasks, registry, .. } = seams;
         let _lock = disk.lock("lock").map_err(|source| NodeError::data(disk, source))?;
-        let link = LinkSeams { disk, secrets, clock, hlc: Arc::default(), tasks, registry, links: &**links };
+        let hlc = Arc::default();
+        let link = LinkSeams { disk, secrets, clock, hlc, rng, tasks, registry, links: &**links };
         let cluster = Box::pin(cluster::join(self, ticket, link)).await?;
         Ok(Identity::join(disk, secrets, cluster)?)
     }
@@ -463,15 +506,20 @@ impl Config {
     async fn first_token(
         &self,
         state: &State,
+        begins_with_backup: bool,
         clock: &selvedge_rt::Clock,
         secrets: &selvedge_rt::Secrets,
     ) -> Result<Option<Secret>, NodeError> {
-        if !state.tokens().is_empty() {
+        let taken: BTreeSet<String> = state.tokens().into_iter().map(|token| token.name).collect();
+        if !taken.is_empty() && !begins_with_backup {
             return Ok(None);
         }
+        // The tokens of a backup are good still; whoever restores it may have none of them.
+        let names = ["admin".to_owned()].into_iter().chain((2..).map(|n| format!("admin-{n}")));
+        let free = names.take(taken.len() + 1).find(|name| !taken.contains(name));
         let secret = Secret::generate(secrets)?;
         let token = Token {
-            name: "admin".into(),
+            name: free.unwrap_or_else(|| "admin".into()),
             role: Role::Admin,
             namespace: None,
             hash: secret.hash(),
@@ -528,6 +576,7 @@ impl Node {
     /// before, but without the disk cache, and by what was declared until now. Says whether it is free; if not,
     /// this can be called again.
     pub async fn lend(&mut self) -> bool {
+        self.data_tasks.stop();
         // Its successor is reached where this one was.
         self.linked.mesh.links().close().await;
         let free = self.data_tasks.shut_down(LENDING).await;
@@ -549,13 +598,23 @@ impl Node {
         self.traffic_tasks.stop();
     }
 
+    /// Tells other nodes that this one goes, if there are any.
+    async fn leave(&self) {
+        let alone = self.state.as_ref().is_none_or(|state| state.nodes().len() <= 1);
+        if !alone && !self.is_lent() {
+            self.linked.members.leave().await;
+        }
+    }
+
     /// Stops accepting, lets requests under way end, then everything else. Says whether all ended in time.
     pub async fn shut_down(mut self) -> bool {
         self.close();
-        let drained = self.traffic_tasks.shut_down(self.in_force.drain()).await;
+        // Others hear that it leaves while its requests end.
+        let (drained, ()) = tokio::join!(self.traffic_tasks.shut_down(self.in_force.drain()), self.leave());
         if !drained {
             self.traffic_tasks.abandon();
         }
+        self.data_tasks.stop();
         self.linked.mesh.links().close().await;
         let stopped = self.data_tasks.shut_down(Duration::from_secs(10)).await
             & self.tasks.shut_down(Duration::from_secs(10)).await;
@@ -563,6 +622,17 @@ impl Node {
         let joined = self.workers.ended().await;
         drained && stopped && joined
     }
+}
+
+/// Whether an error comes from a full disk.
+fn is_for_lack_of_space(error: &(dyn std::error::Error + 'static)) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    std::iter::successors(Some(error), |error| error.source()).any(|error| {
+        let io = error.downcast_ref::<io::Error>();
+        matches!(error.downcast_ref(), Some(selvedge_store::engine::Error::Full { .. }))
+            || matches!(error.downcast_ref(), Some(wal::Error::Full { .. }))
+            || io.is_some_and(|io| matches!(io.kind(), StorageFull | QuotaExceeded))
+    })
 }
 
 /// The snapshot that was kept last; none if there is none to be read.
@@ -594,40 +664,55 @@ fn forget_gone(plane: &Plane, tasks: &Tasks) {
     });
 }
 
-/// Drops purges with the last object that they could cover, in the cache and then in the control state.
-fn expire_purges(state: &State, cache: &Cache, tasks: &Tasks) {
-    let (state, cache, stopping) = (state.clone(), cache.clone(), tasks.clone());
+/// Drops purges with the last object that they could cover, in the cache and then, when that holds of every node, in
+/// the control state.
+fn expire_purges(cluster: &Cluster, cache: &Cache, in_force: &InForce, tasks: &Tasks) {
+    let (cluster, cache, in_force) = (cluster.clone(), cache.clone(), in_force.clone());
+    let stopping = tasks.clone();
     tasks.spawn("purge expiry", OnEnd::Forget, async move {
         loop {
             tokio::select! {
                 () = tokio::time::sleep(EXPIRE_PURGES) => {}
                 () = stopping.stopped() => return,
             }
-            let oldest = match cache.expire_purges().await {
-                Ok(Some(oldest)) => oldest,
+            match cache.expire_purges().await {
+                Ok(Some(oldest)) => in_force.set_oldest(oldest),
                 Ok(None) => continue,
                 Err(error) => {
                     tracing::warn!(error = chain(&error), "purges stay in the control state");
                     continue;
                 }
-            };
-            if let Err(error) = state.apply(Command::ExpireStamps { oldest }).await {
+            }
+            let Some(oldest) = cluster.oldest(EXPIRE_ASKING).await else { continue };
+            if let Err(error) = cluster.state.apply(Command::ExpireStamps { oldest }).await {
                 tracing::debug!(%error, "purges not expired");
             }
         }
     });
 }
 
-/// Brings purges into force in the cache.
-fn stamp(cache: &Cache, changes: &[Change]) {
+/// How long the other nodes may take to say since when they cache.
+const EXPIRE_ASKING: Duration = Duration::from_secs(10);
+
+/// Brings purges into force in the cache. What was fetched here until now is covered, also if this node's clock is ahead
+/// of the one that the purge was stamped with.
+fn stamp(cache: &Cache, changes: &[Change], now: Hlc) {
     for change in changes {
         if let Some((_, Value::Stamp(stamp))) = &change.value {
-            purge_both(cache, stamp);
+            purge_both(cache, &raised(stamp, now));
         }
     }
 }
 
-fn purge_both(cache: &Cache, stamp: &selvedge_state::Stamp) {
+/// A purge that was just made, as of now: the later of its times is the one that is new.
+fn raised(stamp: &Stamp, now: Hlc) -> Stamp {
+    let (mut hard, mut soft) = (stamp.hard, stamp.soft);
+    let new = if hard >= soft { &mut hard } else { &mut soft };
+    *new = (*new).max(now);
+    Stamp { scope: stamp.scope.clone(), hard, soft }
+}
+
+fn purge_both(cache: &Cache, stamp: &Stamp) {
     use selvedge_cache::stamps::PurgeKind;
     cache.purge(&stamp.scope, PurgeKind::Hard, stamp.hard);
     cache.purge(&stamp.scope, PurgeKind::Soft, stamp.soft);
@@ -643,4 +728,35 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use selvedge_cache::stamps::PurgeScope;
+    use selvedge_state::group::OpenError;
+    use selvedge_store::engine;
+
+    #[test]
+    fn a_state_that_lacks_space_is_told_from_one_that_is_damaged() {
+        let (path, what) = (String::new(), String::new());
+        let of = |error: OpenError| is_for_lack_of_space(&selvedge_state::Error::from(error));
+        assert!(of(engine::Error::Full { path: path.clone() }.into()));
+        assert!(of(wal::Error::Full { path: path.clone() }.into()));
+        assert!(of(io::Error::from(io::ErrorKind::StorageFull).into()));
+        assert!(!of(engine::Error::Damaged { path, what }.into()));
+        assert!(!of(io::Error::from(io::ErrorKind::PermissionDenied).into()));
+    }
+
+    #[test]
+    fn a_purge_from_a_slower_clock_covers_what_was_fetched_until_it_came() {
+        let scope = PurgeScope::Site { site: "default/a".into() };
+        let stamp = |hard, soft| {
+            let (hard, soft) = (Hlc::from_bits(hard), Hlc::from_bits(soft));
+            Stamp { scope: scope.clone(), hard, soft }
+        };
+        assert_eq!(raised(&stamp(5, 0), Hlc::from_bits(9)), stamp(9, 0));
+        assert_eq!(raised(&stamp(5, 6), Hlc::from_bits(9)), stamp(5, 9), "a soft one does not become hard");
+        assert_eq!(raised(&stamp(12, 6), Hlc::from_bits(9)), stamp(12, 6));
+    }
 }

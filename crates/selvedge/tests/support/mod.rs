@@ -2,6 +2,10 @@
 
 #![allow(dead_code)] // each test uses some of it
 
+pub(crate) mod tls;
+pub(crate) mod visitor;
+pub(crate) mod wire;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -90,9 +94,15 @@ impl Node {
 
     /// Starts a program that is or was the binary.
     pub(crate) fn start_program(mut program: Command, data: &Path, more: &[&str]) -> Self {
-        let is_new = !data.join("data/identity").exists();
+        let joins = more.contains(&"--join");
+        let is_new = !joins && !data.join("data/identity").exists();
+        let free = "127.0.0.1:0";
+        let mesh = (!more.contains(&"--mesh")).then_some(["--mesh", free]);
         let mut child = program
-            .args(["up", "--new", "--http", "127.0.0.1:0", "--https", "127.0.0.1:0", "--api", "127.0.0.1:0"])
+            .arg("up")
+            .args((!joins).then_some("--new"))
+            .args(["--http", free, "--https", free, "--api", free])
+            .args(mesh.into_iter().flatten())
             .args(more)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -240,6 +250,11 @@ pub(crate) fn apply(data: &Path, manifest: &str) -> String {
 /// An address that is free now.
 pub(crate) fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// The same over UDP.
+pub(crate) fn free_udp_address() -> SocketAddr {
+    std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 /// Sends a request to an address and reads until the connection is closed.

@@ -110,9 +110,10 @@ impl SimMesh {
         self.state().stats
     }
 
-    /// Holds all that the node sends and receives back until a time. Its timers go on.
-    pub fn stall(&self, key: NodeKey, until: Duration) {
-        self.state().stalls.insert(key, until);
+    /// Holds all that the node sends and receives back for a time. Its timers go on.
+    pub fn stall_for(&self, key: NodeKey, time: Duration) {
+        let now = self.now();
+        self.state().stalls.insert(key, now + time);
     }
 
     /// The links of the node `key`, which begins a new life with them: those of a former life are gone, and

@@ -135,6 +135,7 @@ async fn live(run: Run, disk: SimDisk, clock: SimClock, known: Shared) -> turmoi
         options,
         cluster: ClusterId::from_bytes(*b"a simulated one."),
         member: Member { node: HOST.to_owned() },
+        restore: None,
         founds: true,
         clock: clock.clock(),
         hlc: Arc::new(Mutex::new(HlcClock::default())),

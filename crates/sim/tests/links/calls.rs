@@ -13,6 +13,7 @@ use selvedge_observe::Registry;
 use selvedge_rt::links::side::Boxed;
 use selvedge_rt::links::{Code, LinkError, Options, Peers};
 use selvedge_rt::{Clock, Tasks};
+use selvedge_sim::links::Conditions;
 use selvedge_types::{Hlc, HlcClock, NodeKey};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -470,4 +471,18 @@ pub(crate) async fn a_head_that_never_ends_is_given_up(world: World) {
     soon(send.write(Bytes::from_static(b"\x01\x00 slow"))).await.unwrap();
     waits(recv.read(10)).await;
     assert_eq!(soon(recv.read(10)).await, Err(LinkError::Reset(Code::MALFORMED)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_is_made_although_nobody_who_asks_has_the_time_for_it() {
+    let world = World::simulated();
+    let (a, b) = pair(&world).await;
+    let far = Duration::from_millis(300);
+    let World::Simulated(mesh) = &world else { unreachable!("a simulated world") };
+    mesh.set_usual(Conditions { latency_min: far, latency_max: far, ..Conditions::default() });
+    for _ in 0..5 {
+        assert!(a.ask_within(&b, "x", Duration::from_millis(100)).await.is_err());
+    }
+    // Not enough for the link and the answer, were it made anew.
+    assert_eq!(a.ask_within(&b, "x", far * 2 + Duration::from_millis(200)).await.unwrap(), "x");
 }

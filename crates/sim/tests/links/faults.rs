@@ -181,3 +181,17 @@ async fn a_stream_through_loss_is_late_and_whole() {
     let got = soon(read.read_to_end(usize::MAX)).await.unwrap().unwrap();
     assert_eq!(got, (0..100).flat_map(bytes).collect::<Vec<u8>>());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_stalled_node_gets_and_sends_nothing_until_it_goes_on() {
+    let (world, mesh, a, b) = calm().await;
+    let (left, right) = world.link(&a, &b).await;
+    // The simulation's time: this world began with it.
+    let begun = Instant::now();
+    left.send_datagram(bytes(1)).unwrap();
+    mesh.stall_for(b.local(), Duration::from_secs(2));
+    right.send_datagram(bytes(2)).unwrap();
+    let (there, back) = tokio::join!(soon(right.recv_datagram()), soon(left.recv_datagram()));
+    assert_eq!((there.unwrap(), back.unwrap()), (bytes(1), bytes(2)));
+    assert!((2000..2100).contains(&begun.elapsed().as_millis()));
+}

@@ -1,9 +1,11 @@
-//! One contract for all links, and for calls over them: each line is tried between simulated nodes and on real
-//! ones.
+//! One contract for all links, and for calls and membership over them: each line is tried between simulated nodes and
+//! on real ones.
 
 mod calls;
 mod contract;
 mod faults;
+mod groups;
+mod members;
 mod world;
 
 macro_rules! contract {
@@ -73,4 +75,10 @@ contract! {
     a_timestamp_too_far_ahead_is_refused_and_its_message_is_not
     whatever_a_hostile_peer_sends_others_are_served
     a_head_that_never_ends_is_given_up
+}
+
+contract! {
+    members simulated_members real_members:
+    nodes_find_each_other_through_one_that_all_know
+    whoever_leaves_is_known_to_have_left
 }

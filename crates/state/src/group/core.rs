@@ -33,6 +33,9 @@ use tokio::time::Instant;
 /// How long nobody is asked again after nobody led.
 const LEADERLESS_PAUSE: Duration = Duration::from_millis(30);
 
+/// For how many election times a leader may be silent and yet be taken for one.
+pub(super) const LEADER_SILENT: u32 = 3;
+
 pub(super) struct Core {
     pub(super) raft: Raft<Types, StateMachine>,
     pub(super) caller: Arc<Caller>,
@@ -46,6 +49,8 @@ pub(super) struct Core {
     permits: Semaphore,
     foreign_permits: Semaphore,
     fresh: Mutex<Option<read::Fresh>>,
+    /// When a leader was last heard of.
+    heard: Mutex<Option<Instant>>,
     rng: Mutex<Rng>,
 }
 
@@ -78,6 +83,7 @@ impl Core {
             permits: Semaphore::new(max),
             foreign_permits: Semaphore::new(max),
             fresh: Mutex::default(),
+            heard: Mutex::default(),
             rng: Mutex::new(rng),
         }
     }
@@ -103,6 +109,17 @@ impl Core {
         let metrics = metrics.borrow_watched();
         let leader = metrics.current_leader?;
         Some((leader, metrics.membership_config.get_node(&leader)?.clone()))
+    }
+
+    /// Takes note that a leader has sent something that it may.
+    pub(super) fn note_leader(&self) {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Whether a leader was heard of so lately that it should lead still.
+    pub(super) fn hears_leader(&self) -> bool {
+        let heard = *self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.is_some_and(|heard| heard.elapsed() < self.caller.options.election_max * LEADER_SILENT)
     }
 
     pub(super) fn is_leader(&self) -> bool {

@@ -64,7 +64,11 @@ impl Core {
                     entries: entries.map_err(|e: super::codec::CodecError| Fault::Refused(e.to_string()))?,
                     leader_commit: committed.map(Log::from),
                 };
-                self.take_append(from, order, rpc).await
+                let taken = self.take_append(from, order, rpc).await;
+                if matches!(taken, Ok(Reply::Appended(_))) {
+                    self.note_leader();
+                }
+                taken
             }
             Request::Vote { vote, last, transfer, pre } => {
                 let mut rpc = VoteRequest::new(vote.into(), last.map(Log::from));

@@ -1,9 +1,9 @@
 //! How a member stands.
 
-use super::core::Core;
+use super::core::{Core, LEADER_SILENT};
 use super::id::{Member, VoterId};
-use openraft::ServerState;
 use openraft::async_runtime::WatchReceiver;
+use openraft::{Instant, ServerState};
 use selvedge_types::Revision;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,7 +31,7 @@ pub struct Status {
     pub role: Role,
     /// The term it knows.
     pub term: u64,
-    /// Who leads, as far as it knows.
+    /// Who leads, as far as it knows; nobody if none was heard of lately.
     pub leader: Option<VoterId>,
     /// Who votes; while one set of voters takes over from another, those of both.
     pub voters: BTreeSet<VoterId>,
@@ -75,11 +75,20 @@ impl Core {
             ServerState::Learner => Role::Learner,
             ServerState::Shutdown => Role::Stopped,
         };
+        // Who is known to have led may be gone, and a leader may be alone without knowing it yet.
+        let leads = match role {
+            Role::Leader if self.is_alone() => true,
+            Role::Leader => metrics
+                .last_quorum_acked
+                .as_ref()
+                .is_none_or(|acked| acked.elapsed() < self.caller.options.election_max * LEADER_SILENT),
+            _ => self.hears_leader(),
+        };
         Status {
             id: self.me(),
             role,
             term: metrics.current_term,
-            leader: metrics.current_leader,
+            leader: metrics.current_leader.filter(|_| leads),
             voters: members.voter_ids().collect(),
             changing: members.get_joint_config().len() > 1,
             members: members.nodes().map(|(id, member)| (*id, member.clone())).collect(),

@@ -236,6 +236,8 @@ async fn messages_for_others_are_refused() {
 #[tokio::test]
 async fn a_members_message_comes_from_its_node_or_is_refused() {
     let nodes = three().await;
+    // From then on it knows who is who.
+    keyspace(nodes[0].group()).await;
     let message = wire::Message {
         format: codec::FORMAT,
         cluster: ClusterId::from_bytes([7; 16]),

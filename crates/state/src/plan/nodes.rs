@@ -31,8 +31,8 @@ pub(super) fn issue_ticket(view: &View, record: &TicketRecord, limit: usize) -> 
     let mut plan = Plan::default();
     plan.guard(view, &name);
     plan.writes.push((name, Some(Value::Ticket(record.clone()))));
-    // What is over long since goes, some with each that comes.
-    let over = view.tickets().values().filter(|other| other.usable(record.created).is_err());
+    // What has expired goes, some with each that comes.
+    let over = view.tickets().values().filter(|other| other.grant.expires < record.created);
     for other in over.filter(|other| other.grant.key != record.grant.key).take(FORGOTTEN_MAX) {
         let name = ObjectName::ticket(&other.grant.key);
         plan.guard(view, &name);
@@ -41,7 +41,7 @@ pub(super) fn issue_ticket(view: &View, record: &TicketRecord, limit: usize) -> 
     Ok(plan)
 }
 
-/// Tickets that are over and forgotten with each new one.
+/// Tickets that have expired and are forgotten with each new one.
 const FORGOTTEN_MAX: usize = 10;
 
 pub(super) fn revoke_ticket(view: &View, key: &NodeKey) -> Result<Plan, Rejection> {

@@ -555,7 +555,7 @@ mod tests {
         }
         assert!(!tier.put(record(2, 10)));
         let problem = tier.problem().unwrap();
-        assert!(problem.contains("full"), "{problem}");
+        assert!(problem.contains("MiB free, and the cache leaves"), "{problem}");
         tokio::time::sleep(options.retry_after).await;
         while !tier.is_available() {
             tokio::task::yield_now().await;

@@ -224,11 +224,16 @@ impl Segments {
 
     /// Gives up old files, without keeping anything, while the disk has no room for a new one.
     fn make_space(&self, writer: &mut Writer) -> Result<(), Error> {
-        let needed = self.options.reserve_bytes.saturating_add(u64::from(self.options.segment_bytes));
-        while self.disk.free_space().map_err(|e| self.failure(e))? < needed {
+        let reserved = self.options.reserve_bytes;
+        let needed = reserved.saturating_add(u64::from(self.options.segment_bytes));
+        loop {
+            let free = self.disk.free_space().map_err(|e| self.failure(e))?;
+            if free >= needed {
+                return Ok(());
+            }
             let oldest = self.files_read().front().cloned();
             let Some(oldest) = oldest else {
-                return Err(Error::Full { path: self.disk.display().to_string() });
+                return Err(Error::Reserved { path: self.disk.display().to_string(), free, reserved });
             };
             if let Ok(contents) = oldest.contents() {
                 self.save_stamps(writer, &contents.entries);
@@ -236,7 +241,6 @@ impl Segments {
             self.lose_file(oldest.id);
             self.drop_file(&oldest);
         }
-        Ok(())
     }
 
     /// Gives up the oldest file. What is to be kept is written to the newest, as far as that has room.

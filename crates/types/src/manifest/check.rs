@@ -76,6 +76,11 @@ impl Check<'_, '_> {
             let help = "use letters, digits and `-`";
             self.error(&[key("name")], format!("`{}` is not a token", settings.name), help);
         }
+        let disk = settings.cache.disk;
+        if disk != ByteSize::bytes(0) && disk < CacheSizes::DISK_MIN {
+            let help = format!("write `0B` for none, or at least `{}`", CacheSizes::DISK_MIN);
+            self.error(&[key("cache"), key("disk")], format!("`{disk}` is too small to be used"), &help);
+        }
         if settings.access_log.to == LogTarget::File {
             self.log_file(&settings.access_log.path);
         }

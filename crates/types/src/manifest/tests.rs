@@ -226,6 +226,7 @@ fn errors_name_the_place_the_cause_and_the_remedy() {
             "leave it out",
         ),
         ("[settings]\nname = \"a b\"".into(), "name", "not a token", "letters"),
+        ("[settings.cache]\ndisk = \"64KiB\"".into(), "disk", "too small", "at least `1MiB`"),
     ];
     for (text, span, message, help) in cases {
         let found = errors(&text);

@@ -47,7 +47,7 @@ pub struct BasicAuth {
     pub users: BTreeMap<String, SecretRef>,
 }
 
-fn default_realm() -> String {
+pub(crate) fn default_realm() -> String {
     "restricted".into()
 }
 
@@ -76,7 +76,7 @@ pub struct RateLimit {
     pub status: u16,
 }
 
-fn too_many() -> u16 {
+pub(crate) fn too_many() -> u16 {
     429
 }
 

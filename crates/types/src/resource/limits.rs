@@ -42,6 +42,12 @@ pub struct Limits {
     /// Requests waiting for one fetch. More go to the origin by themselves.
     #[schemars(range(min = 1))]
     pub collapsed_waiters: u32,
+    /// Memory for the content of large responses (over 64 KiB) and fetches under way, besides what is cached. Each
+    /// takes 128 KiB at least, and from half of it on no more than that; large responses that find no place get 503.
+    #[schemars(extend("formatMinimum" = "1MiB"))]
+    pub response_memory: ByteSize,
+    /// Large fetches that go on to fill the cache when nobody waits for them any more. More are given up.
+    pub unread_fetches: u32,
     /// Keys that rate limits remember on one node. Over it, the one that waited longest is forgotten.
     #[schemars(range(min = 1000, max = 10_000_000))]
     pub rate_limit_keys: u32,
@@ -85,6 +91,8 @@ impl Default for Limits {
             h2_streams: 128,
             h2_resets: 200,
             collapsed_waiters: 10_000,
+            response_memory: ByteSize::mib(512),
+            unread_fetches: 256,
             rate_limit_keys: 100_000,
             tls_handshake_timeout: Period::from_secs(10),
             header_timeout: Period::from_secs(10),

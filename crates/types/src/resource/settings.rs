@@ -63,8 +63,14 @@ pub struct CacheSizes {
     /// Memory for responses, with what the cache itself needs for them.
     #[schemars(extend("formatMinimum" = "1MiB"))]
     pub ram: ByteSize,
-    /// Disk space in the node's data directory. `0B` turns the disk tier off.
+    /// Disk space in the node's data directory: at least 1 MiB, of a disk with 256 MiB more. `0B` turns the disk tier
+    /// off.
     pub disk: ByteSize,
+}
+
+impl CacheSizes {
+    /// The least that a disk tier is made of.
+    pub const DISK_MIN: ByteSize = ByteSize::mib(1);
 }
 
 impl Default for CacheSizes {

@@ -139,7 +139,7 @@ pub struct Redirect {
     pub location: Template,
 }
 
-fn found() -> u16 {
+pub(crate) fn found() -> u16 {
     302
 }
 

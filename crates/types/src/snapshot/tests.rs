@@ -1,6 +1,6 @@
 use super::*;
 use crate::manifest::Manifest;
-use crate::plan::{Action, Plan};
+use crate::plan::{Action, Plan, ResourceChange};
 use crate::resource::*;
 use proptest::prelude::*;
 
@@ -63,6 +63,57 @@ fn what_is_not_a_snapshot_is_refused_with_its_reason() {
         let error = Snapshot::decode(&bytes).unwrap_err().to_string();
         assert!(error.contains(reason), "{error}");
     }
+}
+
+/// What a plan shows of a new site, as a manifest would have it.
+fn shown(change: &ResourceChange) -> serde_json::Value {
+    let mut shown = serde_json::json!({});
+    for field in &change.fields {
+        let path = field.path.replace('[', ".[").replace(']', "");
+        let mut at = &mut shown;
+        for part in path.split('.') {
+            at = match part.strip_prefix('[').map(|index| index.parse::<usize>().unwrap()) {
+                Some(index) => {
+                    if at.is_null() {
+                        *at = serde_json::json!([]);
+                    }
+                    let list = at.as_array_mut().unwrap();
+                    list.resize(list.len().max(index + 1), serde_json::Value::Null);
+                    &mut list[index]
+                }
+                None => &mut at[part],
+            };
+        }
+        *at = field.new.clone().unwrap();
+    }
+    shown
+}
+
+#[test]
+fn what_a_plan_leaves_out_of_a_new_site_is_what_a_manifest_may_leave_out() {
+    for site in full().sites.values() {
+        let mut all = Resources::default();
+        all.sites.insert(SiteId::parse_text("a").unwrap(), site.clone());
+        let plan = Plan::between(&Resources::default(), &all);
+        let text = shown(&plan.changes[0]);
+        let again: Site = serde_json::from_value(text.clone()).unwrap_or_else(|e| panic!("{e}: {text}"));
+        assert_eq!(&again, site);
+        assert_eq!(Plan::between(&all, &Resources::default()).counts(), (0, 0, 1));
+    }
+    let text = "[site.a]\nhosts = [\"a.example\"]\norigin = \"http://b\"\n[site.a.origins.c]\ntargets = \"http://c\"\n\
+                health = {}\n[site.a.cache]\nkey = {}\n[site.a.compress]\ncodings = []\n";
+    let all = Manifest::parse("small", text).unwrap().apply_to(&Resources::default()).unwrap();
+    let plan = Plan::between(&Resources::default(), &all);
+    let paths: Vec<_> = plan.changes[0].fields.iter().map(|field| field.path.as_str()).collect();
+    let expected = [
+        "hosts",
+        "origin.targets[0].url",
+        "origins.c.targets[0].url",
+        "origins.c.health",
+        "cache.key",
+        "compress.codings",
+    ];
+    assert_eq!(paths, expected);
 }
 
 #[test]

@@ -265,6 +265,25 @@ async fn hits_in_memory_do_not_wait_for_a_disk_that_hangs() {
     assert!(world.tasks.shut_down(Duration::from_secs(5)).await);
 }
 
+#[tokio::test]
+async fn a_reader_that_fell_behind_goes_on_with_slices_that_went_to_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let pieces: Vec<Bytes> = (0..80).map(|i| Bytes::from(vec![b'a' + i % 26; 100])).collect();
+    let whole = pieces.concat();
+    let world = begin(&dir, vec![Step::Answer(200, FRESH.into(), pieces)], true);
+    let fast = tokio::spawn(world.ask("GET", "/a", "").wait());
+    let slow = tokio::spawn(world.ask("GET", "/a", "").wait());
+    world.settle().await;
+    world.origin.gate.as_ref().unwrap().notify_one();
+    let (fast, slow) = (fast.await.unwrap(), slow.await.unwrap());
+    assert_eq!(told(fast).await.1.as_bytes(), whole);
+    world.settle().await;
+    world.cache.resize(0);
+    assert_eq!(told(slow).await.1.as_bytes(), whole);
+    assert_eq!(world.asked(), 1);
+    stop(world).await;
+}
+
 /// Holds up whoever writes until it is opened.
 #[derive(Default)]
 struct Gate {

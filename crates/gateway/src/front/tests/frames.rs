@@ -28,6 +28,15 @@ impl Raw {
     /// The error code of RST_STREAM or GOAWAY.
     pub(super) fn code(&self) -> u32 {
         let at = if self.kind == GOAWAY { 4 } else { 0 };
+        self.number(at)
+    }
+
+    /// The last stream that a GOAWAY lets be answered.
+    pub(super) fn last_stream(&self) -> u32 {
+        self.number(0)
+    }
+
+    fn number(&self, at: usize) -> u32 {
         u32::from_be_bytes(self.payload[at..at + 4].try_into().unwrap())
     }
 }

@@ -8,6 +8,7 @@ mod http1;
 mod http2;
 mod malformed;
 mod secure;
+mod stopping;
 mod wire;
 
 use super::*;

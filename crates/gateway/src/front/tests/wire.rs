@@ -15,6 +15,7 @@ const PIPE_BYTES: usize = 64 * 1024;
 /// A front that accepts from memory.
 pub(super) struct Wired {
     pub(super) front: Arc<Front>,
+    pub(super) tasks: Tasks,
     dial: mpsc::UnboundedSender<DuplexStream>,
 }
 
@@ -29,7 +30,7 @@ impl Wired {
         let tasks = Tasks::real();
         let serve = front.clone().serve(listener, Endpoint::default(), tasks.clone());
         tasks.spawn("listener", selvedge_rt::OnEnd::Forget, serve);
-        Wired { front, dial }
+        Wired { front, tasks, dial }
     }
 
     pub(super) fn connect(&self) -> DuplexStream {

@@ -4,14 +4,14 @@
 //! (RFC 9112 section 9.3), and sending then goes on beside the answer's content.
 
 use super::conn::Conn;
-use super::send::{SendError, SendState, Sending, framing_of};
+use super::send::{SendError, Sending, framing_of};
 use crate::upstream::error::{FetchError, Stage};
 use crate::upstream::hop::strip_response;
-use crate::upstream::outgoing::earlier;
-use crate::upstream::outgoing::{Outgoing, Times};
+use crate::upstream::outgoing::Outgoing;
+use crate::upstream::sending::SendState;
 use crate::upstream::upload::Upload;
 use selvedge_cache::semantics::ProxyError;
-use selvedge_exchange::{BodyError, Interim};
+use selvedge_exchange::Interim;
 use selvedge_http1::{
     Limits, Persistence, Progress, RequestWriter, ResponseError, ResponseHead, parse_response,
 };
@@ -19,15 +19,12 @@ use selvedge_types::name;
 use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll};
-use std::time::Duration;
 use tokio::time::Instant;
 
 /// What an answer's head and framing may cost.
 pub(super) const LIMITS: Limits = Limits { head_bytes_max: 64 * 1024, ..Limits::DEFAULT };
 /// Interim responses to one request.
 pub(in crate::upstream) const INTERIM_MAX: u32 = 32;
-/// How long content waits for 100 (Continue) from an origin that does not send it.
-pub(in crate::upstream) const CONSENT_TIME: Duration = Duration::from_secs(1);
 
 /// An answer whose head has come. What was read of its content is in the connection's buffer.
 pub(in crate::upstream) struct Answer {
@@ -107,7 +104,7 @@ impl Call<'_> {
                 return Poll::Pending;
             }
             if state != SendState::OnHold || Instant::now() >= self.request.due {
-                return Poll::Ready(Err(self.timed_out(state)));
+                return Poll::Ready(Err(state.timed_out()));
             }
             self.sending.release();
         }
@@ -199,26 +196,7 @@ impl Call<'_> {
             return;
         }
         self.armed = armed;
-        let Times { first_byte, idle, .. } = *self.request.times;
-        let (now, due) = (Instant::now(), self.request.due);
-        self.conn.deadline.set(match state {
-            SendState::Over => earlier(now, first_byte, due),
-            SendState::OnOrigin => earlier(now, idle, due),
-            SendState::OnHold => earlier(now, CONSENT_TIME, due),
-            // The client's own limits apply.
-            SendState::OnClient => due,
-        });
-    }
-
-    fn timed_out(&self, state: SendState) -> FetchError {
-        let (kind, detail) = match state {
-            SendState::OnOrigin => (ProxyError::ConnectionWriteTimeout, "took no more of the request"),
-            SendState::OnClient => return FetchError::of_content(&BodyError::TimedOut, Stage::Answered),
-            SendState::Over | SendState::OnHold => {
-                (ProxyError::HttpResponseTimeout, "did not answer within the time allowed")
-            }
-        };
-        self.fail(kind, detail)
+        self.conn.deadline.set(state.deadline(Instant::now(), self.request));
     }
 
     fn malformed(&self, error: ResponseError) -> FetchError {

@@ -9,5 +9,5 @@ mod tunnel;
 
 pub(super) use body::{BodyTimes, content_of};
 pub(super) use conn::Conn;
-pub(super) use exchange::{Broken, CONSENT_TIME, INTERIM_MAX, exchange};
+pub(super) use exchange::{Broken, INTERIM_MAX, exchange};
 pub(super) use tunnel::OriginTunnel;

@@ -1,6 +1,7 @@
 //! A request on its way out over HTTP/1.1.
 
 use super::conn::Conn;
+use crate::upstream::sending::SendState;
 use crate::upstream::upload::{Piece, Upload};
 use selvedge_exchange::BodyError;
 use selvedge_http1::{BodyFraming, ChunkHead, write_last_chunk};
@@ -14,19 +15,6 @@ pub(super) enum SendError {
     Content(BodyError),
     /// The connection did.
     Io(io::Error),
-}
-
-/// How far sending has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum SendState {
-    /// All is written.
-    Over,
-    /// The origin takes no more bytes for now.
-    OnOrigin,
-    /// The client has sent no more content yet.
-    OnClient,
-    /// Content waits for 100 (Continue, RFC 9110 section 10.1.1).
-    OnHold,
 }
 
 /// The sending side of an exchange. The head is in the connection's buffer already.

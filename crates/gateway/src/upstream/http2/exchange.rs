@@ -2,12 +2,12 @@
 
 use super::conn::Lent;
 use super::convert::{fields_of, request_of};
-use super::send::{SendError, SendState, Sending};
+use super::send::{SendError, Sending};
 use crate::upstream::error::{FetchError, Stage};
-use crate::upstream::h1::{Broken, CONSENT_TIME, INTERIM_MAX};
+use crate::upstream::h1::{Broken, INTERIM_MAX};
 use crate::upstream::hop::strip_response;
 use crate::upstream::outgoing::Outgoing;
-use crate::upstream::outgoing::earlier;
+use crate::upstream::sending::SendState;
 use crate::upstream::upload::Upload;
 use h2::client::ResponseFuture;
 use h2::{Reason, RecvStream};
@@ -124,7 +124,7 @@ impl Call<'_> {
             if state != SendState::OnHold || Instant::now() >= self.request.due {
                 // If the connection is dead, the next request must not wait as long.
                 self.lent.retire();
-                return Poll::Ready(Err(self.timed_out(state)));
+                return Poll::Ready(Err(state.timed_out()));
             }
             self.sending.release();
         }
@@ -159,13 +159,7 @@ impl Call<'_> {
             return;
         }
         self.armed = armed;
-        let (now, due, times) = (Instant::now(), self.request.due, self.request.times);
-        self.deadline.set(match state {
-            SendState::Over => earlier(now, times.first_byte, due),
-            SendState::OnOrigin => earlier(now, times.idle, due),
-            SendState::OnHold => earlier(now, CONSENT_TIME, due),
-            SendState::OnClient => due,
-        });
+        self.deadline.set(state.deadline(Instant::now(), self.request));
     }
 
     fn reset(&self, error: &h2::Error) -> FetchError {
@@ -185,17 +179,6 @@ impl Call<'_> {
             (false, false) => (ProxyError::HttpProtocolError, Stage::Answered),
         };
         FetchError::new(kind, stage, format!("HTTP/2: {error}"))
-    }
-
-    fn timed_out(&self, state: SendState) -> FetchError {
-        let (kind, detail) = match state {
-            SendState::OnOrigin => (ProxyError::ConnectionWriteTimeout, "took no more of the request"),
-            SendState::OnClient => (ProxyError::HttpRequestError, "the request's content took too long"),
-            SendState::Over | SendState::OnHold => {
-                (ProxyError::HttpResponseTimeout, "did not answer within the time allowed")
-            }
-        };
-        self.fail(kind, detail)
     }
 
     fn fail(&self, kind: ProxyError, detail: impl Into<String>) -> FetchError {

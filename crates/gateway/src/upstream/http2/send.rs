@@ -1,5 +1,6 @@
 //! A request's content on its way out over HTTP/2.
 
+use crate::upstream::sending::SendState;
 use crate::upstream::upload::{Piece, Upload};
 use bytes::Bytes;
 use h2::SendStream;
@@ -12,15 +13,6 @@ pub(super) enum SendError {
     Content(BodyError),
     /// The stream was reset; its answer, if there is one, says why.
     Stream,
-}
-
-/// How far sending has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum SendState {
-    Over,
-    OnOrigin,
-    OnClient,
-    OnHold,
 }
 
 pub(super) struct Sending {

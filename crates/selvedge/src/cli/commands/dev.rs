@@ -14,6 +14,7 @@ use hyper::body::Bytes;
 use selvedge_control::{Problem, wire};
 use selvedge_rt::{OnEnd, Tasks};
 use selvedge_state::Command as StateCommand;
+use selvedge_types::resource::Text;
 use selvedge_types::{Manifest, plan};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -90,17 +91,16 @@ async fn serve(
     let mut signals = Signals::listen()?;
     let running = node::build(config(args, data), data).await?;
     let addresses = Addresses::of(&running);
-    let former = crate::cli::user_directory().and_then(|home| Context::read(&home).ok().flatten());
-    let context = node::leave_context(&addresses, data).ok_or_else(|| {
+    let left = node::leave_context(&addresses, data).ok_or_else(|| {
         Failure::failed(format!("the node in {} has no token that this command knows", data.display()))
             .next("leave --data out, or set it to a directory that `dev` made")
     })?;
-    let world = Arc::new(World { context: context.clone(), tasks: Tasks::real() });
+    let world = Arc::new(World { context: left.context.clone(), tasks: Tasks::real() });
     let addresses = addresses.without_secret(data);
     let lived = live(output, &world, &running, &addresses, manifest, &mut signals).await;
     world.tasks.stop();
     node::shut_down(running, &mut signals).await;
-    restore(&context, former);
+    left.take_back();
     lived.map(|()| Exit::Done)
 }
 
@@ -207,12 +207,16 @@ async fn follow(world: Arc<World>, file: String, mut applied: String) {
     }
 }
 
+fn named<T: Text>(name: &str) -> T {
+    T::parse_text(name).expect("a name that follows the rules")
+}
+
 fn config(args: &DevArgs, data: &Path) -> Config {
     let given = |addr: Option<SocketAddr>, port: u16| addr.unwrap_or_else(|| free_or(port));
     Config {
         name: "dev".to_owned(),
-        pop: "local".to_owned(),
-        region: "local".to_owned(),
+        pop: named("local"),
+        region: named("local"),
         http: vec![given(args.http, 8080)],
         https: vec![given(args.https, 8443)],
         api: given(args.api, 7070),
@@ -222,6 +226,7 @@ fn config(args: &DevArgs, data: &Path) -> Config {
         cache_disk: args.machine.cache_disk.or(Some(CACHE_DISK)),
         storage: Storage::default(),
         data: Some(data.to_owned()),
+        restore: None,
         sockets: Arc::default(),
     }
 }
@@ -231,21 +236,6 @@ fn config(args: &DevArgs, data: &Path) -> Config {
 fn free_or(port: u16) -> SocketAddr {
     let usual = SocketAddr::from(([127, 0, 0, 1], port));
     if TcpListener::bind(usual).is_ok() { usual } else { SocketAddr::from(([127, 0, 0, 1], 0)) }
-}
-
-/// Leaves the user's context file as it was, if it is still ours.
-fn restore(ours: &Context, former: Option<Context>) {
-    let Some(home) = crate::cli::user_directory() else { return };
-    if Context::read(&home).ok().flatten().as_ref() != Some(ours) {
-        return;
-    }
-    let restored = match former {
-        Some(former) => former.write(&home).map(|_| ()),
-        None => Context::remove(&home),
-    };
-    if let Err(e) = restored {
-        tracing::warn!(error = %e, "the context file is left as it is");
-    }
 }
 
 /// The node, as its API's client sees it.

@@ -5,10 +5,14 @@ use crate::cli::print::Format;
 use crate::cli::{Exit, Failure, Output};
 use clap::Args;
 use selvedge_control::wire;
+use selvedge_rt::Clock;
 use selvedge_types::manifest::{MAX_MANIFEST_BYTES, Manifest, ManifestError};
 use selvedge_types::plan;
+use selvedge_types::resource::Period;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
+use std::time::Duration;
 
 /// What `plan` takes.
 #[derive(Debug, Args)]
@@ -37,6 +41,9 @@ pub struct ApplyArgs {
     /// Delete keyspaces that the manifest leaves out, with all that they hold
     #[arg(long)]
     pub delete_keyspaces: bool,
+    /// Wait until every node goes by it, and say when each does; longer than this, and it fails
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "30s", value_parser = super::estimate::period)]
+    pub wait: Option<Period>,
     /// Which API to ask.
     #[command(flatten)]
     pub api: ApiArgs,
@@ -68,12 +75,52 @@ pub(super) fn apply(output: Output, args: &ApplyArgs) -> Result<Exit, Failure> {
     if let Some(revision) = args.expected {
         target.push_str(&format!("&expected={revision}"));
     }
-    let applied: wire::Applied = Client::find(&args.api)?.apply(&target, text)?;
+    let client = Client::find(&args.api)?;
+    let applied: wire::Applied = client.apply(&target, text)?;
     print(output, &applied, &applied.changes)?;
     eprintln!("revision {}", applied.revision);
     applied.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
-    Ok(Exit::Done)
+    match args.wait {
+        Some(patience) => wait(&client, applied.revision, patience.get()),
+        None => Ok(Exit::Done),
+    }
 }
+
+/// Waits until every node goes by a revision.
+fn wait(client: &Client, revision: u64, patience: Duration) -> Result<Exit, Failure> {
+    let clock = Clock::real();
+    let started = clock.monotonic();
+    let elapsed = || clock.monotonic().saturating_sub(started);
+    let mut done = BTreeSet::new();
+    loop {
+        let left = patience.saturating_sub(elapsed()).min(WAIT_STEP);
+        let target = format!("/v1/rollout?revision={revision}&wait_ms={}", left.as_millis());
+        let nodes: Vec<wire::RolloutNode> = client.get(&target)?;
+        for node in nodes.iter().filter(|node| node.done) {
+            if done.insert(node.name.clone()) {
+                eprintln!("{} goes by it after {:.1} s", node.name, elapsed().as_secs_f64());
+                node.problems.iter().for_each(|problem| eprintln!("warning: {}: {problem}", node.name));
+            }
+        }
+        let missing: Vec<String> = nodes
+            .iter()
+            .filter(|node| !node.done)
+            .map(|node| format!("{} ({})", node.name, node.problems.first().map_or("behind", String::as_str)))
+            .collect();
+        if missing.is_empty() {
+            return Ok(Exit::Done);
+        }
+        if elapsed() >= patience {
+            let what = format!("it is applied, but not in force everywhere: {}", missing.join(", "));
+            return Err(
+                Failure::failed(what).next("a node that is cut off follows by itself when it is back")
+            );
+        }
+    }
+}
+
+/// For how long the nodes are asked at once.
+const WAIT_STEP: Duration = Duration::from_secs(1);
 
 /// Reads a manifest and what is wrong with it, as far as can be told without a node.
 pub(crate) fn check(file: &str, text: &str) -> Result<Manifest, Failure> {

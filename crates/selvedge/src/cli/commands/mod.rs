@@ -1,5 +1,6 @@
 //! The commands: one file each.
 
+pub(super) mod backup;
 pub(super) mod cache;
 pub(super) mod cluster;
 mod completions;
@@ -13,6 +14,7 @@ mod node;
 pub(super) mod requests;
 mod schema;
 pub(super) mod serve;
+mod space;
 mod stand_in;
 pub(super) mod status;
 mod takeover;
@@ -28,7 +30,7 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
     let output = Output::new(args.output);
     match args.command {
         Command::Dev(args) => dev::run(output, &args),
-        Command::Up(args) => up::run(output, args),
+        Command::Up(args) => up::run(output, *args),
         Command::Upgrade(args) => upgrade::run(&args),
         Command::Plan(args) => manifest::plan(output, &args),
         Command::Apply(args) => manifest::apply(output, &args),
@@ -40,6 +42,7 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
         Command::Node { command } => cluster::node(command),
         Command::Voters { command } => cluster::voters(output, command),
         Command::Leader { command } => cluster::leader(output, command),
+        Command::Backup { command } => backup::run(output, command),
         Command::Token { command } => token::run(output, command),
         Command::Serve(args) => serve::run(output, &args),
         Command::Estimate(args) => estimate::run(output, &args),

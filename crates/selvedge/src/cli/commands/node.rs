@@ -9,7 +9,7 @@ use selvedge_mesh::ticket::Ticket;
 use selvedge_observe::Registry;
 use selvedge_observe::machine::MachineCollector;
 use selvedge_rt::{Clock, Disk, Net, Rng, Secrets, Tasks};
-use selvedge_types::resource::{ByteSize, Text};
+use selvedge_types::resource::{ByteSize, CacheSizes, Text};
 use serde::Serialize;
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
@@ -28,7 +28,7 @@ pub struct MachineArgs {
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub cache_ram: Option<u64>,
     /// Disk space for the cache, in place of the settings'; 0B for none
-    #[arg(long, value_name = "SIZE", value_parser = size)]
+    #[arg(long, value_name = "SIZE", value_parser = disk_size)]
     pub cache_disk: Option<u64>,
 }
 
@@ -38,6 +38,14 @@ impl MachineArgs {
         let cpus = || std::thread::available_parallelism().map_or(1, usize::from);
         self.workers.unwrap_or_else(cpus).max(1)
     }
+}
+
+fn disk_size(text: &str) -> Result<u64, String> {
+    let least = CacheSizes::DISK_MIN;
+    let is_usable = |bytes: &u64| *bytes == 0 || *bytes >= least.get();
+    size(text).and_then(|bytes| {
+        is_usable(&bytes).then_some(bytes).ok_or(format!("at least {least}, or 0B for none"))
+    })
 }
 
 fn size(text: &str) -> Result<u64, String> {
@@ -206,23 +214,61 @@ fn not_built(error: NodeError, data: &Path) -> Failure {
     if next.is_empty() { failure } else { failure.next(next) }
 }
 
-/// Leaves the context file in the data directory and for the user. A token that was made before stays.
-pub(super) fn leave_context(addresses: &Addresses, data: &Path) -> Option<Context> {
+/// The context files that a node leaves.
+pub(super) struct LeftContext {
+    /// What is in them.
+    pub(super) context: Context,
+    /// What was in the user's before.
+    former: Option<Context>,
+}
+
+/// Leaves the context file in the data directory and for the user. A token that was made before stays. Says so if
+/// commands went to another node until now.
+pub(super) fn leave_context(addresses: &Addresses, data: &Path) -> Option<LeftContext> {
     let known = || Context::read(data).ok().flatten().map(|context| context.token);
     let token = addresses.token.clone().or_else(known)?;
     let context = Context { api: addresses.api().to_owned(), token };
+    let former = user_directory().and_then(|home| Context::read(&home).ok().flatten());
+    if let Some(former) = former.as_ref().filter(|former| former.api != context.api) {
+        tracing::warn!(
+            "commands without --data or --api go to this node ({}) while it runs, not to {} as before",
+            context.api,
+            former.api,
+        );
+    }
     for directory in [Some(data.to_owned()), user_directory()].into_iter().flatten() {
         if let Err(e) = context.write(&directory) {
             tracing::warn!(directory = %directory.display(), error = %e, "no context file was left");
         }
     }
-    Some(context)
+    Some(LeftContext { context, former })
+}
+
+impl LeftContext {
+    /// Leaves the user's context file as it was before, if it is still this node's.
+    pub(super) fn take_back(self) {
+        let Some(home) = user_directory() else { return };
+        if Context::read(&home).ok().flatten().as_ref() != Some(&self.context) {
+            return;
+        }
+        let restored = match self.former {
+            Some(former) => former.write(&home).map(|_| ()),
+            None => Context::remove(&home),
+        };
+        if let Err(e) = restored {
+            tracing::warn!(error = %e, "the context file is left as it is");
+        }
+    }
 }
 
 /// Sends what happens to standard error: warnings, or what `SELVEDGE_LOG` says.
 pub(super) fn start_log(default: &str) {
     use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_env("SELVEDGE_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    let set = std::env::var("SELVEDGE_LOG").unwrap_or_default();
+    let wanted = if set.is_empty() { default } else { &set };
+    // Each step of an election is news for the library, and for nobody else unless it is asked for by name.
+    let filter = EnvFilter::try_new(format!("openraft=warn,{wanted}"));
+    let filter = filter.unwrap_or_else(|_| EnvFilter::new(default));
     let colour =
         std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
@@ -252,6 +298,8 @@ pub(super) enum Asked {
     Stop,
     /// Hand over to the binary that is there now.
     Upgrade,
+    /// Begin anew: what the node lacked at its start may be there. No signal asks for this.
+    Renew,
 }
 
 impl Signals {

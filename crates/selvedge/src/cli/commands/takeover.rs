@@ -1,7 +1,8 @@
 //! Handing over to a new program, and taking everything back if that does not serve.
 //!
 //! ```text
-//!   serves --SIGUSR2--> starts the new program, waits until it is ready       fails: serves on, as nothing was
+//!   serves --SIGUSR2--> waits until all requests from before it took over itself have ended
+//!     starts the new program, waits until it is ready                         fails: serves on, as nothing was
 //!     lends the data directory, serves on from memory, waits until it serves  fails: takes the directory back
 //!     accepts no more, tells it what is purged by requests under way, ends
 //! ```
@@ -40,6 +41,8 @@ pub(super) struct Takeover<'a> {
     pub(super) program: &'a Path,
     /// The owner of what goes on beside the node.
     pub(super) beside: &'a Tasks,
+    /// Those that run while requests end which came before the node took over.
+    pub(super) before: &'a Tasks,
 }
 
 /// What became of it.
@@ -55,6 +58,14 @@ pub(super) enum Outcome {
 impl Takeover<'_> {
     /// Hands over if the new program serves; else the node goes on, and why is left in [`FAILED_FILE`].
     pub(super) async fn hand_over(&self, mut node: Node, signals: &mut Signals) -> Outcome {
+        // What they purge has to be told to whoever serves next, through this process.
+        if self.before.running() > 0 {
+            tracing::info!("requests from before the last upgrade still end; this one waits for them");
+        }
+        tokio::select! {
+            () = self.before.idle() => {}
+            () = signals.stop() => return Outcome::Stop(node),
+        }
         let since = node.plane().cache().moment();
         let tried = tokio::select! {
             tried = self.try_successor(&mut node) => tried,
@@ -86,6 +97,23 @@ impl Takeover<'_> {
         tokio::select! {
             taken = self.take_back(&mut node) => self.replace(node, taken, since),
             () = signals.stop() => Outcome::Stop(node),
+        }
+    }
+
+    /// Puts a node of this program in the place of one that could not open its control state.
+    pub(super) async fn renew(&self, mut node: Node, signals: &mut Signals) -> Outcome {
+        let since = node.plane().cache().moment();
+        tracing::info!("there is space on the disk again: the node begins anew, on the same sockets");
+        let begun = tokio::select! {
+            begun = self.begin_again(&mut node) => begun,
+            () = signals.stop() => return Outcome::Stop(node),
+        };
+        match begun {
+            Ok(new) => self.replace(node, new, since),
+            Err(problem) => {
+                tracing::error!(problem, "cannot begin anew: serving from memory, and trying again");
+                Outcome::Stays(node)
+            }
         }
     }
 
@@ -134,7 +162,7 @@ impl Takeover<'_> {
             purges.iter().for_each(|purge| cache.take_over(*purge));
             Ok(())
         };
-        self.beside.spawn("requests of before", OnEnd::Forget, drain(old, since, tell));
+        self.before.spawn("requests of before", OnEnd::Forget, drain(old, since, tell));
         tracing::info!("took the data directory back");
         Outcome::Stays(new)
     }
@@ -143,7 +171,7 @@ impl Takeover<'_> {
         let (part, whole) = (format!("{FAILED_FILE}.part"), self.data.join(FAILED_FILE));
         let part = self.data.join(part);
         let written =
-            std::fs::write(&part, format!("{error}\n")).and_then(|()| std::fs::rename(&part, &whole));
+            up::write_private(&part, &format!("{error}\n")).and_then(|()| std::fs::rename(&part, &whole));
         if let Err(e) = written {
             tracing::warn!(error = %e, "`selvedge upgrade` is not told why it failed");
         }
@@ -185,7 +213,7 @@ impl Successor {
     /// Starts the program that lies there now with the same arguments, gives it the sockets, and waits until it is
     /// ready.
     async fn start(node: &Node, takeover: &Takeover<'_>) -> io::Result<Self> {
-        let Takeover { data, program, beside, args } = takeover;
+        let Takeover { data, program, beside, args, .. } = takeover;
         let mut sockets = Vec::new();
         for (name, socket) in node.sockets()? {
             sockets.push((name, OwnedFd::from(socket)));

@@ -1,21 +1,24 @@
 //! `selvedge up`
 
-use super::node::{self, Addresses, Asked, MachineArgs, Signals};
+use super::node::{self, Addresses, Asked, LeftContext, MachineArgs, Signals};
+use super::space::Space;
 use super::takeover::{Outcome, Takeover};
 use crate::cli::client::runtime;
 use crate::cli::context::{Context, SYSTEM_DATA};
 use crate::cli::{Exit, Failure, Output};
 use crate::handover::{HANDOVER_VARIABLE, Received};
-use crate::node::{Config, Identity, Node, Storage};
+use crate::node::{Config, Identity, Node, RESTORING, Storage};
 use crate::service_manager::notify;
 use clap::Args;
 use selvedge_mesh::ticket::Ticket;
 use selvedge_rt::{Disk, OnEnd, Secrets, Tasks};
 use selvedge_state::State;
-use selvedge_types::resource::Period;
+use selvedge_types::resource::{Period, PopName, RegionName, Text};
 use std::collections::BTreeMap;
-use std::io;
+use std::fs::OpenOptions;
+use std::io::{self, Write};
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -34,18 +37,21 @@ pub struct UpArgs {
     /// Join the cluster that this ticket is of; ignored when the data directory has a node
     #[arg(long, value_name = "TICKET", conflicts_with = "new")]
     pub join: Option<Ticket>,
+    /// Begin the new cluster with what this backup has; refused when the data directory has a node
+    #[arg(long, value_name = "FILE", requires = "new")]
+    pub restore: Option<PathBuf>,
     /// Where everything is kept that the node owns [default: /var/lib/selvedge, or below the home]
     #[arg(long, env = "SELVEDGE_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// The node's name [default: the machine's]
-    #[arg(long)]
+    #[arg(long, value_parser = node_name)]
     pub name: Option<String>,
     /// The point of presence that the node is in
-    #[arg(long, default_value = "default", value_name = "POP")]
-    pub pop: String,
+    #[arg(long, default_value = "default", value_name = "POP", value_parser = place::<PopName>)]
+    pub pop: PopName,
     /// The part of the world that the point of presence is in
-    #[arg(long, default_value = "default", value_name = "REGION")]
-    pub region: String,
+    #[arg(long, default_value = "default", value_name = "REGION", value_parser = place::<RegionName>)]
+    pub region: RegionName,
     /// Where to answer http; may be repeated [default: port 80 when allowed, else 8080]
     #[arg(long, value_name = "ADDR")]
     pub http: Vec<SocketAddr>,
@@ -66,6 +72,14 @@ pub struct UpArgs {
     pub machine: MachineArgs,
 }
 
+fn place<T: Text>(text: &str) -> Result<T, String> {
+    T::parse_text(text).map_err(|error| format!("{}: {}", error.message, error.help))
+}
+
+fn node_name(text: &str) -> Result<String, String> {
+    selvedge_control::cluster::check_name(text).map(|()| text.to_owned())
+}
+
 /// Runs a node until it is told to stop.
 pub(super) fn run(output: Output, args: UpArgs) -> Result<Exit, Failure> {
     // Asked before anything can be replaced: afterwards the system adds "(deleted)".
@@ -74,7 +88,11 @@ pub(super) fn run(output: Output, args: UpArgs) -> Result<Exit, Failure> {
     node::start_log("info");
     node::raise_file_limit();
     let data = args.data.clone().unwrap_or_else(default_data);
-    let is_new = !data.join("identity").exists();
+    let is_new = !has_node(&data);
+    if args.restore.is_some() && !is_new && std::env::var_os(HANDOVER_VARIABLE).is_none() {
+        return Err(Failure::usage(format!("there is a node in {}: it is not overwritten", data.display()))
+            .next("restore into another directory, with --data; or leave --restore out to start that node"));
+    }
     if is_new && !args.new && args.join.is_none() {
         return Err(Failure::usage(format!("there is no node in {}", data.display()))
             .next("make the first of a cluster with `selvedge up --new`, or join one with `selvedge up --join TICKET`"));
@@ -95,10 +113,12 @@ pub(super) fn run(output: Output, args: UpArgs) -> Result<Exit, Failure> {
 async fn serve(output: Output, args: UpArgs, data: &Path, program: &Path) -> Result<Exit, Failure> {
     let mut signals = Signals::listen()?;
     let beside = Tasks::real();
-    let mut running = begin(&args, data, &beside).await?;
+    let before = beside.child();
+    let mut running = begin(&args, data, &before).await?;
     let addresses = Addresses::of(&running);
-    let was_left = node::leave_context(&addresses, data).is_some() && Context::path(data).exists();
-    let printed = if was_left { addresses.without_secret(data) } else { addresses };
+    let left = node::leave_context(&addresses, data);
+    let is_there = left.is_some() && Context::path(data).exists();
+    let printed = if is_there { addresses.without_secret(data) } else { addresses };
     printed.print(output)?;
     write_pid(data, std::process::id());
     if let Err(e) = notify("READY=1") {
@@ -107,61 +127,72 @@ async fn serve(output: Output, args: UpArgs, data: &Path, program: &Path) -> Res
     if let Some(problem) = &running.state_problem {
         tracing::error!(problem, "no changes can be made; serving by the last snapshot");
     }
+    let mut space = Space::new(data, &beside);
     loop {
         let asked = tokio::select! {
             asked = signals.next() => Ok(asked),
             part = running.failed() => Err(part),
+            () = space.there(), if running.waits_for_space => Ok(Asked::Renew),
         };
-        match asked {
+        let takeover = Takeover { args: &args, data, program, beside: &beside, before: &before };
+        let outcome = match asked {
             Err(part) => {
                 node::shut_down(running, &mut signals).await;
                 return Err(Failure::failed(format!("an essential part of the node ended: {part}")));
             }
-            Ok(Asked::Stop) => return stop(running, &beside, &mut signals).await,
-            Ok(Asked::Upgrade) => {
-                let takeover = Takeover { args: &args, data, program, beside: &beside };
-                match takeover.hand_over(running, &mut signals).await {
-                    Outcome::HandedOver => return Ok(Exit::Done),
-                    Outcome::Stop(node) => return stop(node, &beside, &mut signals).await,
-                    Outcome::Stays(node) => running = node,
-                }
-            }
+            Ok(Asked::Stop) => return stop(running, left, &beside, &mut signals).await,
+            Ok(Asked::Upgrade) => takeover.hand_over(running, &mut signals).await,
+            Ok(Asked::Renew) => takeover.renew(running, &mut signals).await,
+        };
+        match outcome {
+            Outcome::HandedOver => return Ok(Exit::Done),
+            Outcome::Stop(node) => return stop(node, left, &beside, &mut signals).await,
+            Outcome::Stays(node) => running = node,
         }
     }
 }
 
 /// Stops the node, after a signal.
-async fn stop(running: Node, beside: &Tasks, signals: &mut Signals) -> Result<Exit, Failure> {
+async fn stop(
+    running: Node,
+    left: Option<LeftContext>,
+    beside: &Tasks,
+    signals: &mut Signals,
+) -> Result<Exit, Failure> {
     let _ = notify("STOPPING=1");
+    if let Some(left) = left {
+        left.take_back();
+    }
     node::shut_down(running, signals).await;
     beside.stop();
     Ok(Exit::Done)
 }
 
-/// Starts the node: alone, or in the place of a predecessor once that has let go.
-async fn begin(args: &UpArgs, data: &Path, beside: &Tasks) -> Result<Node, Failure> {
+/// Starts the node: alone, or in the place of a predecessor once that has let go. What follows that until its last
+/// request has ended is one of the tasks `before`.
+async fn begin(args: &UpArgs, data: &Path, before: &Tasks) -> Result<Node, Failure> {
     let Some(path) = std::env::var_os(HANDOVER_VARIABLE).map(PathBuf::from) else {
         return node::build(config(args, data, BTreeMap::new()), data).await;
     };
     let failed = |e: io::Error| Failure::failed("the old process did not hand over").because(e);
-    let asked = beside.blocking("take over", move || Received::ask(&path)).await;
+    let asked = before.blocking("take over", move || Received::ask(&path)).await;
     let mut received = asked.and_then(|inner| inner).map_err(failed)?;
     let config = config(args, data, std::mem::take(&mut received.sockets));
     let received = Arc::new(received);
     check(data)?;
     let asking = received.clone();
-    let free = beside.blocking("wait for the data directory", move || asking.ready()).await;
+    let free = before.blocking("wait for the data directory", move || asking.ready()).await;
     free.and_then(|inner| inner).map_err(failed)?;
     let mut running = node::begin(config, data).await?;
     let asking = received.clone();
-    let alone = beside.blocking("wait for the old process", move || asking.serving()).await;
+    let alone = before.blocking("wait for the old process", move || asking.serving()).await;
     if let Err(error) = alone.and_then(|inner| inner) {
         tracing::warn!(%error, "the old process does not say that it stopped accepting");
     }
     running.open_api();
     let cache = running.plane().cache().clone();
-    let following = beside.clone();
-    beside.spawn("purges of the old process", OnEnd::Forget, async move {
+    let following = before.clone();
+    before.spawn("purges of the old process", OnEnd::Forget, async move {
         let told = following.blocking("purges of the old process", move || -> io::Result<()> {
             while let Some(purge) = received.next_purge()? {
                 cache.take_over(purge);
@@ -200,8 +231,14 @@ pub(super) fn config(args: &UpArgs, data: &Path, sockets: BTreeMap<String, Vec<T
         cache_disk: args.machine.cache_disk,
         storage: Storage::default(),
         data: Some(data.to_owned()),
+        restore: args.restore.clone().filter(|_| !has_node(data)),
         sockets: Arc::new(Mutex::new(sockets)),
     }
+}
+
+/// Whether a node was made there. One that was to begin with a backup and was cut off is none.
+fn has_node(data: &Path) -> bool {
+    data.join("identity").exists() && !data.join(RESTORING).exists()
 }
 
 /// Where to listen: as given, else as the predecessor did, else on the standard port if that is allowed.
@@ -236,7 +273,7 @@ fn may_listen(addr: SocketAddr) -> bool {
 fn machine_name() -> String {
     let uname = rustix::system::uname();
     let name = uname.nodename().to_string_lossy().into_owned();
-    if name.is_empty() { "node".to_owned() } else { name }
+    if node_name(&name).is_ok() { name } else { "node".to_owned() }
 }
 
 /// Where a service's data is if this user may write there, else below the home.
@@ -252,9 +289,15 @@ pub(super) fn default_data() -> PathBuf {
     }
 }
 
+/// Writes a file that the node's user alone can read.
+pub(super) fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())
+}
+
 /// For `selvedge upgrade`. Without the file the signal can still be sent by hand.
 pub(super) fn write_pid(data: &Path, pid: u32) {
-    if let Err(e) = std::fs::write(data.join(PID_FILE), format!("{pid}\n")) {
+    if let Err(e) = write_private(&data.join(PID_FILE), &format!("{pid}\n")) {
         tracing::warn!(error = %e, "the process id was not written; `selvedge upgrade` will not find it");
     }
 }

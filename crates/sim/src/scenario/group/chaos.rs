@@ -100,8 +100,8 @@ impl World<'_> {
 
     fn stall(&mut self, machine: usize) {
         self.run.exercised("group: stalls", 1);
-        let until = self.sim.elapsed() + Duration::from_millis(100 + self.rng.below(3000));
-        self.network.mesh.stall(self.machines[machine].key, until);
+        let time = Duration::from_millis(100 + self.rng.below(3000));
+        self.network.mesh.stall_for(self.machines[machine].key, time);
     }
 
     fn isolate(&mut self, machine: usize) {

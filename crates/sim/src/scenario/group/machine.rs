@@ -12,8 +12,8 @@ use selvedge_mesh::{Hybrid, Mesh};
 use selvedge_observe::Registry;
 use selvedge_rt::{Tasks, links};
 use selvedge_state::group::{
-    ClusterId, Group, Member, MeshLinks, OpenError, Opened, Options, Receiver, SERVICE, Seen, Setup,
-    VoterId, repair,
+    ClusterId, Group, Member, MeshLinks, OpenError, Opened, Options, Receiver, SERVICE, Seen, Setup, VoterId,
+    repair,
 };
 use selvedge_store::wal;
 use selvedge_types::{HlcClock, NodeKey};

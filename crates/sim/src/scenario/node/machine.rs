@@ -12,6 +12,7 @@ use selvedge_gateway::upstream::{Found, Lookup, Resolve, ResolveError, Service};
 use selvedge_observe::Registry;
 use selvedge_rt::{Secrets, Tasks};
 use selvedge_store::{segments, wal};
+use selvedge_types::resource::{PopName, RegionName, Text};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -103,8 +104,8 @@ fn config() -> Config {
     };
     Config {
         name: "simulated".into(),
-        pop: "pop".into(),
-        region: "region".into(),
+        pop: PopName::parse_text("pop").expect("a name"),
+        region: RegionName::parse_text("region").expect("a name"),
         http: vec![everywhere(HTTP_PORT)],
         https: Vec::new(),
         api: everywhere(API_PORT),
@@ -114,6 +115,7 @@ fn config() -> Config {
         cache_disk: Some(CACHE_DISK),
         storage: Storage { state, segments },
         data: None,
+        restore: None,
         sockets: Arc::default(),
     }
 }

@@ -12,9 +12,9 @@ mod proof;
 mod visitors;
 mod workload;
 
-use crate::links::SimMesh;
 use crate::clock::SimClock;
 use crate::disk::{Faults, SimDisk};
+use crate::links::SimMesh;
 use crate::run::{Failure, Run};
 use history::History;
 use machine::Machine;
@@ -33,7 +33,7 @@ const API_PORT: u16 = 7070;
 /// Visitors at once.
 const CROWD: u64 = 4;
 /// Lives of the node under chaos.
-const LIVES: u64 = 7;
+const LIVES: u64 = 8;
 /// How long the first life may take until the site is declared.
 const SETUP_MAX: Duration = Duration::from_secs(20);
 /// How long the proof may take.
