@@ -289,15 +289,44 @@ pub(super) fn default_data() -> PathBuf {
     }
 }
 
-/// Writes a file that the node's user alone can read.
+/// Puts a file in place that the node's user alone can read: whoever reads it finds the former one or this, whole. Of
+/// several processes that do so at once the last one's stays.
 pub(super) fn write_private(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    file.write_all(text.as_bytes())
+    let mut part = path.as_os_str().to_owned();
+    part.push(format!(".{}", std::process::id()));
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
+    file.write_all(text.as_bytes())?;
+    std::fs::rename(part, path)
 }
 
 /// For `selvedge upgrade`. Without the file the signal can still be sent by hand.
 pub(super) fn write_pid(data: &Path, pid: u32) {
     if let Err(e) = write_private(&data.join(PID_FILE), &format!("{pid}\n")) {
         tracing::warn!(error = %e, "the process id was not written; `selvedge upgrade` will not find it");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    #[test]
+    fn who_looks_for_the_process_finds_one_while_it_is_written_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let (data, over) = (dir.path(), AtomicBool::new(false));
+        write_pid(data, 1);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for pid in 1..2_000 {
+                    write_pid(data, pid);
+                }
+                over.store(true, Ordering::Relaxed);
+            });
+            while !over.load(Ordering::Relaxed) {
+                let text = std::fs::read_to_string(data.join(PID_FILE)).unwrap();
+                assert!(text.trim().parse::<u32>().is_ok(), "{text:?}");
+            }
+        });
     }
 }
