@@ -10,6 +10,7 @@ mod auth;
 pub mod cluster;
 mod dashboard;
 pub mod handles;
+mod kv;
 mod openapi;
 mod problem;
 mod router;

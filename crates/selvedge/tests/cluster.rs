@@ -343,3 +343,115 @@ fn fails_to_start(home: &Path, words: &[&str]) -> String {
     assert!(!output.status.success());
     String::from_utf8(output.stderr).unwrap()
 }
+
+/// What a command prints.
+fn printed(cluster: &Cluster, at: usize, words: &[&str]) -> String {
+    let (code, out, error) = cluster.run(at, words);
+    assert_eq!(code, 0, "{words:?}: {error}");
+    out
+}
+
+#[test]
+fn keys_put_at_one_node_are_read_watched_and_compared_at_every_other() {
+    let mut cluster = Cluster::three();
+    let file = cluster.dir.path().join("space.toml");
+    std::fs::write(&file, "[keyspace.users]\nconsistency = \"strong\"\nquota = \"4MiB\"\n").unwrap();
+    printed(&cluster, 1, &["apply", file.to_str().unwrap(), "--wait"]);
+    let json = |out: String| serde_json::from_str::<Value>(&out).unwrap();
+
+    let put = json(printed(&cluster, 1, &["kv", "put", "users", "a/1", "one", "-o", "json"]));
+    let revision = put["revision"].as_u64().unwrap();
+    for (at, level) in
+        [(0, "linearizable"), (1, "local"), (2, &*format!("session={revision}")), (2, "bounded=2s")]
+    {
+        assert_eq!(printed(&cluster, at, &["kv", "get", "users", "a/1", "--read", level]), "one", "{level}");
+    }
+    let read = json(printed(&cluster, 2, &["kv", "range", "users", "--prefix", "a/", "-o", "json"]));
+    assert_eq!(
+        (&read["pairs"][0]["value"], &read["count"], &read["read"]),
+        (&"one".into(), &1.into(), &"linearizable".into())
+    );
+
+    // A transaction: only the first of two that expect the same is done.
+    let txn = cluster.dir.path().join("txn.json");
+    let text = "{\"compare\": [{\"key\": \"a/1\", \"value\": \"one\"}], \"then\": [{\"put\": {\"key\": \"a/1\", \"value\": \"two\"}}],
+        \"else\": [{\"get\": {\"key\": \"a/1\"}}]}";
+    std::fs::write(&txn, text).unwrap();
+    let tried =
+        |at| json(printed(&cluster, at, &["kv", "txn", "users", txn.to_str().unwrap(), "-o", "json"]));
+    assert_eq!(tried(2)["succeeded"], true);
+    let second = tried(1);
+    assert_eq!(
+        (&second["succeeded"], &second["answers"][0]["get"]["pairs"][0]["value"]),
+        (&false.into(), &"two".into())
+    );
+
+    // Sent twice, done once.
+    let (_, session) = api(&cluster, 2, "POST", "/v1/kv/default/users/sessions", "");
+    let call = format!("{{\"session\": {}, \"sequence\": 1}}", session["session"]);
+    let body = format!("{{\"key\": \"a/2\", \"value\": \"x\", \"call\": {call}}}");
+    let revisions =
+        [0, 1].map(|at| api(&cluster, at, "POST", "/v1/kv/default/users/put", &body).1["revision"].clone());
+    assert_eq!(revisions[0], revisions[1]);
+    let forged = body.replace(session["session"].as_str().unwrap(), "1-0");
+    assert_eq!(api(&cluster, 0, "POST", "/v1/kv/default/users/put", &forged).0, 422);
+
+    // A lease takes its keys with it.
+    let lease = json(printed(&cluster, 0, &["kv", "lease", "grant", "users", "1h", "-o", "json"]))["lease"]
+        .to_string();
+    printed(&cluster, 1, &["kv", "put", "users", "b", "held", "--lease", &lease]);
+    assert!(printed(&cluster, 2, &["kv", "lease", "list", "users"]).contains("b"));
+    printed(&cluster, 2, &["kv", "lease", "revoke", "users", &lease]);
+    let (code, _, error) = cluster.run(1, &["kv", "get", "users", "b"]);
+    assert!(code == 1 && error.contains("has no key b"), "{error}");
+
+    // What is watched is all there was, from any node, also after its restart.
+    let watch = ["kv", "watch", "users", "--from", &revision.to_string(), "-n", "5", "-o", "json"];
+    let events =
+        |at| -> Vec<Value> { printed(&cluster, at, &watch).lines().map(|line| json(line.into())).collect() };
+    let seen = events(0);
+    let values: Vec<_> = seen.iter().map(|event| event["value"].as_str().unwrap_or("gone")).collect();
+    assert_eq!(values, ["one", "two", "x", "held", "gone"]);
+    assert_eq!(events(2), seen);
+    cluster.kill(2);
+    cluster.start(2);
+    let again: Vec<Value> = printed(&cluster, 2, &watch).lines().map(|line| json(line.into())).collect();
+    assert_eq!(again, seen);
+    let present = json(printed(&cluster, 0, &["kv", "range", "users", "-o", "json"]))["revision"].to_string();
+    printed(&cluster, 1, &["kv", "compact", "users", &present]);
+    let (code, _, error) = cluster.run(0, &watch);
+    assert!(code == 1 && error.contains("no longer kept"), "{error}");
+
+    // Beyond what is allowed, and what is nobody's.
+    let big = cluster.dir.path().join("big");
+    std::fs::write(&big, vec![b'x'; 1 << 20]).unwrap();
+    let fill = |n: usize| {
+        cluster.run(0, &["kv", "put", "users", &format!("big/{n}"), "--file", big.to_str().unwrap()])
+    };
+    let (code, _, error) = (0..5).map(fill).find(|(code, ..)| *code != 0).unwrap();
+    assert!(code == 1 && error.contains("quota"), "{error}");
+    let (code, _, error) = cluster.run(0, &["kv", "range", "selvedge/control"]);
+    assert!(code == 1 && error.contains("keeps for itself"), "{error}");
+    let (code, _, error) = cluster.run(0, &["kv", "get", "nothing", "a"]);
+    assert!(code == 1 && error.contains("there is no keyspace default/nothing"), "{error}");
+
+    // To leave it out must be meant.
+    std::fs::write(&file, "").unwrap();
+    let (code, _, error) = cluster.run(0, &["apply", file.to_str().unwrap(), "--delete-all"]);
+    assert!(code == 1 && error.contains("--delete-keyspaces"), "{error}");
+    printed(&cluster, 0, &["apply", file.to_str().unwrap(), "--delete-all", "--delete-keyspaces", "--wait"]);
+    assert_eq!(cluster.run(1, &["kv", "range", "users"]).0, 1);
+}
+
+/// A request to a node's API: the status, and the answer.
+fn api(cluster: &Cluster, at: usize, method: &str, target: &str, body: &str) -> (u16, Value) {
+    let request = format!(
+        "{method} {target} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        cluster.token,
+        body.len()
+    );
+    let answer = support::send_to(cluster.node(at).api, &request);
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split_whitespace().nth(1).unwrap().parse().unwrap();
+    (status, serde_json::from_str(body).unwrap())
+}

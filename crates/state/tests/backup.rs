@@ -54,7 +54,15 @@ async fn open(dir: &Path, cluster: ClusterId, restore: Option<Backup>) -> (State
 async fn fill(state: &State) {
     let text = "[site.a]\nhosts = [\"a.example.com\"]\norigin = \"https://o.example.com\"\n";
     let manifest = Box::new(Manifest::parse("test", text).unwrap());
-    state.apply(Command::ApplyManifest { manifest, expected: None, may_set: true }).await.unwrap();
+    state
+        .apply(Command::ApplyManifest {
+            manifest,
+            expected: None,
+            may_set: true,
+            may_delete_keyspaces: false,
+        })
+        .await
+        .unwrap();
     let created = UnixMillis(1);
     let token = Token { name: "ci".into(), role: Role::Viewer, namespace: None, hash: [7; 32], created };
     state.apply(Command::CreateToken(token)).await.unwrap();

@@ -2,7 +2,7 @@
 
 use super::rollout::{AskForm, ROLLOUT, RolloutService, ToldForm, VERSION, everywhere};
 use crate::handles::StateError;
-use crate::wire::{ClusterNode, NodeAddresses, PopInfo, RolloutNode, TicketInfo, Voters};
+use crate::wire::{ClusterNode, KeyspaceResource, NodeAddresses, PopInfo, RolloutNode, TicketInfo, Voters};
 use selvedge_mesh::members::{State as Seen, View, Why};
 use selvedge_mesh::rpc::{Deadline, Priority, Target};
 use selvedge_mesh::ticket::{
@@ -11,9 +11,9 @@ use selvedge_mesh::ticket::{
 };
 use selvedge_mesh::{Members, Mesh};
 use selvedge_rt::{Clock, Secrets};
-use selvedge_state::group::{Change, Error as GroupError, Status, VoterId};
+use selvedge_state::group::{Change, Error as GroupError, Level, Status, VoterId};
 use selvedge_state::{BackupParts, Command, NodeRecord, State};
-use selvedge_types::resource::{PopName, Text};
+use selvedge_types::resource::{Keyspace, KeyspaceId, PopName, Text};
 use selvedge_types::{ClusterId, Hlc, NodeKey};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -101,6 +101,25 @@ impl Cluster {
             },
             joined_ms: node.joined.0,
         }
+    }
+
+    /// The keyspaces as they are declared, by name, and what they take here.
+    pub async fn keyspaces(&self) -> Result<Vec<KeyspaceResource>, GroupError> {
+        let look = |store: &selvedge_kv::Store| store.keyspaces().collect::<Vec<_>>();
+        let made = self.state.group().read(Level::Local, Duration::ZERO, look).await?.value;
+        let (_, declared) = self.state.keyspaces();
+        let form = |(id, (_, keyspace)): (KeyspaceId, (_, Keyspace))| {
+            let made = made.iter().find(|info| info.name == id);
+            KeyspaceResource {
+                namespace: id.namespace.to_string(),
+                name: id.name.to_string(),
+                consistency: keyspace.consistency.to_string(),
+                quota: keyspace.quota.get(),
+                bytes: made.map(|info| info.bytes),
+                compacted: made.map_or(0, |info| info.compacted.0),
+            }
+        };
+        Ok(declared.into_iter().map(form).collect())
     }
 
     /// A copy of everything as of now.

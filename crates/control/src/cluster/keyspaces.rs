@@ -108,6 +108,7 @@ mod tests {
     use super::*;
     use selvedge_kv::KeyspaceNumber;
     use selvedge_types::resource::{ByteSize, Consistency, Text};
+    use std::slice::from_ref;
 
     fn name(text: &str) -> KeyspaceId {
         KeyspaceId::parse_text(text).unwrap()
@@ -133,13 +134,13 @@ mod tests {
     fn what_is_declared_is_made_and_what_is_not_goes() {
         let control = there("selvedge/control", 1, 1);
         let steps = |wanted: &[_], found: &[_]| differences(&declared(wanted), found, Revision(9));
-        assert_eq!(steps(&[], &[control.clone()]), [], "the control state's own is nobody's");
+        assert_eq!(steps(&[], from_ref(&control)), [], "the control state's own is nobody's");
         let make = |mib: u64| Command::DeclareKeyspace { name: name("a"), quota_bytes: mib << 20 };
         let remove = Command::RemoveKeyspace { keyspace: KeyspaceNumber(2) };
         assert_eq!(steps(&[("a", 5, 1)], &[control]), [make(1)]);
         assert_eq!(steps(&[("a", 5, 1)], &[there("a", 2, 6)]), []);
         assert_eq!(steps(&[("a", 5, 3)], &[there("a", 2, 6)]), [make(3)], "another quota");
-        assert_eq!(steps(&[], &[there("a", 2, 6)]), [remove.clone()]);
+        assert_eq!(steps(&[], &[there("a", 2, 6)]), *from_ref(&remove));
         assert_eq!(steps(&[("a", 8, 1)], &[there("a", 2, 6)]), [remove, make(1)], "of a former declaration");
     }
 

@@ -4,6 +4,7 @@ pub(crate) mod backup;
 pub(crate) mod cache;
 pub(crate) mod cluster;
 pub(crate) mod health;
+pub(crate) mod kv;
 pub(crate) mod page;
 pub(crate) mod requests;
 pub(crate) mod resources;

@@ -6,6 +6,7 @@ use super::commands::cluster::{LeaderCommand, NodeCommand, VotersCommand};
 use super::commands::dev::DevArgs;
 use super::commands::estimate::EstimateArgs;
 use super::commands::get::GetArgs;
+use super::commands::kv::KvCommand;
 use super::commands::manifest::{ApplyArgs, PlanArgs};
 use super::commands::requests::RequestsArgs;
 use super::commands::serve::ServeArgs;
@@ -80,6 +81,12 @@ pub enum Command {
         /// What to do.
         #[command(subcommand)]
         command: LeaderCommand,
+    },
+    /// Read, change and watch keys of a keyspace
+    Kv {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: KvCommand,
     },
     /// Back up what the cluster keeps
     Backup {

@@ -8,6 +8,7 @@ mod demo;
 pub(super) mod dev;
 pub(super) mod estimate;
 pub(super) mod get;
+pub(super) mod kv;
 pub(super) mod live;
 pub(super) mod manifest;
 mod node;
@@ -42,6 +43,7 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
         Command::Node { command } => cluster::node(command),
         Command::Voters { command } => cluster::voters(output, command),
         Command::Leader { command } => cluster::leader(output, command),
+        Command::Kv { command } => kv::run(output, command),
         Command::Backup { command } => backup::run(output, command),
         Command::Token { command } => token::run(output, command),
         Command::Serve(args) => serve::run(output, &args),
