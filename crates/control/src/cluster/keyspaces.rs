@@ -140,7 +140,7 @@ mod tests {
         assert_eq!(steps(&[("a", 5, 1)], &[control]), [make(1)]);
         assert_eq!(steps(&[("a", 5, 1)], &[there("a", 2, 6)]), []);
         assert_eq!(steps(&[("a", 5, 3)], &[there("a", 2, 6)]), [make(3)], "another quota");
-        assert_eq!(steps(&[], &[there("a", 2, 6)]), *from_ref(&remove));
+        assert_eq!(steps(&[], &[there("a", 2, 6)]), from_ref(&remove));
         assert_eq!(steps(&[("a", 8, 1)], &[there("a", 2, 6)]), [remove, make(1)], "of a former declaration");
     }
 
