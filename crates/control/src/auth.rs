@@ -84,30 +84,28 @@ impl Caller {
     }
 }
 
-/// Finds out who sent `authorization`, and whether they have `role`.
+/// Whether a token is the one whose secret has that hash. Takes as long if not.
+pub fn is_token_of(token: &Token, hash: &[u8; 32]) -> bool {
+    token.hash.ct_eq(hash).into()
+}
+
+/// Finds out who sent `authorization`, and whether they have `role`; `find` gives the token whose secret has a hash.
 pub(crate) fn authorize(
     authorization: Option<&[u8]>,
-    tokens: &[Token],
+    find: impl FnOnce(&[u8; 32]) -> Option<Token>,
     role: Role,
 ) -> Result<Caller, Problem> {
     let Some(secret) = authorization.and_then(bearer) else {
         return Err(Problem::unauthorized("this needs a token: send Authorization: Bearer SECRET"));
     };
-    let hash = hash(secret);
-    let mut found = None;
-    for token in tokens {
-        if bool::from(token.hash.ct_eq(&hash)) {
-            found = Some(token);
-        }
-    }
-    let Some(token) = found else {
+    let Some(token) = find(&hash(secret)) else {
         return Err(Problem::unauthorized("the token is not known, or was revoked"));
     };
     if token.role < role {
         let (name, has) = (&token.name, token.role);
         return Err(Problem::forbidden(format!("this needs the role {role}; the token {name:?} has {has}")));
     }
-    Ok(Caller { token: token.name.clone(), role: token.role, namespace: token.namespace.clone() })
+    Ok(Caller { token: token.name, role: token.role, namespace: token.namespace })
 }
 
 fn bearer(authorization: &[u8]) -> Option<&str> {
@@ -137,7 +135,8 @@ mod tests {
         let tokens = [token("ci", Role::Deployer, &secret), token("root", Role::Admin, &other)];
         let header = |scheme: &str, s: &Secret| format!("{scheme} {}", s.reveal()).into_bytes();
         let status = |authorization: Option<&[u8]>, role| {
-            authorize(authorization, &tokens, role).map(|c| c.token).map_err(|p| p.status().as_u16())
+            let find = |hash: &[u8; 32]| tokens.iter().find(|token| is_token_of(token, hash)).cloned();
+            authorize(authorization, find, role).map(|c| c.token).map_err(|p| p.status().as_u16())
         };
         let known = header("Bearer", &secret);
         assert_eq!(status(Some(&known), Role::Viewer), Ok("ci".into()));

@@ -42,6 +42,15 @@ pub struct Handles {
     pub tasks: Tasks,
 }
 
+/// What an apply may do beside changing sites.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Allowed {
+    /// Change the settings.
+    pub set: bool,
+    /// Delete keyspaces that are not declared any more, with all that they hold.
+    pub delete_keyspaces: bool,
+}
+
 /// What is declared.
 #[derive(Debug, Clone, Default)]
 pub struct Declared {
@@ -154,13 +163,13 @@ pub trait StateHandle: Send + Sync + 'static {
     /// What is declared, as far as this node knows. Does not wait.
     fn declared(&self) -> Declared;
     /// Makes it so, but only if `expected`, when given, is the revision of the last change to what is declared,
-    /// and the settings only if whoever asks `may_set` them. The change is on disk when this answers with its
+    /// and the settings and deletions of keyspaces only if they are `allowed`. The change is on disk when this answers with its
     /// revision; a manifest that changes nothing answers with the former one.
     fn apply(
         &self,
         manifest: Manifest,
         expected: Option<u64>,
-        may_set: bool,
+        allowed: Allowed,
     ) -> Answer<'_, Result<u64, StateError>>;
     /// Writes a purge down; the caches follow. If it cannot be written down, the caches of this node follow all
     /// the same, and the answer is [`StateError::NotDurable`] or [`StateError::MaybeDurable`].
@@ -169,6 +178,8 @@ pub trait StateHandle: Send + Sync + 'static {
     fn problem(&self) -> Option<String>;
     /// The tokens. Does not wait.
     fn tokens(&self) -> Vec<Token>;
+    /// The token whose secret has that hash, compared in constant time. Does not wait.
+    fn find_token(&self, hash: &[u8; 32]) -> Option<Token>;
     /// Adds a token.
     fn create_token(&self, token: Token) -> Answer<'_, Result<u64, StateError>>;
     /// Removes the token with that name.

@@ -10,6 +10,7 @@ mod auth;
 pub mod cluster;
 mod dashboard;
 pub mod handles;
+mod kv;
 mod openapi;
 mod problem;
 mod router;
@@ -18,7 +19,7 @@ mod service;
 mod stall;
 pub mod wire;
 
-pub use auth::{Secret, SecretError};
+pub use auth::{Secret, SecretError, is_token_of};
 pub use handles::{Handles, StateError};
 pub use problem::Problem;
 pub use service::{ApiOptions, serve};

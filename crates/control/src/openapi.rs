@@ -26,7 +26,10 @@ const PROBLEM: &str = "application/problem+json";
         routes::cluster::nodes, routes::cluster::drain, routes::cluster::undrain, routes::cluster::remove,
         routes::cluster::rollout, routes::cluster::pops, routes::cluster::voters, routes::cluster::choose_voters,
         routes::cluster::choose_leader, routes::cluster::tickets, routes::cluster::create_ticket,
-        routes::cluster::revoke_ticket,
+        routes::kv::list, routes::kv::range, routes::kv::put, routes::kv::delete, routes::kv::txn, routes::kv::watch,
+        routes::kv::compact, routes::kv::open_session, routes::kv::grant_lease, routes::kv::leases,
+        routes::kv::renew_lease, routes::kv::revoke_lease,
+        routes::cluster::revoke_ticket, routes::backup::backup,
         routes::tokens::list, routes::tokens::create, routes::tokens::revoke,
     ),
     modifiers(&TokenScheme, &Problems)

@@ -98,6 +98,24 @@ pub(crate) fn router(handles: Handles) -> (Router, Vec<Route>) {
     table.add("get", "/v1/voters", viewer, routes::cluster::voters);
     table.add("post", "/v1/voters", admin, routes::cluster::choose_voters);
     table.add("post", "/v1/leader", admin, routes::cluster::choose_leader);
+    table.add("get", "/v1/keyspaces", viewer, routes::kv::list);
+    table.add("post", "/v1/kv/{namespace}/{keyspace}/range", viewer, routes::kv::range);
+    table.add("post", "/v1/kv/{namespace}/{keyspace}/put", deployer, routes::kv::put);
+    table.add("post", "/v1/kv/{namespace}/{keyspace}/delete", deployer, routes::kv::delete);
+    table.add("post", "/v1/kv/{namespace}/{keyspace}/txn", viewer, routes::kv::txn);
+    table.add("post", "/v1/kv/{namespace}/{keyspace}/watch", viewer, routes::kv::watch);
+    table.add("post", "/v1/kv/{namespace}/{keyspace}/compact", deployer, routes::kv::compact);
+    table.add("post", "/v1/kv/{namespace}/{keyspace}/sessions", deployer, routes::kv::open_session);
+    table.add("get", "/v1/kv/{namespace}/{keyspace}/leases", viewer, routes::kv::leases);
+    table.add("post", "/v1/kv/{namespace}/{keyspace}/leases", deployer, routes::kv::grant_lease);
+    table.add(
+        "post",
+        "/v1/kv/{namespace}/{keyspace}/leases/{lease}/renew",
+        deployer,
+        routes::kv::renew_lease,
+    );
+    table.add("delete", "/v1/kv/{namespace}/{keyspace}/leases/{lease}", deployer, routes::kv::revoke_lease);
+    table.add("get", "/v1/backup", admin, routes::backup::backup);
     table.add("get", "/v1/tickets", admin, routes::cluster::tickets);
     table.add("post", "/v1/tickets", admin, routes::cluster::create_ticket);
     table.add("delete", "/v1/tickets/{id}", admin, routes::cluster::revoke_ticket);
@@ -123,7 +141,7 @@ async fn check_token(
         return Problem::from(StateError::Unavailable(problem)).into_response();
     }
     let authorization = request.headers().get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
-    match authorize(authorization, &handles.state.tokens(), role) {
+    match authorize(authorization, |hash| handles.state.find_token(hash), role) {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
             next.run(request).await

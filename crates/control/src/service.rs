@@ -28,7 +28,7 @@ pub struct ApiOptions {
 impl Default for ApiOptions {
     fn default() -> Self {
         ApiOptions {
-            connections: 256,
+            connections: 4096,
             header_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(30),
             accept_pause: Duration::from_millis(100),

@@ -1,8 +1,8 @@
 //! A node's parts in memory, for the API's own tests.
 
 use crate::handles::{
-    Answer, CacheHandle, Declared, Handles, NodeHandle, Purge, RequestLine, RequestLines, RequestLog,
-    StateError, StateHandle, Version,
+    Allowed, Answer, CacheHandle, Declared, Handles, NodeHandle, Purge, RequestLine, RequestLines,
+    RequestLog, StateError, StateHandle, Version,
 };
 use crate::router::{Route, router};
 use crate::{Secret, wire};
@@ -129,10 +129,10 @@ impl StateHandle for World {
         &self,
         manifest: Manifest,
         expected: Option<u64>,
-        may_set: bool,
+        allowed: Allowed,
     ) -> Answer<'_, Result<u64, StateError>> {
         let mut inner = self.0.lock().unwrap();
-        if manifest.settings.is_some() && !may_set {
+        if manifest.settings.is_some() && !allowed.set {
             return Box::pin(async { Err(StateError::Forbidden("settings".into())) });
         }
         let current = inner.declared.revision;
@@ -158,6 +158,11 @@ impl StateHandle for World {
 
     fn tokens(&self) -> Vec<Token> {
         self.0.lock().unwrap().tokens.clone()
+    }
+
+    fn find_token(&self, hash: &[u8; 32]) -> Option<Token> {
+        let inner = self.0.lock().unwrap();
+        inner.tokens.iter().find(|token| crate::is_token_of(token, hash)).cloned()
     }
 
     fn create_token(&self, token: Token) -> Answer<'_, Result<u64, StateError>> {

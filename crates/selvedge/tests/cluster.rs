@@ -21,18 +21,28 @@ const NAMES: [&str; 3] = ["a", "b", "c"];
 const POPS: [&str; 3] = ["ams", "fra", "iad"];
 
 impl Cluster {
-    /// One node.
-    fn found() -> Self {
+    /// Without a node.
+    fn empty() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let meshes = NAMES.map(|_| support::free_udp_address().to_string()).to_vec();
-        let mut cluster = Cluster { dir, token: String::new(), meshes, nodes: vec![None] };
-        let home = cluster.home(0);
-        std::fs::create_dir(&home).unwrap();
-        cluster.start(0);
-        let context = std::fs::read_to_string(home.join("data/context.json")).unwrap();
-        let context: Value = serde_json::from_str(&context).unwrap();
-        cluster.token = context["token"].as_str().unwrap().to_owned();
+        let cluster = Cluster { dir, token: String::new(), meshes, nodes: vec![None] };
+        std::fs::create_dir(cluster.home(0)).unwrap();
         cluster
+    }
+
+    /// One node.
+    fn found() -> Self {
+        let mut cluster = Cluster::empty();
+        cluster.found_with(&[]);
+        cluster
+    }
+
+    /// Starts the first node.
+    fn found_with(&mut self, more: &[&str]) {
+        self.nodes[0] = Some(Node::start_with(&self.home(0), &[more, &self.place(0)[..]].concat()));
+        let context = std::fs::read_to_string(self.home(0).join("data/context.json")).unwrap();
+        let context: Value = serde_json::from_str(&context).unwrap();
+        self.token = context["token"].as_str().unwrap().to_owned();
     }
 
     /// Three voters in three PoPs.
@@ -277,4 +287,171 @@ fn voters_and_leader_are_the_operators_to_choose() {
     assert!(code == 1 && error.contains("even number"), "{error}");
     let (code, _, error) = cluster.run(0, &["leader", "transfer", "nobody"]);
     assert!(code == 1 && error.contains("nobody"), "{error}");
+}
+
+#[test]
+fn a_backup_begins_another_cluster_which_grows_like_any() {
+    let old = Cluster::three();
+    assert_eq!(old.apply(1, "kept").0, 0);
+    let file = old.dir.path().join("all.backup");
+    let path = file.to_str().unwrap();
+    let (code, out, error) = old.run(2, &["backup", "create", path, "-o", "json"]);
+    assert_eq!(code, 0, "{error}");
+    let about: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&about["nodes"], &about["sites"][0]), (&3.into(), &"default/a".into()));
+    let (code, _, error) = old.run(2, &["backup", "create", path]);
+    assert!(code == 2 && error.contains("is there already"), "{error}");
+    assert_eq!(old.apply(1, "later").0, 0);
+
+    let cut = old.dir.path().join("cut.backup");
+    let bytes = std::fs::read(&file).unwrap();
+    std::fs::write(&cut, &bytes[..bytes.len() - 1]).unwrap();
+    let mut new = Cluster::empty();
+    let error = fails_to_start(&new.home(0), &["--new", "--restore", cut.to_str().unwrap()]);
+    assert!(error.contains("cut off"), "{error}");
+    std::fs::create_dir_all(new.home(0).join("data")).unwrap();
+    // What was cut off while it was restored is no node.
+    std::fs::write(new.home(0).join("data/restoring"), "").unwrap();
+    let error = fails_to_start(&new.home(0), &["--new"]);
+    assert!(error.contains("repeat it"), "{error}");
+    new.found_with(&["--restore", path]);
+    new.serves(0, "kept");
+    let error = fails_to_start(&new.home(0), &["--new", "--restore", path]);
+    assert!(error.contains("there is a node"), "{error}");
+    let nodes = new.wait(0, &["get", "nodes", "-o", "json"], |nodes| list(nodes).len() == 1);
+    assert_eq!(names(&nodes), ["a"]);
+    let ticket = new.ticket(0, &["--uses", "2"]);
+    new.join(&ticket);
+    new.serves(1, "kept");
+    new.join(&ticket);
+    new.wait(0, &["get", "voters", "-o", "json"], |now| list(&now["voters"]).len() == 3);
+    new.kill(0);
+    new.start(0);
+    new.serves(0, "kept");
+    assert_eq!(new.apply(0, "after").0, 0);
+    new.serves(2, "after");
+    old.serves(2, "later");
+}
+
+/// What `up` says when it does not start.
+fn fails_to_start(home: &Path, words: &[&str]) -> String {
+    let data = home.join("data");
+    let places =
+        ["--http", "127.0.0.1:0", "--https", "127.0.0.1:0", "--api", "127.0.0.1:0", "--mesh", "127.0.0.1:0"];
+    let up = ["up", "--data", data.to_str().unwrap()];
+    let output = selvedge(home).args(up).args(places).args(words).stderr(Stdio::piped()).output().unwrap();
+    assert!(!output.status.success());
+    String::from_utf8(output.stderr).unwrap()
+}
+
+/// What a command prints.
+fn printed(cluster: &Cluster, at: usize, words: &[&str]) -> String {
+    let (code, out, error) = cluster.run(at, words);
+    assert_eq!(code, 0, "{words:?}: {error}");
+    out
+}
+
+#[test]
+fn keys_put_at_one_node_are_read_watched_and_compared_at_every_other() {
+    let mut cluster = Cluster::three();
+    let file = cluster.dir.path().join("space.toml");
+    std::fs::write(&file, "[keyspace.users]\nconsistency = \"strong\"\nquota = \"4MiB\"\n").unwrap();
+    printed(&cluster, 1, &["apply", file.to_str().unwrap(), "--wait"]);
+    let json = |out: String| serde_json::from_str::<Value>(&out).unwrap();
+
+    let put = json(printed(&cluster, 1, &["kv", "put", "users", "a/1", "one", "-o", "json"]));
+    let revision = put["revision"].as_u64().unwrap();
+    for (at, level) in
+        [(0, "linearizable"), (1, "local"), (2, &*format!("session={revision}")), (2, "bounded=2s")]
+    {
+        assert_eq!(printed(&cluster, at, &["kv", "get", "users", "a/1", "--read", level]), "one", "{level}");
+    }
+    let read = json(printed(&cluster, 2, &["kv", "range", "users", "--prefix", "a/", "-o", "json"]));
+    assert_eq!(
+        (&read["pairs"][0]["value"], &read["count"], &read["read"]),
+        (&"one".into(), &1.into(), &"linearizable".into())
+    );
+
+    // A transaction: only the first of two that expect the same is done.
+    let txn = cluster.dir.path().join("txn.json");
+    let text = "{\"compare\": [{\"key\": \"a/1\", \"value\": \"one\"}], \"then\": [{\"put\": {\"key\": \"a/1\", \"value\": \"two\"}}],
+        \"else\": [{\"get\": {\"key\": \"a/1\"}}]}";
+    std::fs::write(&txn, text).unwrap();
+    let tried =
+        |at| json(printed(&cluster, at, &["kv", "txn", "users", txn.to_str().unwrap(), "-o", "json"]));
+    assert_eq!(tried(2)["succeeded"], true);
+    let second = tried(1);
+    assert_eq!(
+        (&second["succeeded"], &second["answers"][0]["get"]["pairs"][0]["value"]),
+        (&false.into(), &"two".into())
+    );
+
+    // Sent twice, done once.
+    let (_, session) = api(&cluster, 2, "POST", "/v1/kv/default/users/sessions", "");
+    let call = format!("{{\"session\": {}, \"sequence\": 1}}", session["session"]);
+    let body = format!("{{\"key\": \"a/2\", \"value\": \"x\", \"call\": {call}}}");
+    let revisions =
+        [0, 1].map(|at| api(&cluster, at, "POST", "/v1/kv/default/users/put", &body).1["revision"].clone());
+    assert_eq!(revisions[0], revisions[1]);
+    let forged = body.replace(session["session"].as_str().unwrap(), "1-0");
+    assert_eq!(api(&cluster, 0, "POST", "/v1/kv/default/users/put", &forged).0, 422);
+
+    // A lease takes its keys with it.
+    let lease = json(printed(&cluster, 0, &["kv", "lease", "grant", "users", "1h", "-o", "json"]))["lease"]
+        .to_string();
+    printed(&cluster, 1, &["kv", "put", "users", "b", "held", "--lease", &lease]);
+    assert!(printed(&cluster, 2, &["kv", "lease", "list", "users"]).contains("b"));
+    printed(&cluster, 2, &["kv", "lease", "revoke", "users", &lease]);
+    let (code, _, error) = cluster.run(1, &["kv", "get", "users", "b"]);
+    assert!(code == 1 && error.contains("has no key b"), "{error}");
+
+    // What is watched is all there was, from any node, also after its restart.
+    let watch = ["kv", "watch", "users", "--from", &revision.to_string(), "-n", "5", "-o", "json"];
+    let events =
+        |at| -> Vec<Value> { printed(&cluster, at, &watch).lines().map(|line| json(line.into())).collect() };
+    let seen = events(0);
+    let values: Vec<_> = seen.iter().map(|event| event["value"].as_str().unwrap_or("gone")).collect();
+    assert_eq!(values, ["one", "two", "x", "held", "gone"]);
+    assert_eq!(events(2), seen);
+    cluster.kill(2);
+    cluster.start(2);
+    let again: Vec<Value> = printed(&cluster, 2, &watch).lines().map(|line| json(line.into())).collect();
+    assert_eq!(again, seen);
+    let present = json(printed(&cluster, 0, &["kv", "range", "users", "-o", "json"]))["revision"].to_string();
+    printed(&cluster, 1, &["kv", "compact", "users", &present]);
+    let (code, _, error) = cluster.run(0, &watch);
+    assert!(code == 1 && error.contains("no longer kept"), "{error}");
+
+    // Beyond what is allowed, and what is nobody's.
+    let big = cluster.dir.path().join("big");
+    std::fs::write(&big, vec![b'x'; 1 << 20]).unwrap();
+    let fill = |n: usize| {
+        cluster.run(0, &["kv", "put", "users", &format!("big/{n}"), "--file", big.to_str().unwrap()])
+    };
+    let (code, _, error) = (0..5).map(fill).find(|(code, ..)| *code != 0).unwrap();
+    assert!(code == 1 && error.contains("quota"), "{error}");
+    let (code, _, error) = cluster.run(0, &["kv", "range", "selvedge/control"]);
+    assert!(code == 1 && error.contains("keeps for itself"), "{error}");
+    let (code, _, error) = cluster.run(0, &["kv", "get", "nothing", "a"]);
+    assert!(code == 1 && error.contains("there is no keyspace default/nothing"), "{error}");
+
+    // To leave it out must be meant.
+    std::fs::write(&file, "").unwrap();
+    let (code, _, error) = cluster.run(0, &["apply", file.to_str().unwrap(), "--delete-all"]);
+    assert!(code == 1 && error.contains("--delete-keyspaces"), "{error}");
+    printed(&cluster, 0, &["apply", file.to_str().unwrap(), "--delete-all", "--delete-keyspaces", "--wait"]);
+    assert_eq!(cluster.run(1, &["kv", "range", "users"]).0, 1);
+}
+
+/// A request to a node's API: the status, and the answer.
+fn api(cluster: &Cluster, at: usize, method: &str, target: &str, body: &str) -> (u16, Value) {
+    let request = format!(
+        "{method} {target} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        cluster.token,
+        body.len()
+    );
+    let answer = support::send_to(cluster.node(at).api, &request);
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split_whitespace().nth(1).unwrap().parse().unwrap();
+    (status, serde_json::from_str(body).unwrap())
 }

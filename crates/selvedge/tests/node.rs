@@ -104,3 +104,17 @@ fn ambiguous_framing_is_refused_and_closed() {
     }
     assert_eq!(origin.asked(), before);
 }
+
+#[test]
+fn a_keyspace_is_made_at_once_and_goes_only_if_that_is_said() {
+    let (dir, _origin, _node) = world("Cache-Control: max-age=600\r\n");
+    let manifest = std::fs::read_to_string(dir.path().join("site.toml")).unwrap();
+    let begun = std::time::Instant::now();
+    let said = support::apply(dir.path(), &format!("{manifest}\n[keyspace.k]\nconsistency = \"strong\"\n"));
+    assert!(said.contains("revision"), "{said}");
+    assert!(begun.elapsed() < std::time::Duration::from_secs(2), "it waited for what does not come");
+    let refused = support::apply(dir.path(), &manifest);
+    assert!(refused.contains("default/k") && refused.contains("--delete-keyspaces"), "{refused}");
+    let file = dir.path().join("site.toml");
+    run(dir.path(), &["apply", "--delete-keyspaces", file.to_str().unwrap()]);
+}

@@ -99,6 +99,15 @@ impl World {
     }
 }
 
+/// Does something when it is dropped.
+struct OnDrop<F: Fn()>(F);
+
+impl<F: Fn()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
 struct Guard(Pid);
 
 impl Drop for Guard {
@@ -163,17 +172,20 @@ fn a_node_with_links_is_upgraded_and_reached_again_where_it_was() {
 #[test]
 fn who_keeps_connections_loses_no_request_when_a_node_is_upgraded_twice_in_a_row() {
     let world = World::new(&[]);
-    let upgrades = AtomicU64::new(0);
+    let (upgrades, over) = (AtomicU64::new(0), AtomicBool::new(false));
     let (http, https) = (world.node.http, world.node.https);
     let visitors = [Protocol::Http1, Protocol::Http2].into_iter().flat_map(|protocol| {
         [(http, false), (https, true)].map(|(to, tls)| Visitor { protocol, to, tls, path: "/page" })
     });
     std::thread::scope(|scope| {
-        let upgrades = &upgrades;
+        let (upgrades, over) = (&upgrades, &over);
+        // Also when this ends because something failed: the visitors are waited for.
+        let _end = OnDrop(|| over.store(true, Ordering::Relaxed));
         let asking: Vec<_> = visitors
             .map(|visitor| {
                 // Until it had to leave as often as the node was upgraded, which is twice.
-                let enough = move |left| left >= 2 && upgrades.load(Ordering::Relaxed) == 2;
+                let is_over = move || over.load(Ordering::Relaxed);
+                let enough = move |left| is_over() || left >= 2 && upgrades.load(Ordering::Relaxed) == 2;
                 scope.spawn(move || visitor.ask_until(enough))
             })
             .collect();

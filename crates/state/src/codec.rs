@@ -85,6 +85,7 @@ pub(crate) fn encode_value(value: &Value) -> Result<Vec<u8>, CodecError> {
         Value::Settings(settings) => named(&**settings),
         Value::Site(site) => named(&**site),
         Value::Token(token) => named(token),
+        Value::Keyspace(keyspace) => named(keyspace),
         Value::Stamp(Stamp { scope, hard, soft }) => {
             let form = StampForm { scope: scope.into(), hard: hard.to_bits(), soft: soft.to_bits() };
             minicbor::to_vec(&form).map_err(CodecError::form)
@@ -101,6 +102,7 @@ pub(crate) fn decode_value(kind: Kind, bytes: &[u8]) -> Result<Value, CodecError
         Kind::Settings => Value::Settings(Arc::new(from_named(bytes)?)),
         Kind::Site => Value::Site(Arc::new(from_named(bytes)?)),
         Kind::Token => Value::Token(from_named(bytes)?),
+        Kind::Keyspace => Value::Keyspace(from_named(bytes)?),
         Kind::Stamp => {
             let StampForm { scope, hard, soft } = minicbor::decode(bytes).map_err(CodecError::form)?;
             let (hard, soft) = (Hlc::from_bits(hard), Hlc::from_bits(soft));
@@ -129,6 +131,11 @@ fn from_named<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, CodecError> 
     minicbor_serde::from_slice(bytes).map_err(CodecError::form)
 }
 
+/// With what the keys of all objects of a kind begin.
+pub(crate) fn keys_of(kind: Kind) -> Vec<u8> {
+    vec![kind_number(kind)]
+}
+
 const fn kind_number(kind: Kind) -> u8 {
     match kind {
         Kind::Settings => 0,
@@ -138,6 +145,7 @@ const fn kind_number(kind: Kind) -> u8 {
         Kind::Node => 4,
         Kind::Ticket => 5,
         Kind::Cluster => 6,
+        Kind::Keyspace => 7,
     }
 }
 
@@ -174,7 +182,7 @@ mod tests {
     use crate::node::{ClusterRecord, Serves};
     use proptest::prelude::*;
     use selvedge_mesh::ticket::NodeRole;
-    use selvedge_types::resource::Namespace;
+    use selvedge_types::resource::{ByteSize, Consistency, Keyspace, Namespace};
     use selvedge_types::{Manifest, NodeKey, Role, Token, UnixMillis};
     use std::net::SocketAddr;
 
@@ -218,7 +226,19 @@ mod tests {
         let cluster = cluster.prop_map(|(seed, at)| {
             Value::Cluster(ClusterRecord { seed, created: UnixMillis(at), voters: Vec::new() })
         });
-        prop_oneof![Just(site()), token, stamp, node, cluster, Just(Value::Settings(Arc::default()))]
+        let keyspace = any::<u32>().prop_map(|n| {
+            let quota = ByteSize::mib(u64::from(n));
+            Value::Keyspace(Keyspace { consistency: Consistency::Strong, quota })
+        });
+        prop_oneof![
+            Just(site()),
+            keyspace,
+            token,
+            stamp,
+            node,
+            cluster,
+            Just(Value::Settings(Arc::default()))
+        ]
     }
 
     fn kind(value: &Value) -> Kind {
@@ -230,6 +250,7 @@ mod tests {
             Value::Node(_) => Kind::Node,
             Value::Ticket(_) => Kind::Ticket,
             Value::Cluster(_) => Kind::Cluster,
+            Value::Keyspace(_) => Kind::Keyspace,
         }
     }
 

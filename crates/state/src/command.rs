@@ -8,7 +8,7 @@ use selvedge_types::{Hlc, Manifest, NodeKey, Revision, Token, UnixMillis};
 /// A change to the control state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Makes the sites of a namespace, and the settings if it has any, what the manifest declares.
+    /// Makes the sites and keyspaces of a namespace, and the settings if it has any, what the manifest declares.
     ApplyManifest {
         /// What is declared.
         manifest: Box<Manifest>,
@@ -16,6 +16,8 @@ pub enum Command {
         expected: Option<Revision>,
         /// Whether whoever asks may change the settings; else a manifest with other settings is rejected.
         may_set: bool,
+        /// Whether keyspaces that it does not declare go, with all that they hold; else it is rejected.
+        may_delete_keyspaces: bool,
     },
     /// Adds a token.
     CreateToken(Token),

@@ -26,6 +26,7 @@ mod codec;
 mod core;
 mod error;
 mod id;
+mod image;
 mod incoming;
 mod links;
 mod log;
@@ -47,6 +48,7 @@ pub use codec::CodecError;
 pub use core::{Level, Reading};
 pub use error::{Error, OpenError};
 pub use id::{Member, VoterId};
+pub use image::{Image, Row, begin_with};
 pub use links::{Calling, LinkError, Links};
 pub use log::decode_record;
 pub use machine::{Observer, Progress, Seen};
@@ -55,6 +57,12 @@ pub use options::Options;
 pub use selvedge_types::ClusterId;
 pub use status::{Role, Status};
 pub use wire::{Change, decode_message};
+
+/// Where the log is.
+const LOG: &str = "log";
+
+/// Where the tables are.
+const TABLES: &str = "tables";
 
 use bytes::Bytes;
 use core::Core;
@@ -104,6 +112,12 @@ impl Group {
         look: impl FnOnce(&Store) -> T,
     ) -> Result<Reading<T>, Error> {
         self.0.scoped(self.0.read(level, deadline, look)).await
+    }
+
+    /// The store as it is once it has all that was acknowledged to anyone before now. It stays so while the group goes on;
+    /// as long as it is held, the tables keep what it needs.
+    pub async fn image(&self, deadline: Duration) -> Result<Image, Error> {
+        self.0.scoped(self.0.image(deadline)).await
     }
 
     /// Begins to watch keys at this node.

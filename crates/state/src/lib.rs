@@ -11,6 +11,7 @@
 //! The data plane gets [`selvedge_types::Snapshot`]s and nothing else. The last one is kept in a file of
 //! its own, so that a node can serve from it when the state cannot be opened, or others cannot be reached.
 
+mod backup;
 mod codec;
 mod command;
 pub mod group;
@@ -24,6 +25,7 @@ mod snapshots;
 mod state;
 mod view;
 
+pub use backup::{Backup, BackupContents, BackupError, BackupHead, BackupParts};
 pub use codec::decode_object;
 pub use command::Command;
 pub use history::{Watch, WatchError};

@@ -3,7 +3,7 @@
 use crate::node::{ClusterRecord, NodeRecord};
 use selvedge_cache::stamps::PurgeScope;
 use selvedge_mesh::ticket::TicketRecord;
-use selvedge_types::resource::{Settings, Site, SiteId};
+use selvedge_types::resource::{Keyspace, KeyspaceId, Settings, Site, SiteId};
 use selvedge_types::{Hlc, NodeKey, Revision, Token};
 use std::fmt;
 use std::sync::Arc;
@@ -25,12 +25,22 @@ pub enum Kind {
     Ticket,
     /// The cluster.
     Cluster,
+    /// A keyspace, as it is declared.
+    Keyspace,
 }
 
 impl Kind {
     /// All of them.
-    pub(crate) const ALL: [Kind; 7] =
-        [Kind::Settings, Kind::Site, Kind::Token, Kind::Stamp, Kind::Node, Kind::Ticket, Kind::Cluster];
+    pub(crate) const ALL: [Kind; 8] = [
+        Kind::Settings,
+        Kind::Site,
+        Kind::Token,
+        Kind::Stamp,
+        Kind::Node,
+        Kind::Ticket,
+        Kind::Cluster,
+        Kind::Keyspace,
+    ];
 }
 
 /// An object's name among all.
@@ -38,7 +48,7 @@ impl Kind {
 pub struct ObjectName {
     /// Its kind.
     pub kind: Kind,
-    /// Its name: `namespace/name` of a site, the key of a node or ticket, empty for the settings and the cluster.
+    /// Its name: `namespace/name` of a site or keyspace, the key of a node or ticket, empty for the settings and the cluster.
     pub name: String,
 }
 
@@ -52,6 +62,7 @@ impl fmt::Display for ObjectName {
             Kind::Node => "node",
             Kind::Ticket => "ticket",
             Kind::Cluster => "cluster",
+            Kind::Keyspace => "keyspace",
         };
         let space = if self.name.is_empty() { "" } else { " " };
         write!(f, "{kind}{space}{}", self.name)
@@ -67,6 +78,11 @@ impl ObjectName {
     /// That of a site.
     pub(crate) fn site(id: &SiteId) -> Self {
         ObjectName { kind: Kind::Site, name: id.to_string() }
+    }
+
+    /// That of a keyspace.
+    pub(crate) fn keyspace(id: &KeyspaceId) -> Self {
+        ObjectName { kind: Kind::Keyspace, name: id.to_string() }
     }
 
     /// That of the cluster.
@@ -110,6 +126,12 @@ impl ObjectName {
         use selvedge_types::resource::Text;
         if self.kind == Kind::Site { SiteId::parse_text(&self.name).ok() } else { None }
     }
+
+    /// The keyspace that it names, if it is one's.
+    pub(crate) fn keyspace_id(&self) -> Option<KeyspaceId> {
+        use selvedge_types::resource::Text;
+        if self.kind == Kind::Keyspace { KeyspaceId::parse_text(&self.name).ok() } else { None }
+    }
 }
 
 /// Which version of an object something is.
@@ -151,6 +173,8 @@ pub enum Value {
     Ticket(TicketRecord),
     /// The cluster.
     Cluster(ClusterRecord),
+    /// A keyspace.
+    Keyspace(Keyspace),
 }
 
 /// One object as one revision left it.

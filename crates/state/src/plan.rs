@@ -49,6 +49,15 @@ pub enum Rejection {
         "the manifest changes settings, which belong to the whole cluster: that needs an admin's token for all namespaces"
     )]
     Settings,
+    /// Keyspaces are not declared any more, and nobody said that they may go.
+    #[error(
+        "the manifest leaves out the keyspaces {names}: applying it would delete them with all that they hold; nothing \
+         was changed; declare them, or say `delete_keyspaces=true` (`selvedge apply --delete-keyspaces`) if that is meant"
+    )]
+    Keyspaces {
+        /// Which.
+        names: String,
+    },
     /// Nobody could make tokens any more.
     #[error("{0} is the last token that may do everything; make another one first")]
     Last(ObjectName),
@@ -150,8 +159,8 @@ impl Plan {
 /// Plans a command, whose time is `now`.
 pub(crate) fn plan(view: &View, command: &Command, now: Hlc, limits: &Limits) -> Result<Plan, Rejection> {
     match command {
-        Command::ApplyManifest { manifest, expected, may_set } => {
-            apply_manifest(view, manifest, *expected, *may_set)
+        Command::ApplyManifest { manifest, expected, may_set, may_delete_keyspaces } => {
+            apply_manifest(view, manifest, *expected, *may_set, *may_delete_keyspaces)
         }
         Command::CreateToken(token) => create_token(view, token, limits.tokens),
         Command::RevokeToken { name } => revoke_token(view, name),
@@ -173,6 +182,7 @@ fn apply_manifest(
     manifest: &Manifest,
     expected: Option<Revision>,
     may_set: bool,
+    may_delete_keyspaces: bool,
 ) -> Result<Plan, Rejection> {
     let current = view.mark(Mark::Declared);
     if let Some(expected) = expected.filter(|e| *e != current) {
@@ -193,6 +203,17 @@ fn apply_manifest(
     for (id, site) in next.sites {
         if now.sites.get(&id) != Some(&site) {
             plan.writes.push((ObjectName::site(&id), Some(Value::Site(Arc::new(site)))));
+        }
+    }
+    let gone: Vec<_> = now.keyspaces.keys().filter(|id| !next.keyspaces.contains_key(*id)).collect();
+    if !gone.is_empty() && !may_delete_keyspaces {
+        let names = gone.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        return Err(Rejection::Keyspaces { names });
+    }
+    plan.writes.extend(gone.into_iter().map(|id| (ObjectName::keyspace(id), None)));
+    for (id, keyspace) in next.keyspaces {
+        if now.keyspaces.get(&id) != Some(&keyspace) {
+            plan.writes.push((ObjectName::keyspace(&id), Some(Value::Keyspace(keyspace))));
         }
     }
     Ok(plan)

@@ -161,5 +161,5 @@ impl Publisher {
 }
 
 fn concerns_snapshot(changes: &[Change]) -> bool {
-    changes.iter().any(|c| matches!(c.object.kind, Kind::Site | Kind::Settings))
+    changes.iter().any(|c| matches!(c.object.kind, Kind::Site | Kind::Settings | Kind::Keyspace))
 }

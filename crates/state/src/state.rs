@@ -1,5 +1,6 @@
 //! The handle to the control state, and opening it.
 
+use crate::backup::{Backup, BackupParts};
 use crate::codec::decode_object;
 use crate::command::Command;
 use crate::group::{self, Group, Level};
@@ -16,7 +17,7 @@ use selvedge_kv::{Answer, KeyspaceNumber, Op, Txn};
 use selvedge_mesh::ticket::TicketRecord;
 use selvedge_rt::{Clock, Disk, OnEnd, Rng, Tasks};
 use selvedge_store::wal;
-use selvedge_types::resource::{Resources, SiteId};
+use selvedge_types::resource::{Keyspace, KeyspaceId, Resources, SiteId};
 use selvedge_types::{ClusterId, Hlc, HlcClock, NodeKey, Revision, Snapshot, SnapshotError, Token};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -58,6 +59,8 @@ pub struct Setup {
     pub cluster: ClusterId,
     /// This node, as the links of others find it.
     pub member: group::Member,
+    /// What the state begins with, where there is none yet; only on the first node of a cluster.
+    pub restore: Option<Backup>,
     /// Whether this is the first node of the cluster: a group that is not there yet is made, with this one voter.
     pub founds: bool,
     /// The node's clock.
@@ -126,6 +129,13 @@ impl State {
         let at = disk.clone();
         let last = tasks.blocking("state", move || last_snapshot(&at)).await??;
         let shared = Arc::new(Shared::new(last.clone(), options.history_max));
+        if let Some(backup) = setup.restore {
+            let (store, at, options) =
+                (backup.for_new_cluster()?, disk.subdir(GROUP)?, options.group.clone());
+            let (member, mut rng) = (member.clone(), rng.branch("restore"));
+            let begin = move || group::begin_with(&at, &options, cluster, member, &store, &mut rng);
+            tasks.blocking("restore", begin).await??;
+        }
         let publisher = Publisher::new(shared.clone(), setup.metrics.clone(), setup.observer);
         // Boxed: what the consensus library builds of futures is too deep for the compiler otherwise.
         let (group, opened) = Box::pin(Group::open(group::Setup {
@@ -296,6 +306,12 @@ impl State {
         }
     }
 
+    /// A copy of everything as of now, users' keyspaces too: all that was acknowledged to anyone before is in it.
+    pub async fn backup(&self, cluster: ClusterId, version: &str) -> Result<BackupParts, Error> {
+        let image = self.group.image(CHANGE_MAX).await?;
+        Ok(BackupParts::new(image, cluster, (self.time)().millis(), version))
+    }
+
     /// The present revision of this node.
     pub fn revision(&self) -> Revision {
         self.shared.view().revision()
@@ -338,6 +354,26 @@ impl State {
     /// The tokens, by name.
     pub fn tokens(&self) -> Vec<Token> {
         self.shared.view().tokens().values().cloned().collect()
+    }
+
+    /// The revision of the last change to what is declared.
+    pub fn declared_revision(&self) -> Revision {
+        self.shared.view().mark(Mark::Declared)
+    }
+
+    /// The token of which `is_it` says so.
+    pub fn find_token(&self, is_it: impl Fn(&Token) -> bool) -> Option<Token> {
+        self.shared.view().tokens().values().find(|token| is_it(token)).cloned()
+    }
+
+    /// The keyspaces that are declared, with the revisions that declared them, as of a revision.
+    pub fn keyspaces(&self) -> (Revision, BTreeMap<KeyspaceId, (Revision, Keyspace)>) {
+        let view = self.shared.view();
+        let declared = view.resources().keyspaces.iter().filter_map(|(id, keyspace)| {
+            let version = view.version(&ObjectName::keyspace(id))?;
+            Some((id.clone(), (version.created, keyspace.clone())))
+        });
+        (view.revision(), declared.collect())
     }
 
     /// The nodes that were let in, by key.

@@ -125,6 +125,14 @@ impl View {
                     _ => drop(sites.remove(&id)),
                 }
             }
+            (Kind::Keyspace, value) => {
+                let Some(id) = object.keyspace_id() else { return };
+                let keyspaces = &mut Arc::make_mut(&mut self.resources).keyspaces;
+                match value {
+                    Some(Value::Keyspace(keyspace)) => drop(keyspaces.insert(id, keyspace.clone())),
+                    _ => drop(keyspaces.remove(&id)),
+                }
+            }
             (Kind::Node, value) => {
                 let Some(key) = object.node_key() else { return };
                 match value {
@@ -231,6 +239,9 @@ impl View {
             Kind::Node => self.nodes.get(&object.node_key()?).cloned().map(Value::Node),
             Kind::Ticket => self.tickets.get(&object.node_key()?).cloned().map(Value::Ticket),
             Kind::Cluster => self.cluster.clone().map(Value::Cluster),
+            Kind::Keyspace => {
+                self.resources.keyspaces.get(&object.keyspace_id()?).cloned().map(Value::Keyspace)
+            }
         }
     }
 

@@ -37,6 +37,7 @@ fn setup(disk: Disk, tasks: &Tasks) -> Setup {
         options,
         cluster: ClusterId::from_bytes([7; 16]),
         member: Member { node: "one".into() },
+        restore: None,
         founds: true,
         clock: Clock::real(),
         hlc: Arc::default(),
@@ -65,6 +66,7 @@ fn manifest(site: &str, host: &str) -> Command {
         manifest: Box::new(Manifest::parse("test", &text).unwrap()),
         expected: None,
         may_set: true,
+        may_delete_keyspaces: false,
     }
 }
 

@@ -18,7 +18,7 @@ pub struct Plan {
 /// A resource that differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResourceChange {
-    /// `site` or `settings`.
+    /// `keyspace`, `settings` or `site`.
     pub kind: String,
     /// `namespace/name`; empty for the settings.
     pub name: String,
@@ -80,13 +80,16 @@ impl Plan {
 type Key = (&'static str, String);
 
 const SITE: &str = "site";
+const KEYSPACE: &str = "keyspace";
 
 fn objects(resources: &Resources) -> BTreeMap<Key, Value> {
     let json = |value: Result<Value, _>| value.unwrap_or(Value::Null);
     let sites = resources.sites.iter();
     let sites = sites.map(|(id, site)| ((SITE, id.to_string()), json(serde_json::to_value(site))));
+    let keyspaces = resources.keyspaces.iter();
+    let keyspaces = keyspaces.map(|(id, k)| ((KEYSPACE, id.to_string()), json(serde_json::to_value(k))));
     let settings = (("settings", String::new()), json(serde_json::to_value(&resources.settings)));
-    sites.chain([settings]).collect()
+    sites.chain(keyspaces).chain([settings]).collect()
 }
 
 fn resource_change(key: &Key, old: Option<&Value>, new: Option<&Value>) -> Option<ResourceChange> {

@@ -40,8 +40,8 @@ const SECTIONS: [(&str, &str); 28] = [
     ("settings.cache", "CacheSizes"),
     ("settings.access_log", "AccessLog"),
 ];
-const LAST_SECTIONS: [(&str, &str); 2] =
-    [("settings.limits", "Limits"), ("[[settings.listener]]", "Listener")];
+const LAST_SECTIONS: [(&str, &str); 3] =
+    [("settings.limits", "Limits"), ("[[settings.listener]]", "Listener"), ("[keyspace.NAME]", "Keyspace")];
 
 #[test]
 fn the_reference_page_is_current() {

@@ -2,7 +2,7 @@
 
 use super::rollout::{AskForm, ROLLOUT, RolloutService, ToldForm, VERSION, everywhere};
 use crate::handles::StateError;
-use crate::wire::{ClusterNode, NodeAddresses, PopInfo, RolloutNode, TicketInfo, Voters};
+use crate::wire::{ClusterNode, KeyspaceResource, NodeAddresses, PopInfo, RolloutNode, TicketInfo, Voters};
 use selvedge_mesh::members::{State as Seen, View, Why};
 use selvedge_mesh::rpc::{Deadline, Priority, Target};
 use selvedge_mesh::ticket::{
@@ -11,17 +11,22 @@ use selvedge_mesh::ticket::{
 };
 use selvedge_mesh::{Members, Mesh};
 use selvedge_rt::{Clock, Secrets};
-use selvedge_state::group::{Change, Error as GroupError, Status, VoterId};
-use selvedge_state::{Command, NodeRecord, State};
-use selvedge_types::resource::{PopName, Text};
+use selvedge_state::group::{Change, Error as GroupError, Level, Status, VoterId};
+use selvedge_state::{BackupParts, Command, NodeRecord, State};
+use selvedge_types::resource::{Keyspace, KeyspaceId, PopName, Text};
 use selvedge_types::{ClusterId, Hlc, NodeKey};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// How long a change of voters or leader is waited for.
 const CHANGE_MAX: Duration = Duration::from_secs(15);
+
+/// How many backups a node takes at once.
+pub const BACKUPS_MAX: usize = 2;
 
 /// How often it is looked whether it is there.
 const LOOK: Duration = Duration::from_millis(50);
@@ -45,6 +50,8 @@ pub struct Cluster {
     pub secrets: Secrets,
     /// What this node itself goes by.
     pub rollout: RolloutService,
+    /// How many more backups may be taken at once.
+    pub backups: Arc<Semaphore>,
     /// Says how an error of the state is told to users.
     pub translate: fn(selvedge_state::Error) -> StateError,
 }
@@ -94,6 +101,31 @@ impl Cluster {
             },
             joined_ms: node.joined.0,
         }
+    }
+
+    /// The keyspaces as they are declared, by name, and what they take here.
+    pub async fn keyspaces(&self) -> Result<Vec<KeyspaceResource>, GroupError> {
+        let look = |store: &selvedge_kv::Store| store.keyspaces().collect::<Vec<_>>();
+        let made = self.state.group().read(Level::Local, Duration::ZERO, look).await?.value;
+        let (_, declared) = self.state.keyspaces();
+        let form = |(id, (_, keyspace)): (KeyspaceId, (_, Keyspace))| {
+            let made = made.iter().find(|info| info.name == id);
+            KeyspaceResource {
+                namespace: id.namespace.to_string(),
+                name: id.name.to_string(),
+                consistency: keyspace.consistency.to_string(),
+                quota: keyspace.quota.get(),
+                bytes: made.map(|info| info.bytes),
+                compacted: made.map_or(0, |info| info.compacted.0),
+            }
+        };
+        Ok(declared.into_iter().map(form).collect())
+    }
+
+    /// A copy of everything as of now.
+    pub async fn backup(&self) -> Result<BackupParts, StateError> {
+        let taken = self.state.backup(self.id, env!("CARGO_PKG_VERSION")).await;
+        taken.map_err(self.translate)
     }
 
     /// How far each node is with a revision: waits until it goes by it, for `patience` at most.

@@ -6,6 +6,7 @@
 //!   each node --its record--> EnrolService --UpdateNode--> control state
 //!   apply --wait --revision--> RolloutService of each node
 //!   the leader: nodes, voters --Council--> learners added, voters changed, members removed
+//!   the leader: declarations --Keyspaces--> the group's keyspaces
 //! ```
 //! Membership (who is alive) is not asked here: it never changes who votes.
 
@@ -14,12 +15,14 @@ mod directory;
 mod enrol;
 mod handle;
 mod join;
+mod keyspaces;
 mod messages;
 mod rollout;
 
 pub use council::{Council, Step, next_step};
 pub use directory::Directory;
 pub use enrol::{ENROL, EnrolService, Enrolment, REMOVED};
-pub use handle::Cluster;
+pub use handle::{BACKUPS_MAX, Cluster};
 pub use join::{JOIN, JoinError, JoinService, Joined, Known, check_name, join};
+pub use keyspaces::{Keyspaces, are_as_declared};
 pub use rollout::{InForce, ROLLOUT, RolloutService};

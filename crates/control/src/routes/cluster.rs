@@ -14,7 +14,7 @@ use axum::{Extension, Json};
 use selvedge_mesh::ticket::TTL;
 use std::time::Duration;
 
-fn cluster(handles: &Handles) -> Result<&Cluster, Problem> {
+pub(super) fn cluster(handles: &Handles) -> Result<&Cluster, Problem> {
     let gone = || StateError::Unavailable("the control state could not be opened on this node".into()).into();
     handles.cluster.as_ref().ok_or_else(gone)
 }

@@ -1,8 +1,10 @@
 //! The answers, by subject.
 
+pub(crate) mod backup;
 pub(crate) mod cache;
 pub(crate) mod cluster;
 pub(crate) mod health;
+pub(crate) mod kv;
 pub(crate) mod page;
 pub(crate) mod requests;
 pub(crate) mod resources;

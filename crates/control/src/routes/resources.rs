@@ -2,7 +2,7 @@
 
 use super::parse;
 use crate::auth::Caller;
-use crate::handles::{Declared, Handles};
+use crate::handles::{Allowed, Declared, Handles};
 use crate::problem::Problem;
 use crate::wire::{Applied, Plan, SettingsResource, SiteResource};
 use axum::extract::{Path, Query, State};
@@ -105,6 +105,9 @@ pub(crate) struct ApplyOptions {
     /// Whether a manifest without sites may delete all sites of its namespace.
     #[serde(default)]
     delete_all: bool,
+    /// Whether keyspaces that the manifest leaves out may be deleted, with all that they hold.
+    #[serde(default)]
+    delete_keyspaces: bool,
 }
 
 /// Make what a manifest (TOML) declares. It is on disk when this answers.
@@ -113,7 +116,7 @@ pub(crate) struct ApplyOptions {
     (status = 200, description = "It is so, as of the revision told", body = Applied),
     (status = 401, description = "No valid token", body = Problem),
     (status = 403, description = "The token does not allow it", body = Problem),
-    (status = 409, description = "Another change came first, a host belongs to another namespace's site, or the manifest would delete all sites and `delete_all` was not asked for", body = Problem),
+    (status = 409, description = "Another change came first, a host belongs to another namespace's site, or the manifest would delete all sites or a keyspace and that was not asked for", body = Problem),
     (status = 422, description = "The manifest is wrong; each error is listed", body = Problem),
     (status = 503, description = "The state takes no changes; nothing was changed", body = Problem),
     (status = 504, description = "Whether it was changed is not known", body = Problem)))]
@@ -129,8 +132,9 @@ pub(crate) async fn apply(
     if !options.delete_all {
         check_keeps_some(&declared.resources, &manifest)?;
     }
-    let may_set = caller.namespace.is_none() && caller.role >= Role::Admin;
-    let revision = handles.state.apply(manifest, options.expected, may_set).await?;
+    let set = caller.namespace.is_none() && caller.role >= Role::Admin;
+    let allowed = Allowed { set, delete_keyspaces: options.delete_keyspaces };
+    let revision = handles.state.apply(manifest, options.expected, allowed).await?;
     tracing::info!(revision, changes = plan.changes.len(), by = caller.token, "manifest applied");
     let warnings = super::status::problems(&handles, &caller);
     Ok(Json(Applied { revision, changes: plan.changes.into_iter().map(Into::into).collect(), warnings }))

@@ -2,6 +2,7 @@
 
 mod cache;
 mod cluster;
+mod kv;
 mod node;
 mod resource;
 mod token;
@@ -10,6 +11,11 @@ pub use cache::{CacheStats, Entry, InspectRequest, Inspection, PurgeRequest, Pur
 pub use cluster::{
     ChooseLeader, ChooseVoters, ClusterNode, CreateTicket, NewTicket, NodeAddresses, PopInfo, RolloutNode,
     TicketInfo, Voters,
+};
+pub use kv::{
+    Bytes, KeyspaceResource, KvCall, KvChanged, KvCompact, KvCompare, KvDelete, KvEnd, KvEvent, KvGrant,
+    KvKeys, KvLease, KvLeaseInfo, KvOp, KvOpDone, KvPair, KvPut, KvRange, KvRead, KvSession, KvTarget, KvTxn,
+    KvTxnDone, KvWatch, KvWatched,
 };
 pub use node::{Check, DiskStatus, MachineStatus, NetworkStatus, NodeInfo, PressureStatus, Ready, Status};
 pub use resource::{

@@ -57,7 +57,7 @@ pub struct Applied {
 /// A change to one resource.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Change {
-    /// `site` or `settings`.
+    /// `keyspace`, `settings` or `site`.
     pub kind: String,
     /// `namespace/name`; empty for settings.
     pub name: String,

@@ -5,7 +5,7 @@ use super::ask::ask_origin;
 use super::flight::{Flight, Head, Room};
 use super::held::PIECE;
 use super::keep::Keeper;
-use super::object::{Object, Stored};
+use super::object::{Layout, Object, Stored};
 use super::origin::{FetchFailure, Origin};
 use super::rules::CacheRules;
 use crate::busy::Place;
@@ -54,6 +54,22 @@ pub(crate) struct NewResponse {
     /// The variant that it is.
     pub(crate) key: KeyHash,
     pub(crate) rules: Arc<CacheRules>,
+}
+
+impl NewResponse {
+    /// Whether it may be more than what each reader may hold.
+    pub(crate) fn is_large(&self) -> bool {
+        self.length.is_none_or(|length| length > PIECE)
+    }
+
+    /// Where its slices are, if it is kept; its length is the most there is while that is not known.
+    pub(crate) fn layout(&self) -> Option<Layout> {
+        Some(Layout {
+            id: self.content_id?,
+            length: self.length.unwrap_or(u64::MAX),
+            slice_bytes: self.rules.slice_bytes.max(1),
+        })
+    }
 }
 
 /// What to fetch, and how to keep it.

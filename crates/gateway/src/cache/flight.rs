@@ -151,6 +151,11 @@ impl<H> Flight<H> {
         Seat { flight: self.clone(), slot }
     }
 
+    /// How many bytes have come.
+    pub(crate) fn end(&self) -> u64 {
+        self.lock().end
+    }
+
     /// How many are in their seats.
     pub(crate) fn seated(&self) -> usize {
         self.lock().seats.taken
@@ -441,6 +446,12 @@ impl<H> Seat<H> {
     /// Where it stands.
     pub(crate) fn offset(&self) -> u64 {
         self.flight.lock().seats.places[self.slot].at
+    }
+
+    /// Whether the bytes at its place were let go.
+    pub(crate) fn is_behind(&self) -> bool {
+        let inner = self.flight.lock();
+        inner.seats.places[self.slot].at < inner.base
     }
 
     /// Moves to `offset`, for bytes had elsewhere.

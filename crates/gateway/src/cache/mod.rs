@@ -39,6 +39,7 @@ use fill::{Answer, Fill, Order};
 use flight::{Flight, Head, Seat};
 use flights::{Flights, Joined};
 use held::Held;
+use keep::slice_key;
 use memory::{Lookup, Memory};
 use metrics::{CacheMetrics, Usage};
 use object::Object;
@@ -49,6 +50,7 @@ use parts::{Missing, Refetch};
 pub use purge::Purge;
 use record::decode_stamp;
 pub use rules::{CacheRules, CompressRules, Refine};
+use selvedge_cache::semantics::etag::Validators;
 use selvedge_cache::semantics::{
     CacheStatus, Forwarded, KeyHash, MethodClass, ProxyError, ProxyStatus, RequestFacts, Reuse, Span, Stale,
     Target, Vary, reuse,
@@ -260,13 +262,11 @@ impl Inner {
         if refresh {
             self.refresh(&ask, facts, primary, key, &object);
         }
-        let mut refetch = None;
-        if let Some(layout) = object.layout() {
-            let from = Refetch::new(&ask, &object, key);
-            if let Some(gap) = self.first_missing(key, layout, &ask.request.fields, &facts) {
-                return self.complete(ask, facts, primary, from, gap);
-            }
-            refetch = Some(from);
+        let refetch = Refetch::of_stored(&ask, &object, key);
+        if let (Some(from), Some(layout)) = (&refetch, object.layout())
+            && let Some(gap) = self.first_missing(key, layout, &ask.request.fields, &facts)
+        {
+            return self.complete(ask, facts, primary, (key, object), from.clone(), gap);
         }
         let asked = Asked {
             method: ask.request.method,
@@ -301,6 +301,7 @@ impl Inner {
         ask: Ask,
         facts: RequestFacts,
         primary: KeyHash,
+        (key, object): (KeyHash, Object),
         from: Arc<Refetch>,
         gap: Span,
     ) -> Reply {
@@ -312,10 +313,7 @@ impl Inner {
             match inner.fetch_span(&from, gap).await {
                 Ok(_) => {}
                 Err(Missing::Changed) => {
-                    return inner
-                        .answer_absent(ask, facts, primary, from.key, Forwarded::Partial)
-                        .wait()
-                        .await;
+                    return inner.answer_absent(ask, facts, primary, key, Forwarded::Partial).wait().await;
                 }
                 // What is stored is as good as it was.
                 Err(Missing::Failed(failure)) => return failed(&failure, &ask.rules.cache_name),
@@ -327,13 +325,13 @@ impl Inner {
                 facts,
                 rules: ask.rules,
                 now,
-                refetch: Some(from.clone()),
+                refetch: Some(from),
             };
             let mut status = CacheStatus::forwarded(Forwarded::Partial);
             status.forward_status = Some(Status::PARTIAL_CONTENT);
             status.stored = true;
-            let how = How { status, age: Some(from.object.freshness.age(now)), source: Source::Miss };
-            inner.served(&from.object, from.key, &asked, how, None)
+            let how = How { status, age: Some(object.freshness.age(now)), source: Source::Miss };
+            inner.served(&object, key, &asked, how, None)
         })
     }
 
@@ -443,6 +441,7 @@ impl Inner {
             match seat.head().await {
                 // Purged since the fetch began, maybe before this request came.
                 Head::Shared(_) if !lead && self.is_outdated(&order, seat.flight()) => order.stored = None,
+                Head::Shared(answer) if !lead && self.is_out_of_reach(&answer, &seat) => break,
                 Head::Shared(answer) => match self.response_for(&answer, seat, &order, key, why, lead) {
                     Ok(response) => return response,
                     Err(variant) => {
@@ -505,6 +504,15 @@ impl Inner {
         stamps.covering(scopes.chain(flight.labels().iter().copied()), flight.began()).is_some()
     }
 
+    /// Whether the content's beginning was let go, is not stored any more and cannot be told from another's.
+    fn is_out_of_reach(&self, answer: &Answer, seat: &Seat<Answer>) -> bool {
+        let Answer::New(new) = answer else { return false };
+        let Some(layout) = new.layout().filter(|_| seat.is_behind()) else { return false };
+        let first = slice_key(new.key, layout.id, 0);
+        let is_stored = self.memory.peek(first).is_some() || self.on_disk(first).is_some();
+        !is_stored && Validators::of(&new.fields, self.clock.wall()).strong().is_none()
+    }
+
     /// The response that a flight's answer means for this request, or the key of the variant that it gets.
     fn response_for(
         self: &Arc<Self>,
@@ -516,7 +524,7 @@ impl Inner {
         lead: bool,
     ) -> Result<Response, KeyHash> {
         let now = self.clock.wall();
-        let asked = asked_by(order, now);
+        let mut asked = asked_by(order, now);
         let mut status = CacheStatus::forwarded(why);
         status.collapsed = !lead;
         let (mut response, fetched) = match answer {
@@ -534,6 +542,9 @@ impl Inner {
                 let source = if lead { Source::Miss } else { Source::Collapsed };
                 // What the origin just made has no Age (RFC 9111 section 5.1), unless it said one.
                 let how = How { status, age: (age.as_secs() > 0 || !lead).then_some(age), source };
+                if new.is_large() {
+                    asked.refetch = Refetch::of_new(order, new);
+                }
                 let response = self.serve_new(new, seat, &asked, how, lead);
                 (response.unwrap_or_else(|_| unreadable()), &new.fetched)
             }

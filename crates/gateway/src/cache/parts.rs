@@ -1,7 +1,7 @@
 //! Responses of which only a part is stored: storing 206s, serving from them, fetching what is missing
 //! (RFC 9111 sections 3.3 and 3.4).
 
-use super::fill::Order;
+use super::fill::{NewResponse, Order};
 use super::held::{Gathered, PIECE};
 use super::keep::{slice_key, spread};
 use super::memory::derived;
@@ -22,12 +22,31 @@ use std::sync::Arc;
 /// fetched when they are reached.
 const LOOK_AHEAD_SLICES: u64 = 64;
 
-/// How to fetch what is missing of a stored response.
+/// How to fetch what is missing of a response that is kept in slices.
 pub(crate) struct Refetch {
     request: Outline,
-    pub(crate) origin: Arc<dyn Origin>,
-    pub(crate) object: Object,
-    pub(crate) key: KeyHash,
+    origin: Arc<dyn Origin>,
+    represented: Represented,
+    layout: Layout,
+    /// The representation's length, once that is known.
+    length: Option<u64>,
+    key: KeyHash,
+}
+
+/// The response of which something is missing.
+enum Represented {
+    Stored(Object),
+    /// It is being fetched; its fields.
+    New(Fields),
+}
+
+impl Represented {
+    fn fields(&self) -> Result<Fields, Missing> {
+        match self {
+            Represented::Stored(object) => object.fields().map_err(|_| Missing::Changed),
+            Represented::New(fields) => Ok(fields.clone()),
+        }
+    }
 }
 
 /// A request without its content.
@@ -70,13 +89,29 @@ impl Outline {
 }
 
 impl Refetch {
-    pub(crate) fn new(ask: &Ask, object: &Object, key: KeyHash) -> Arc<Self> {
-        Arc::new(Refetch {
+    /// Of a stored response, for one who asks for it; none if it is stored in one piece.
+    pub(crate) fn of_stored(ask: &Ask, object: &Object, key: KeyHash) -> Option<Arc<Self>> {
+        let layout = object.layout()?;
+        Some(Arc::new(Refetch {
             request: Outline::of(&ask.request),
             origin: ask.origin.clone(),
-            object: object.clone(),
+            represented: Represented::Stored(object.clone()),
+            layout,
+            length: Some(layout.length),
             key,
-        })
+        }))
+    }
+
+    /// Of a response that is being fetched, for one who ordered it; none if it is not kept.
+    pub(crate) fn of_new(order: &Order, new: &NewResponse) -> Option<Arc<Self>> {
+        Some(Arc::new(Refetch {
+            request: Outline::of(&order.request),
+            origin: order.origin.clone(),
+            represented: Represented::New(new.fields.clone()),
+            layout: new.layout()?,
+            length: new.length,
+            key: new.key,
+        }))
     }
 }
 
@@ -265,7 +300,7 @@ impl Inner {
 
     /// Fetches a stretch of a stored response once for all who lack it, keeps it and returns it.
     pub(crate) async fn fetch_span(self: &Arc<Self>, from: &Refetch, span: Span) -> Result<Bytes, Missing> {
-        let Some(layout) = from.object.layout() else { return Err(Missing::Changed) };
+        let layout = from.layout;
         let salt = spread(layout.id ^ spread(span.start()) ^ spread(!span.end()));
         let fetched = self.stretches.run(derived(from.key, salt), self.fetch_stretch(from, layout, span));
         let outcome = fetched.await;
@@ -283,10 +318,10 @@ impl Inner {
         layout: Layout,
         span: Span,
     ) -> Result<Bytes, Missing> {
-        let stored = from.object.fields().map_err(|_| Missing::Changed)?;
+        let stored = from.represented.fields()?;
         let mut request = from.request.to_get();
         let now = self.clock.wall();
-        if !ask_for_span(&mut request.fields, &stored, span, Some(layout.length), now) {
+        if !ask_for_span(&mut request.fields, &stored, span, from.length, now) {
             // Without a strong validator nothing tells that it is the same.
             return Err(Missing::Changed);
         }
@@ -296,7 +331,7 @@ impl Inner {
         }
         let range = response.fields.get(name::CONTENT_RANGE).and_then(ContentRange::parse);
         let fits = response.status == Status::PARTIAL_CONTENT
-            && range.is_some_and(|r| r.span == span && r.length == Some(layout.length))
+            && range.is_some_and(|r| r.span == span && (from.length.is_none() || r.length == from.length))
             && may_combine(&stored, &response.fields, now);
         if !fits {
             return Err(Missing::Changed);

@@ -35,7 +35,7 @@ pub(crate) struct Asked {
     pub(crate) facts: RequestFacts,
     pub(crate) rules: Arc<CacheRules>,
     pub(crate) now: UnixMillis,
-    /// How to fetch what is missing of a response in slices.
+    /// How to fetch what is missing of a response in slices; made when there may be need of it.
     pub(crate) refetch: Option<Arc<Refetch>>,
 }
 
@@ -298,23 +298,19 @@ impl Inner {
         {
             return finished(not_modified(&fields, coding)?, asked, how);
         }
-        let is_large = new.length.is_none_or(|length| length > PIECE) && asked.method == Method::Get;
+        let is_large = new.is_large() && asked.method == Method::Get;
         let place = if is_large { self.held.admit() } else { None };
         if is_large && place.is_none() {
             return Ok(self.no_memory(&asked.rules.cache_name));
         }
         let mut response = Response::new(new.status);
         response.fields = fields;
-        let layout = new.content_id.map(|id| Layout {
-            id,
-            length: new.length.unwrap_or(u64::MAX),
-            slice_bytes: new.rules.slice_bytes.max(1),
-        });
         let reader = Following {
             reader: seat,
             inner: self.clone(),
             key: new.key,
-            layout,
+            layout: new.layout(),
+            refetch: asked.refetch.clone(),
             behind: None,
             length: new.length,
             _place: place,
@@ -440,6 +436,8 @@ struct Following {
     key: KeyHash,
     /// How it is stored, if it is.
     layout: Option<Layout>,
+    /// How to fetch what was stored and is not any more.
+    refetch: Option<Arc<Refetch>>,
     /// The slice that is being read.
     behind: Option<StoredBody>,
     length: Option<u64>,
@@ -470,10 +468,12 @@ impl Following {
 
     /// The rest of the slice at that place.
     fn slice_at(&self, at: u64) -> Option<StoredBody> {
-        let layout = self.layout?;
+        let mut layout = self.layout?;
+        // Of content of unknown length this much is known to be there.
+        layout.length = self.length.unwrap_or_else(|| self.reader.flight().end());
         let end = (at / layout.slice_bytes + 1).saturating_mul(layout.slice_bytes).min(layout.length);
-        let rest = Span::new(at, end)?;
-        Some(StoredBody::new(self.inner.clone(), self.key, Lies::Sliced(layout), rest, None, None))
+        let (rest, lies) = (Span::new(at, end)?, Lies::Sliced(layout));
+        Some(StoredBody::new(self.inner.clone(), self.key, lies, rest, self.refetch.clone(), None))
     }
 }
 

@@ -1,10 +1,12 @@
 //! What may be written on the command line.
 
+use super::commands::backup::BackupCommand;
 use super::commands::cache::CacheCommand;
 use super::commands::cluster::{LeaderCommand, NodeCommand, VotersCommand};
 use super::commands::dev::DevArgs;
 use super::commands::estimate::EstimateArgs;
 use super::commands::get::GetArgs;
+use super::commands::kv::KvCommand;
 use super::commands::manifest::{ApplyArgs, PlanArgs};
 use super::commands::requests::RequestsArgs;
 use super::commands::serve::ServeArgs;
@@ -79,6 +81,18 @@ pub enum Command {
         /// What to do.
         #[command(subcommand)]
         command: LeaderCommand,
+    },
+    /// Read, change and watch keys of a keyspace
+    Kv {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: KvCommand,
+    },
+    /// Back up what the cluster keeps
+    Backup {
+        /// What to do.
+        #[command(subcommand)]
+        command: BackupCommand,
     },
     /// Make and revoke the API's tokens
     Token {

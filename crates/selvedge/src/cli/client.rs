@@ -126,10 +126,31 @@ impl Client {
     pub(super) fn stream(
         &self,
         target: &str,
+        each: impl FnMut(&[u8]) -> Result<bool, Failure>,
+    ) -> Result<(), Failure> {
+        self.read_on("GET", target, None, Bytes::new(), each)
+    }
+
+    /// The same of what a body asks for, which changes nothing.
+    pub(super) fn stream_of<B: Serialize>(
+        &self,
+        target: &str,
+        body: &B,
+        each: impl FnMut(&[u8]) -> Result<bool, Failure>,
+    ) -> Result<(), Failure> {
+        self.read_on("POST", target, Some("application/json"), json(body)?, each)
+    }
+
+    fn read_on(
+        &self,
+        method: &str,
+        target: &str,
+        kind: Option<&str>,
+        body: Bytes,
         mut each: impl FnMut(&[u8]) -> Result<bool, Failure>,
     ) -> Result<(), Failure> {
         self.runtime.block_on(async {
-            let response = self.send("GET", target, None, Bytes::new(), Effect::Reads).await?;
+            let response = self.send(method, target, kind, body, Effect::Reads).await?;
             if !response.status().is_success() {
                 self.whole(response, Effect::Reads).await?;
                 return Ok(());

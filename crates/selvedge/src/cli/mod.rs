@@ -9,6 +9,7 @@ mod commands;
 mod context;
 mod failure;
 mod http;
+mod lines;
 mod logfile;
 mod print;
 mod progress;

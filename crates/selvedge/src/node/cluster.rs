@@ -4,8 +4,8 @@ use super::config::{BindLinks, Config};
 use super::{NodeError, chain, is_for_lack_of_space};
 use minicbor::{Decode, Encode};
 use selvedge_control::cluster::{
-    Council, Directory, ENROL, EnrolService, Enrolment, JOIN, JoinService, Known, ROLLOUT, RolloutService,
-    join as ask_to_join,
+    Council, Directory, ENROL, EnrolService, Enrolment, JOIN, JoinService, Keyspaces, Known, ROLLOUT,
+    RolloutService, join as ask_to_join,
 };
 use selvedge_mesh::members::{Inbox, Options as MemberOptions, SERVICE as MEMBERS, Seed, learn_into};
 use selvedge_mesh::rpc::{Options as CallOptions, PROTOCOLS, Service};
@@ -174,6 +174,8 @@ impl Linked {
         tasks.spawn("nodes for membership", OnEnd::Forget, telling);
         let council = Council { state: state.clone() };
         tasks.spawn("council", OnEnd::Forget, council.run(tasks.clone()));
+        let keyspaces = Keyspaces { state: state.clone() };
+        tasks.spawn("keyspaces", OnEnd::Forget, keyspaces.run(tasks.clone()));
         Ok(())
     }
 

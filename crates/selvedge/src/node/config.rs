@@ -40,6 +40,8 @@ pub struct Config {
     pub storage: Storage,
     /// Where its data is, for reports.
     pub data: Option<PathBuf>,
+    /// The backup that its state begins with, where there is none yet.
+    pub restore: Option<PathBuf>,
     /// Listening sockets handed over by a predecessor or the service manager, by name.
     pub sockets: Arc<Mutex<BTreeMap<String, Vec<TcpListener>>>>,
 }
@@ -185,6 +187,7 @@ mod tests {
             cache_ram: None,
             cache_disk: None,
             storage: Storage::default(),
+            restore: None,
             data: None,
             sockets: Arc::new(Mutex::new(BTreeMap::from([("http".to_owned(), vec![other, asked])]))),
         };

@@ -5,10 +5,10 @@ use super::following::InForce;
 use super::listening::Listening;
 use super::{Config, chain};
 use selvedge_cache::stamps::{PurgeKind, PurgeScope as CacheScope};
-use selvedge_control::cluster::REMOVED;
+use selvedge_control::cluster::{REMOVED, are_as_declared};
 use selvedge_control::handles::{
-    Answer, CacheHandle, Declared, NodeHandle, Purge, PurgeScope, RequestLine, RequestLines, RequestLog,
-    StateHandle, Version,
+    Allowed, Answer, CacheHandle, Declared, NodeHandle, Purge, PurgeScope, RequestLine, RequestLines,
+    RequestLog, StateHandle, Version,
 };
 use selvedge_control::{StateError, wire};
 use selvedge_exchange::{Body, Client, Request, Source};
@@ -58,10 +58,17 @@ impl ApiState {
         state.apply(command).await.map(|revision| revision.0).map_err(translate)
     }
 
-    /// Waits until this node goes by a revision, so that who applied it sees it; not for long.
-    async fn in_force(&self, revision: Revision) {
+    /// Waits until this node goes by what it has seen, and has the keyspaces that are declared, so that who applied it
+    /// sees it; not for long.
+    async fn in_force(&self) {
+        let Some(state) = &self.state else { return };
+        // Not every change makes a new snapshot: keyspaces are none of the gateway's.
+        let revision = state.snapshots().borrow().revision;
         let followed = async {
             while self.in_force.revision() < revision {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            while !are_as_declared(state).await {
                 tokio::time::sleep(LOOK_EVERY).await;
             }
         };
@@ -122,6 +129,7 @@ fn refused(rejection: &Rejection) -> StateError {
         Rejection::Exists(object) => StateError::Exists(object.to_string()),
         Rejection::NotFound(object) => StateError::NotFound(object.to_string()),
         Rejection::Settings => StateError::Forbidden(rejection.to_string()),
+        Rejection::Keyspaces { .. } => StateError::Limit(rejection.to_string()),
         Rejection::Last(_) | Rejection::TooMany { .. } => StateError::Limit(rejection.to_string()),
         Rejection::NoNode(_) => StateError::NotFound(rejection.to_string()),
         Rejection::LastNode(_) => StateError::Limit(rejection.to_string()),
@@ -166,13 +174,14 @@ impl StateHandle for ApiState {
         &self,
         manifest: Manifest,
         expected: Option<u64>,
-        may_set: bool,
+        allowed: Allowed,
     ) -> Answer<'_, Result<u64, StateError>> {
         let (manifest, expected) = (Box::new(manifest), expected.map(Revision));
-        let command = Command::ApplyManifest { manifest, expected, may_set };
+        let Allowed { set: may_set, delete_keyspaces: may_delete_keyspaces } = allowed;
+        let command = Command::ApplyManifest { manifest, expected, may_set, may_delete_keyspaces };
         Box::pin(async move {
             let revision = self.change(command).await?;
-            self.in_force(Revision(self.declared().revision)).await;
+            self.in_force().await;
             Ok(revision)
         })
     }
@@ -205,6 +214,10 @@ impl StateHandle for ApiState {
 
     fn tokens(&self) -> Vec<Token> {
         self.state.as_ref().map(State::tokens).unwrap_or_default()
+    }
+
+    fn find_token(&self, hash: &[u8; 32]) -> Option<Token> {
+        self.state.as_ref()?.find_token(|token| selvedge_control::is_token_of(token, hash))
     }
 
     fn create_token(&self, token: Token) -> Answer<'_, Result<u64, StateError>> {

@@ -10,16 +10,18 @@ mod following;
 mod handles;
 mod identity;
 mod listening;
+mod restoring;
 mod settings;
 
 pub use config::{BindLinks, Config, Listen, RealLinks, Seams, Storage};
 pub use identity::{Identity, IdentityError};
+pub(crate) use restoring::MARK as RESTORING;
 
 use cluster::{LinkSeams, Linked};
 use following::{InForce, Parts};
 use handles::{ApiCache, ApiNode, ApiRequests, ApiState};
 use listening::{ListenError, Listening};
-use selvedge_control::cluster::Cluster;
+use selvedge_control::cluster::{BACKUPS_MAX, Cluster};
 use selvedge_control::{ApiOptions, Handles, Secret, SecretError};
 use selvedge_gateway::access_log::AccessLog;
 use selvedge_gateway::cache::{Cache, CacheOptions};
@@ -40,10 +42,13 @@ use selvedge_store::wal;
 use selvedge_types::planted::{Bug, is_planted};
 use selvedge_types::resource::Settings;
 use selvedge_types::{Hlc, HlcClock, Role, Snapshot, Token};
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 /// Why a node could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +98,17 @@ pub enum NodeError {
     /// The first token could not be written down.
     #[error("the first token could not be written to the control state: {0}")]
     FirstToken(String),
+    /// It begins with a backup that cannot be used.
+    #[error("{} cannot be restored", path.display())]
+    Backup {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: selvedge_state::BackupError,
+    },
+    /// It was to begin with a backup, and was cut off.
+    #[error("a restore into this data directory was cut off; repeat it: `selvedge up --new --restore FILE`")]
+    HalfRestored,
     /// Threads cannot be started.
     #[error("the data plane's threads cannot be started: {0}")]
     Threads(io::Error),
@@ -149,6 +165,8 @@ impl Config {
         let Seams { clock, rng, secrets, net, links, resolver, disk, tasks, registry } = seams;
         let data_error = |source| NodeError::Data { path: disk.display().to_string(), source };
         let lock = disk.lock("lock").map_err(data_error)?;
+        let restore = restoring::begin(&disk, self.restore.as_deref(), &tasks).await?;
+        let begins_with_backup = restore.is_some();
         let identity = Identity::load(&disk, &secrets)?;
         let hlc: Arc<Mutex<HlcClock>> = Arc::default();
         let traffic_tasks = tasks.child();
@@ -181,6 +199,7 @@ impl Config {
             options: self.storage.state.clone(),
             cluster: identity.cluster,
             member: Member { node: linked.key.to_string() },
+            restore,
             founds: !linked.was_let_in,
             clock: clock.clone(),
             hlc: hlc.clone(),
@@ -199,6 +218,9 @@ impl Config {
         let mut waits_for_space = false;
         let (state, state_problem) = match Box::pin(State::open(setup)).await {
             Ok((state, opened)) => {
+                if begins_with_backup {
+                    restoring::done(&disk)?;
+                }
                 if let Some(problem) = &opened.problem {
                     tracing::error!(%problem, "no changes can be made until this is over; serving by the last snapshot");
                 }
@@ -287,7 +309,7 @@ impl Config {
                 tracing::warn!(error = chain(&error), "what is on disk may be found again after a restart");
             }
             if !linked.was_let_in {
-                first_token = self.first_token(state, &clock, &secrets).await?;
+                first_token = self.first_token(state, begins_with_backup, &clock, &secrets).await?;
             }
         } else if !is_planted(Bug::DiskWithoutState) {
             // Which purges there were is not known.
@@ -362,6 +384,7 @@ impl Config {
             clock: clock.clone(),
             secrets: secrets.clone(),
             rollout: linked.rollout.clone(),
+            backups: Arc::new(Semaphore::new(BACKUPS_MAX)),
             translate: handles::translate,
         });
         if let Some(cluster) = &cluster {
@@ -483,15 +506,20 @@ impl Config {
     async fn first_token(
         &self,
         state: &State,
+        begins_with_backup: bool,
         clock: &selvedge_rt::Clock,
         secrets: &selvedge_rt::Secrets,
     ) -> Result<Option<Secret>, NodeError> {
-        if !state.tokens().is_empty() {
+        let taken: BTreeSet<String> = state.tokens().into_iter().map(|token| token.name).collect();
+        if !taken.is_empty() && !begins_with_backup {
             return Ok(None);
         }
+        // The tokens of a backup are good still; whoever restores it may have none of them.
+        let names = ["admin".to_owned()].into_iter().chain((2..).map(|n| format!("admin-{n}")));
+        let free = names.take(taken.len() + 1).find(|name| !taken.contains(name));
         let secret = Secret::generate(secrets)?;
         let token = Token {
-            name: "admin".into(),
+            name: free.unwrap_or_else(|| "admin".into()),
             role: Role::Admin,
             namespace: None,
             hash: secret.hash(),

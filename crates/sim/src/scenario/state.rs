@@ -135,6 +135,7 @@ async fn live(run: Run, disk: SimDisk, clock: SimClock, known: Shared) -> turmoi
         options,
         cluster: ClusterId::from_bytes(*b"a simulated one."),
         member: Member { node: HOST.to_owned() },
+        restore: None,
         founds: true,
         clock: clock.clock(),
         hlc: Arc::new(Mutex::new(HlcClock::default())),
@@ -267,7 +268,7 @@ async fn follow(run: Run, state: State, seen: Arc<Mutex<Vec<Change>>>, known: Sh
 fn manifest(number: u64) -> Command {
     let text = format!("[site.s]\nhosts = [\"h{number}.example.com\"]\norigin = \"https://o.example.com\"\n");
     let manifest = Box::new(Manifest::parse("sim", &text).unwrap_or_default());
-    Command::ApplyManifest { manifest, expected: None, may_set: true }
+    Command::ApplyManifest { manifest, expected: None, may_set: true, may_delete_keyspaces: false }
 }
 
 fn purge(tag: &str) -> Command {

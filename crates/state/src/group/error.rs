@@ -100,6 +100,12 @@ pub enum Error {
         /// Why.
         why: String,
     },
+    /// The store cannot be copied. Nothing was changed.
+    #[error("the store cannot be copied: {why}")]
+    NoImage {
+        /// Why.
+        why: String,
+    },
     /// The read could not be made as fresh as it was wanted.
     #[error("revision {wanted} was not reached within {waited:?}; this node may be cut off: read elsewhere")]
     Behind {

@@ -13,8 +13,8 @@ mod storage;
 mod writer;
 
 pub(super) use memory::Memory;
-pub(super) use record::Identity;
 pub use record::decode_record;
+pub(super) use record::{Head, Identity};
 pub(super) use storage::LogStore;
 
 use super::error::OpenError;
@@ -88,6 +88,14 @@ impl Found {
         let store = LogStore::start(memory, wal.clone(), options, tasks);
         Opened { store, wal, torn: self.recovered.torn }
     }
+}
+
+/// Begins a log where there is none, as one of which all was cut off that `head` says. Blocking.
+pub(super) fn begin_with(disk: Disk, options: &Options, head: Head) -> Result<(), OpenError> {
+    let (mut log, _) = DiskLog::open(disk, options.wal, |_| {})?;
+    let head = Record::Head(head).encode();
+    log.append_in(wal::Room::Reserve, [(options.group, &head[..])])?;
+    Ok(())
 }
 
 /// Takes a damaged log away, so that the node can begin anew under another number. What it promised is

@@ -14,8 +14,8 @@ mod tables;
 
 pub use content::Progress;
 pub(super) use content::{Shared, WatchSlot};
-pub(super) use snapshot::{Place, Row, Snapshot};
-pub(super) use tables::Loaded;
+pub(super) use snapshot::{Place, Snapshot};
+pub(super) use tables::{Loaded, begin_with};
 
 use super::error::OpenError;
 use super::id::{Member, VoterId};
@@ -27,6 +27,7 @@ use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use selvedge_kv::{Answer, Change, Entry, Refusal, Store};
 use selvedge_rt::{Clock, Disk, Tasks};
+use selvedge_types::Revision;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -138,8 +139,23 @@ impl StateMachine {
         self.with_tables(move |tables| tables.write(applied, &membership, now)).await
     }
 
-    /// Makes the tables last; a view of them.
+    /// The state as it is now.
+    pub(super) async fn image(&mut self) -> io::Result<(Snapshot, Revision)> {
+        // Nothing is applied meanwhile: it is done here.
+        let revision = self.shared.look(Store::revision);
+        let (_, snapshot) = self.view().await?;
+        Ok((snapshot, revision))
+    }
+
+    /// The state as it is now, to be sent to others.
     async fn snapshot(&mut self) -> io::Result<(SnapshotMeta, Snapshot)> {
+        let made = self.view().await?;
+        self.current = Some(made.clone());
+        Ok(made)
+    }
+
+    /// Makes the tables last; a view of them.
+    async fn view(&mut self) -> io::Result<(SnapshotMeta, Snapshot)> {
         self.unwritten_bytes = 0;
         let (applied, membership) = self.shared.applied();
         let meta = SnapshotMeta { last_log_id: applied, last_membership: membership.clone() };
@@ -149,9 +165,7 @@ impl StateMachine {
             tables.checkpoint(applied, &membership, now)
         });
         let view = view.await?.map_err(io::Error::other)?;
-        let snapshot = Snapshot::of_view(view);
-        self.current = Some((meta.clone(), snapshot.clone()));
-        Ok((meta, snapshot))
+        Ok((meta, Snapshot::of_view(view)))
     }
 }
 

@@ -148,7 +148,7 @@ impl Peer {
         &self,
         snapshot: &Snapshot,
         place: Place,
-    ) -> Result<(Vec<super::machine::Row>, Option<Place>), StreamingError<Types>> {
+    ) -> Result<(Vec<super::image::Row>, Option<Place>), StreamingError<Types>> {
         let (snapshot, bytes) = (snapshot.clone(), self.caller.options.snapshot_chunk_bytes);
         let read = self.tasks.blocking("group snapshot", move || snapshot.page(&place, bytes)).await;
         let failed = |error: &(dyn std::error::Error + 'static)| {

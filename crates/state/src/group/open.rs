@@ -1,6 +1,5 @@
 //! From what is on disk to a running member.
 
-use super::Group;
 use super::caller::{Caller, Time};
 use super::core::{Core, Parts, scope};
 use super::error::{Error, OpenError};
@@ -10,6 +9,7 @@ use super::log::{self, Found, Identity};
 use super::machine::{self, Loaded, Observer, StateMachine};
 use super::network::Network;
 use super::options::Options;
+use super::{Group, LOG, TABLES};
 use openraft::errors::{InitializeError, RaftError};
 use openraft::{Config, Raft, SnapshotPolicy};
 use selvedge_rt::{Clock, Disk, OnEnd, Rng, Tasks};
@@ -19,12 +19,6 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-
-/// Where the log is.
-const LOG: &str = "log";
-
-/// Where the tables are.
-const TABLES: &str = "tables";
 
 /// What a member is opened with.
 pub struct Setup {

@@ -5,7 +5,7 @@
 use super::codec::{self, CodecError, EntryForm, LogForm, StoredMembershipForm, VoteForm};
 use super::error::Error;
 use super::id::{Member, VoterId};
-use super::machine::Row;
+use super::image::Row;
 use bytes::Bytes;
 use minicbor::{Decode, Encode};
 use selvedge_kv::{Answer, Call, Command, Refusal, Table};
@@ -328,7 +328,9 @@ impl From<Error> for Fault {
             Error::ChangeInProgress => Fault::ChangeInProgress,
             Error::Membership(why) => Fault::Membership(why),
             Error::TooLarge { bytes, max } => Fault::TooLarge { bytes: bytes as u64, max: max as u64 },
-            Error::Refused(_) | Error::Behind { .. } | Error::Message(_) => Fault::Refused(error.to_string()),
+            Error::Refused(_) | Error::Behind { .. } | Error::NoImage { .. } | Error::Message(_) => {
+                Fault::Refused(error.to_string())
+            }
         }
     }
 }

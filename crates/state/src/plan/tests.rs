@@ -57,7 +57,7 @@ fn manifest(namespace: &str, sites: &[(&str, &str)]) -> Command {
         text.push_str(&format!("[site.{name}]\nhosts = [\"{host}\"]\norigin = \"https://o.example.com\"\n"));
     }
     let manifest = Box::new(Manifest::parse("test", &text).unwrap());
-    Command::ApplyManifest { manifest, expected: None, may_set: true }
+    Command::ApplyManifest { manifest, expected: None, may_set: true, may_delete_keyspaces: false }
 }
 
 fn token(name: &str) -> Command {
@@ -94,7 +94,12 @@ fn a_change_that_comes_too_late_or_takes_another_s_host_is_rejected() {
     let mut world = World::new();
     world.apply(1, manifest("default", &[("a", "a.example.com")])).unwrap();
     let Command::ApplyManifest { manifest: empty, .. } = manifest("default", &[]) else { unreachable!() };
-    let late = Command::ApplyManifest { manifest: empty, expected: Some(Revision(0)), may_set: true };
+    let late = Command::ApplyManifest {
+        manifest: empty,
+        expected: Some(Revision(0)),
+        may_set: true,
+        may_delete_keyspaces: false,
+    };
     let conflict = Rejection::Conflict { expected: Revision(0), current: Revision(2) };
     assert_eq!(world.apply(2, late), Err(conflict));
     let taken = world.apply(3, manifest("team", &[("t", "a.example.com")]));
@@ -161,7 +166,12 @@ fn what_is_no_change_to_sites_or_settings_is_no_conflict_with_a_plan() {
     world.apply(3, token("t")).unwrap();
     assert_eq!((world.view.revision(), world.view.mark(Mark::Declared)), (Revision(4), Revision(2)));
     let Command::ApplyManifest { manifest: empty, .. } = manifest("default", &[]) else { unreachable!() };
-    let planned = Command::ApplyManifest { manifest: empty, expected: Some(Revision(2)), may_set: true };
+    let planned = Command::ApplyManifest {
+        manifest: empty,
+        expected: Some(Revision(2)),
+        may_set: true,
+        may_delete_keyspaces: false,
+    };
     assert_eq!(world.apply(4, planned).unwrap().len(), 1);
     assert_eq!(world.view.mark(Mark::Declared), Revision(5), "a site that goes is a change");
 }
@@ -171,7 +181,12 @@ fn settings_are_changed_by_those_who_may_alone() {
     let mut world = World::new();
     let set = |name: &str, may_set| {
         let manifest = Manifest::parse("test", &format!("[settings]\nname = \"{name}\"\n")).unwrap();
-        Command::ApplyManifest { manifest: Box::new(manifest), expected: None, may_set }
+        Command::ApplyManifest {
+            manifest: Box::new(manifest),
+            expected: None,
+            may_set,
+            may_delete_keyspaces: false,
+        }
     };
     assert_eq!(world.apply(1, set("one", false)), Err(Rejection::Settings));
     assert_eq!(world.apply(1, set("one", true)).unwrap().len(), 1);
@@ -360,4 +375,20 @@ fn voters_are_chosen_among_nodes_that_can_vote_in_odd_numbers() {
     assert_eq!(world.view.cluster().unwrap().voters, [NodeKey::from_bytes([2; 32])]);
     world.apply(1, Command::RemoveNode { name: "two".into() }).unwrap();
     assert!(world.view.cluster().unwrap().voters.is_empty());
+}
+
+#[test]
+fn a_keyspace_goes_only_if_that_is_said() {
+    let declare = |text: &str, may_delete_keyspaces| {
+        let manifest = Box::new(Manifest::parse("m", text).unwrap());
+        Command::ApplyManifest { manifest, expected: None, may_set: true, may_delete_keyspaces }
+    };
+    let mut world = World::new();
+    world.apply(1, declare("[keyspace.a]\nconsistency = \"strong\"\n", false)).unwrap();
+    assert_eq!(world.view.resources().keyspaces.len(), 1);
+    let refused = world.apply(2, declare("", false));
+    assert_eq!(refused, Err(Rejection::Keyspaces { names: "default/a".into() }));
+    assert_eq!(world.apply(3, declare("namespace = \"other\"", false)), Ok(Vec::new()));
+    assert_eq!(world.apply(4, declare("", true)).unwrap().len(), 1);
+    assert!(world.view.resources().keyspaces.is_empty());
 }

@@ -11,6 +11,8 @@ use toml::de::DeTable;
 
 /// The most sites in a manifest.
 pub const MAX_SITES: usize = 10_000;
+/// The most keyspaces in a manifest.
+pub const MAX_KEYSPACES: usize = 1000;
 /// The most hosts of a site.
 pub const MAX_HOSTS: usize = 1000;
 /// The most routes of a site, and the most rules.
@@ -29,6 +31,13 @@ pub(super) fn check(manifest: &Manifest, table: &DeTable<'_>, reporter: &mut Rep
     let mut check = Check { table, reporter, at: Vec::new() };
     if manifest.sites.len() > MAX_SITES {
         check.error(&[], format!("more than {MAX_SITES} sites"), "split the manifest by namespace");
+    }
+    if manifest.keyspaces.len() > MAX_KEYSPACES {
+        check.error(&[], format!("more than {MAX_KEYSPACES} keyspaces"), "split the manifest by namespace");
+    }
+    if manifest.namespace.is_systems() {
+        let help = "choose another name: what is there is the cluster's own";
+        check.error(&[key("namespace")], "the namespace `selvedge` is kept for the system", help);
     }
     if let Some(settings) = &manifest.settings {
         check.at = vec![Step::Key("settings".into())];

@@ -15,12 +15,14 @@ const fn format<T: Text>() -> Format {
 }
 
 /// Every form.
-pub(super) const FORMATS: [Format; 22] = [
+pub(super) const FORMATS: [Format; 24] = [
     format::<ByteSize>(),
+    format::<Consistency>(),
     format::<Destination>(),
     format::<FieldName>(),
     format::<Glob>(),
     format::<HostPattern>(),
+    format::<KeyspaceName>(),
     format::<ListenAddress>(),
     format::<Method>(),
     format::<MutableField>(),

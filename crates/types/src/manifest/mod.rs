@@ -14,12 +14,14 @@ mod locate;
 mod schema;
 mod shape;
 
-pub use check::{MAX_HOSTS, MAX_ROUTES, MAX_SITES, MAX_TARGETS};
+pub use check::{MAX_HOSTS, MAX_KEYSPACES, MAX_ROUTES, MAX_SITES, MAX_TARGETS};
 pub use error::{ManifestError, ManifestErrors};
 pub use formats::forms;
 pub use schema::schema;
 
-use crate::resource::{HostPattern, Namespace, Resources, Settings, Site, SiteId, SiteName};
+use crate::resource::{
+    HostPattern, Keyspace, KeyspaceId, KeyspaceName, Namespace, Resources, Settings, Site, SiteId, SiteName,
+};
 use error::{Problem, Reporter};
 use schema::ManifestForm;
 use serde::Deserialize;
@@ -38,6 +40,8 @@ pub struct Manifest {
     pub settings: Option<Settings>,
     /// The sites, by name.
     pub sites: BTreeMap<SiteName, Site>,
+    /// The keyspaces, by name.
+    pub keyspaces: BTreeMap<KeyspaceName, Keyspace>,
 }
 
 /// A host that two sites of different namespaces would answer to.
@@ -65,7 +69,7 @@ impl Manifest {
         reporter.finish(manifest)
     }
 
-    /// The resources as they are after this manifest: its namespace's sites are those it declares, the
+    /// The resources as they are after this manifest: its namespace's sites and keyspaces are those it declares, the
     /// settings are its own if it has any, all else stays.
     ///
     /// # Errors
@@ -85,7 +89,12 @@ impl Manifest {
             sites.insert(id, site.clone());
         }
         let settings = self.settings.clone().unwrap_or_else(|| now.settings.clone());
-        Ok(Resources { settings, sites })
+        let others = now.keyspaces.iter().filter(|(id, _)| id.namespace != self.namespace);
+        let others = others.map(|(id, keyspace)| (id.clone(), keyspace.clone()));
+        let own = self.keyspaces.iter().map(|(name, keyspace)| {
+            (KeyspaceId { namespace: self.namespace.clone(), name: name.clone() }, keyspace.clone())
+        });
+        Ok(Resources { settings, sites, keyspaces: others.chain(own).collect() })
     }
 }
 
@@ -115,7 +124,12 @@ fn read(text: &str, reporter: &mut Reporter<'_>) -> Option<Manifest> {
             return None;
         }
     };
-    let manifest = Manifest { namespace: form.namespace, settings: form.settings, sites: form.site };
+    let manifest = Manifest {
+        namespace: form.namespace,
+        settings: form.settings,
+        sites: form.site,
+        keyspaces: form.keyspace,
+    };
     check::check(&manifest, document.get_ref(), reporter);
     Some(manifest)
 }

@@ -2,7 +2,7 @@
 //!
 //! It is what the parser goes by, so the two cannot differ.
 
-use crate::resource::{Namespace, Settings, Site, SiteName};
+use crate::resource::{Keyspace, KeyspaceName, Namespace, Settings, Site, SiteName};
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde::Deserialize;
@@ -15,13 +15,17 @@ use std::sync::OnceLock;
 #[serde(default)]
 #[schemars(title = "Selvedge manifest")]
 pub(super) struct ManifestForm {
-    /// Who owns the sites. All sites of this namespace that are not in the manifest are deleted.
+    /// Who owns what is declared. All sites of this namespace that are not in the manifest are deleted; its
+    /// keyspaces only if that is said. `selvedge` is kept for the system.
     pub(super) namespace: Namespace,
     /// What holds for every node and site. Without it, the settings stay as they are.
     pub(super) settings: Option<Settings>,
     /// The sites, by name.
     #[schemars(extend("propertyNames" = { "format": "site-name" }))]
     pub(super) site: BTreeMap<SiteName, Site>,
+    /// The keyspaces, by name.
+    #[schemars(extend("propertyNames" = { "format": "keyspace-name" }))]
+    pub(super) keyspace: BTreeMap<KeyspaceName, Keyspace>,
 }
 
 /// The manifest's JSON Schema (draft 2020-12).

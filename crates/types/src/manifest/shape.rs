@@ -11,7 +11,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// Kinds of resources that manifests of later versions will hold.
-const LATER: [&str; 7] = ["service", "keyspace", "job", "task", "topic", "function", "quota"];
+const LATER: [&str; 6] = ["service", "job", "task", "topic", "function", "quota"];
 
 /// Reports everything in `table` that the manifest's schema does not allow.
 pub(super) fn check(table: &DeTable<'_>, reporter: &mut Reporter<'_>) {
@@ -82,7 +82,7 @@ impl<'a> Walk<'a, '_> {
         let known: Vec<&str> = known.into_iter().flat_map(|k| k.keys()).map(String::as_str).collect();
         let place = if path.is_empty() { "a manifest".into() } else { format!("`{path}`") };
         let (message, help) = if path.is_empty() && LATER.contains(&name) {
-            let help = "leave the section out; this version serves sites alone";
+            let help = "leave the section out; this version has sites and keyspaces alone";
             (format!("`{name}` is not available in this version"), help.into())
         } else if let Some(near) = nearest(name, known.iter().copied()) {
             (format!("`{name}` is not a key of {place}"), format!("did you mean `{near}`?"))

@@ -83,6 +83,16 @@ impl Default for Namespace {
     }
 }
 
+impl Namespace {
+    /// The namespace of what the cluster keeps for itself: no tenant's.
+    pub const SYSTEM: &'static str = "selvedge";
+
+    /// Whether it is kept for the system.
+    pub fn is_systems(&self) -> bool {
+        *self.0 == *Self::SYSTEM
+    }
+}
+
 impl OriginName {
     /// The name of the group that a site's `origin` key describes.
     pub const DEFAULT: &'static str = "default";

@@ -8,6 +8,7 @@ pub mod access;
 pub mod cache;
 pub mod field;
 pub mod host;
+pub mod keyspace;
 pub mod label;
 pub mod limits;
 pub mod origin;
@@ -26,6 +27,7 @@ pub use access::{Access, Auth, BasicAuth, BearerAuth, RateKey, RateLimit};
 pub use cache::{Bypass, CacheKey, CachePolicy, QueryKey, SetCookiePolicy};
 pub use field::{FieldName, HeaderChanges, MutableField};
 pub use host::{HostPattern, is_host, owner_of_host};
+pub use keyspace::{Consistency, Keyspace};
 pub use label::{
     KeyspaceId, KeyspaceName, Namespace, OriginName, PopName, RegionName, SiteId, SiteName, TokenName,
 };
@@ -55,4 +57,6 @@ pub struct Resources {
     pub settings: Settings,
     /// The sites of all namespaces.
     pub sites: BTreeMap<SiteId, Site>,
+    /// The keyspaces of all namespaces.
+    pub keyspaces: BTreeMap<KeyspaceId, Keyspace>,
 }

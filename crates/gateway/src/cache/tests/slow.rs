@@ -225,3 +225,48 @@ async fn content_that_passes_is_counted_and_refused_like_other() {
     world.settle().await;
     assert_eq!(world.response_bytes(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_falls_behind_gets_what_was_evicted_from_the_origin() {
+    for stated in [true, false] {
+        let all = text(3 * MIB);
+        let Step::Answer(status, head, content) = large(3 * MIB) else { unreachable!() };
+        let mut steps = vec![match stated {
+            true => Step::Answer(status, head, content),
+            false => Step::Unknown(status, head, content),
+        }];
+        steps.extend((0..3).map(|slice| {
+            let (first, end) = (slice * MIB, (slice + 1) * MIB);
+            let range = format!("{FRESH}Content-Range: bytes {first}-{}/{}|", end - 1, 3 * MIB);
+            Step::Answer(206, range, vec![all.slice(first..end)])
+        }));
+        let world = world(steps);
+        world.cache.resize(0);
+        let fast = world.ask("GET", "/a", "").wait().await;
+        let slow = world.ask("GET", "/a", "").wait().await;
+        assert!(rest_of(fast).await.unwrap() == all[..]);
+        assert!(rest_of(slow).await.unwrap() == all[..], "content is another");
+        let seen = world.origin.seen.lock().unwrap();
+        let ranges: Vec<_> = seen.iter().filter_map(|asked| asked.fields.get_str(name::RANGE)).collect();
+        assert!(ranges.starts_with(&["bytes=0-1048575"]), "{ranges:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_finds_the_beginning_gone_and_has_nothing_to_compare_by_asks_for_itself() {
+    let without_validator = || match large(4 * MIB) {
+        Step::Answer(status, _, content) => {
+            Step::Answer(status, "Cache-Control: max-age=600|".into(), content)
+        }
+        _ => unreachable!(),
+    };
+    let world = world(vec![without_validator(), without_validator()]);
+    world.cache.resize(0);
+    let mut fast = world.ask("GET", "/a", "").wait().await;
+    let slow = world.ask("GET", "/a", "");
+    for _ in 0..80 {
+        assert!(matches!(fast.body.frame().await, Some(Ok(Frame::Data(_)))));
+    }
+    assert!(rest_of(slow.wait().await).await.unwrap() == text(4 * MIB)[..], "content is another");
+    assert_eq!(world.asked(), 2);
+}

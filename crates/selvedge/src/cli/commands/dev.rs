@@ -144,7 +144,12 @@ async fn live(
 
 /// Makes what the manifest declares, and waits until the gateway goes by it.
 async fn declare(running: &Node, manifest: Manifest) -> Result<(), Failure> {
-    let command = StateCommand::ApplyManifest { manifest: Box::new(manifest), expected: None, may_set: true };
+    let command = StateCommand::ApplyManifest {
+        manifest: Box::new(manifest),
+        expected: None,
+        may_set: true,
+        may_delete_keyspaces: false,
+    };
     running.declare(command).await.map_err(|e| Failure::failed("the manifest was not applied").because(e))
 }
 
@@ -221,6 +226,7 @@ fn config(args: &DevArgs, data: &Path) -> Config {
         cache_disk: args.machine.cache_disk.or(Some(CACHE_DISK)),
         storage: Storage::default(),
         data: Some(data.to_owned()),
+        restore: None,
         sockets: Arc::default(),
     }
 }

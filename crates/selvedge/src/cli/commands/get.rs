@@ -2,9 +2,12 @@
 
 use super::cluster;
 use crate::cli::client::{ApiArgs, Client, escape};
+use crate::cli::units::bytes;
 use crate::cli::{Exit, Failure, Output, Table};
 use clap::{Args, ValueEnum};
-use selvedge_control::wire::{ClusterNode, PopInfo, SettingsResource, SiteResource, Voters};
+use selvedge_control::wire::{
+    ClusterNode, KeyspaceResource, PopInfo, SettingsResource, SiteResource, Voters,
+};
 use selvedge_types::resource::{SiteId, Text};
 use serde_json::Value;
 
@@ -37,6 +40,9 @@ pub enum Kind {
     /// The points of presence.
     #[value(alias = "pop")]
     Pops,
+    /// Keys and values that the cluster keeps.
+    #[value(alias = "keyspace")]
+    Keyspaces,
     /// Who decides about the control state.
     #[value(alias = "voter")]
     Voters,
@@ -59,6 +65,14 @@ pub(super) fn run(output: Output, args: &GetArgs) -> Result<Exit, Failure> {
             let mut pops: Vec<PopInfo> = Client::find(&args.api)?.get("/v1/pops")?;
             only(&mut pops, name.as_deref(), "PoP", |pop| &pop.name)?;
             output.print(&pops, |pops| cluster::pops_table(pops))
+        }
+        (Kind::Keyspaces, name) => {
+            let mut keyspaces: Vec<KeyspaceResource> = Client::find(&args.api)?.get("/v1/keyspaces")?;
+            keyspaces.retain(|space| {
+                args.namespace.as_ref().is_none_or(|namespace| space.namespace == *namespace)
+            });
+            only(&mut keyspaces, name.as_deref(), "keyspace", |space| &space.name)?;
+            output.print(&keyspaces, |keyspaces| keyspaces_table(keyspaces))
         }
         (Kind::Voters, None) => {
             let voters: Voters = Client::find(&args.api)?.get("/v1/voters")?;
@@ -99,6 +113,22 @@ fn site_target(name: &str, namespace: Option<&str>) -> Result<String, Failure> {
     let id =
         SiteId::parse_text(&whole).map_err(|e| Failure::usage(e.message.clone()).next(e.help.clone()))?;
     Ok(format!("/v1/sites/{}/{}", id.namespace, id.name))
+}
+
+fn keyspaces_table(keyspaces: &[KeyspaceResource]) -> Table {
+    let mut table = Table::new()
+        .column("NAMESPACE")
+        .column("NAME")
+        .column("CONSISTENCY")
+        .number("USED")
+        .number("QUOTA")
+        .wide("COMPACTED");
+    for space in keyspaces {
+        let used = space.bytes.map_or_else(|| "not made yet".to_owned(), bytes);
+        let names = [&space.namespace, &space.name, &space.consistency].map(String::clone);
+        table.row(names.into_iter().chain([used, bytes(space.quota), space.compacted.to_string()]));
+    }
+    table
 }
 
 fn sites_table(sites: &[SiteResource]) -> Table {

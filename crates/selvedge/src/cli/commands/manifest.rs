@@ -38,6 +38,9 @@ pub struct ApplyArgs {
     /// Apply a manifest without sites, which deletes all sites of its namespace
     #[arg(long)]
     pub delete_all: bool,
+    /// Delete keyspaces that the manifest leaves out, with all that they hold
+    #[arg(long)]
+    pub delete_keyspaces: bool,
     /// Wait until every node goes by it, and say when each does; longer than this, and it fails
     #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "30s", value_parser = super::estimate::period)]
     pub wait: Option<Period>,
@@ -55,6 +58,10 @@ pub(super) fn plan(output: Output, args: &PlanArgs) -> Result<Exit, Failure> {
     if declares_none && plan.changes.iter().any(|change| change.kind == "site") {
         eprintln!("the manifest declares no site: `apply` takes it with --delete-all alone");
     }
+    let deletes = |change: &wire::Change| change.kind == "keyspace" && change.action == wire::Action::Delete;
+    if plan.changes.iter().any(deletes) {
+        eprintln!("keyspaces go with all that they hold: `apply` takes it with --delete-keyspaces alone");
+    }
     let changes = args.detailed_exitcode && !plan.changes.is_empty();
     Ok(if changes { Exit::Usage } else { Exit::Done })
 }
@@ -63,7 +70,8 @@ pub(super) fn plan(output: Output, args: &PlanArgs) -> Result<Exit, Failure> {
 pub(super) fn apply(output: Output, args: &ApplyArgs) -> Result<Exit, Failure> {
     let text = read(&args.file)?;
     check(&args.file, &text)?;
-    let mut target = format!("/v1/apply?delete_all={}", args.delete_all);
+    let mut target =
+        format!("/v1/apply?delete_all={}&delete_keyspaces={}", args.delete_all, args.delete_keyspaces);
     if let Some(revision) = args.expected {
         target.push_str(&format!("&expected={revision}"));
     }

@@ -1,5 +1,6 @@
 //! The commands: one file each.
 
+pub(super) mod backup;
 pub(super) mod cache;
 pub(super) mod cluster;
 mod completions;
@@ -7,6 +8,7 @@ mod demo;
 pub(super) mod dev;
 pub(super) mod estimate;
 pub(super) mod get;
+pub(super) mod kv;
 pub(super) mod live;
 pub(super) mod manifest;
 mod node;
@@ -41,6 +43,8 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
         Command::Node { command } => cluster::node(command),
         Command::Voters { command } => cluster::voters(output, command),
         Command::Leader { command } => cluster::leader(output, command),
+        Command::Kv { command } => kv::run(output, command),
+        Command::Backup { command } => backup::run(output, command),
         Command::Token { command } => token::run(output, command),
         Command::Serve(args) => serve::run(output, &args),
         Command::Estimate(args) => estimate::run(output, &args),

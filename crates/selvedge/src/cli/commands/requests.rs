@@ -1,6 +1,7 @@
 //! `selvedge requests --follow`
 
 use crate::cli::client::{ApiArgs, Client};
+use crate::cli::lines::Lines;
 use crate::cli::print::Format;
 use crate::cli::units::bytes;
 use crate::cli::{Exit, Failure, Output};
@@ -27,7 +28,7 @@ pub struct RequestsArgs {
 /// Prints each request: a line for people, or the JSON object as it is in the access log.
 pub(super) fn run(output: Output, args: &RequestsArgs) -> Result<Exit, Failure> {
     let client = Client::find(&args.api)?;
-    let mut lines = Lines::default();
+    let mut lines = Lines::new(LINE_BYTES_MAX);
     let mut left = args.count.unwrap_or(u64::MAX);
     client.stream("/v1/requests", |piece| {
         for line in lines.push(piece)? {
@@ -95,39 +96,10 @@ fn describe(request: &Value, wide: bool) -> String {
     line
 }
 
-/// Cuts pieces into lines.
-#[derive(Default)]
-struct Lines {
-    rest: Vec<u8>,
-}
-
-impl Lines {
-    fn push(&mut self, piece: &[u8]) -> Result<Vec<String>, Failure> {
-        self.rest.extend_from_slice(piece);
-        let Some(end) = self.rest.iter().rposition(|b| *b == b'\n') else {
-            return match self.rest.len() {
-                0..LINE_BYTES_MAX => Ok(Vec::new()),
-                _ => Err(Failure::failed(format!("the API sent a line of more than {LINE_BYTES_MAX} bytes"))),
-            };
-        };
-        let rest = self.rest.split_off(end + 1);
-        let whole = std::mem::replace(&mut self.rest, rest);
-        Ok(String::from_utf8_lossy(&whole).lines().map(str::to_owned).collect())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
-
-    #[test]
-    fn lines_may_come_in_any_pieces() {
-        let mut lines = Lines::default();
-        assert!(lines.push(b"{\"a\"").unwrap().is_empty());
-        assert_eq!(lines.push(b":1}\n{}\n{").unwrap(), ["{\"a\":1}", "{}"]);
-        assert_eq!(lines.push(b"}\n").unwrap(), ["{}"]);
-    }
 
     #[test]
     fn a_request_is_a_line() {

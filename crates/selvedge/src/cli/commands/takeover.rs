@@ -167,10 +167,7 @@ impl Takeover<'_> {
     }
 
     fn note_failure(&self, error: &io::Error) {
-        let (part, whole) = (format!("{FAILED_FILE}.part"), self.data.join(FAILED_FILE));
-        let part = self.data.join(part);
-        let written =
-            up::write_private(&part, &format!("{error}\n")).and_then(|()| std::fs::rename(&part, &whole));
+        let written = up::write_private(&self.data.join(FAILED_FILE), &format!("{error}\n"));
         if let Err(e) = written {
             tracing::warn!(error = %e, "`selvedge upgrade` is not told why it failed");
         }

@@ -7,7 +7,7 @@ use crate::cli::client::runtime;
 use crate::cli::context::{Context, SYSTEM_DATA};
 use crate::cli::{Exit, Failure, Output};
 use crate::handover::{HANDOVER_VARIABLE, Received};
-use crate::node::{Config, Identity, Node, Storage};
+use crate::node::{Config, Identity, Node, RESTORING, Storage};
 use crate::service_manager::notify;
 use clap::Args;
 use selvedge_mesh::ticket::Ticket;
@@ -37,6 +37,9 @@ pub struct UpArgs {
     /// Join the cluster that this ticket is of; ignored when the data directory has a node
     #[arg(long, value_name = "TICKET", conflicts_with = "new")]
     pub join: Option<Ticket>,
+    /// Begin the new cluster with what this backup has; refused when the data directory has a node
+    #[arg(long, value_name = "FILE", requires = "new")]
+    pub restore: Option<PathBuf>,
     /// Where everything is kept that the node owns [default: /var/lib/selvedge, or below the home]
     #[arg(long, env = "SELVEDGE_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
@@ -85,7 +88,11 @@ pub(super) fn run(output: Output, args: UpArgs) -> Result<Exit, Failure> {
     node::start_log("info");
     node::raise_file_limit();
     let data = args.data.clone().unwrap_or_else(default_data);
-    let is_new = !data.join("identity").exists();
+    let is_new = !has_node(&data);
+    if args.restore.is_some() && !is_new && std::env::var_os(HANDOVER_VARIABLE).is_none() {
+        return Err(Failure::usage(format!("there is a node in {}: it is not overwritten", data.display()))
+            .next("restore into another directory, with --data; or leave --restore out to start that node"));
+    }
     if is_new && !args.new && args.join.is_none() {
         return Err(Failure::usage(format!("there is no node in {}", data.display()))
             .next("make the first of a cluster with `selvedge up --new`, or join one with `selvedge up --join TICKET`"));
@@ -224,8 +231,14 @@ pub(super) fn config(args: &UpArgs, data: &Path, sockets: BTreeMap<String, Vec<T
         cache_disk: args.machine.cache_disk,
         storage: Storage::default(),
         data: Some(data.to_owned()),
+        restore: args.restore.clone().filter(|_| !has_node(data)),
         sockets: Arc::new(Mutex::new(sockets)),
     }
+}
+
+/// Whether a node was made there. One that was to begin with a backup and was cut off is none.
+fn has_node(data: &Path) -> bool {
+    data.join("identity").exists() && !data.join(RESTORING).exists()
 }
 
 /// Where to listen: as given, else as the predecessor did, else on the standard port if that is allowed.
@@ -276,15 +289,44 @@ pub(super) fn default_data() -> PathBuf {
     }
 }
 
-/// Writes a file that the node's user alone can read.
+/// Puts a file in place that the node's user alone can read: whoever reads it finds the former one or this, whole. Of
+/// several processes that do so at once the last one's stays.
 pub(super) fn write_private(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    file.write_all(text.as_bytes())
+    let mut part = path.as_os_str().to_owned();
+    part.push(format!(".{}", std::process::id()));
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
+    file.write_all(text.as_bytes())?;
+    std::fs::rename(part, path)
 }
 
 /// For `selvedge upgrade`. Without the file the signal can still be sent by hand.
 pub(super) fn write_pid(data: &Path, pid: u32) {
     if let Err(e) = write_private(&data.join(PID_FILE), &format!("{pid}\n")) {
         tracing::warn!(error = %e, "the process id was not written; `selvedge upgrade` will not find it");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    #[test]
+    fn who_looks_for_the_process_finds_one_while_it_is_written_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let (data, over) = (dir.path(), AtomicBool::new(false));
+        write_pid(data, 1);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for pid in 1..2_000 {
+                    write_pid(data, pid);
+                }
+                over.store(true, Ordering::Relaxed);
+            });
+            while !over.load(Ordering::Relaxed) {
+                let text = std::fs::read_to_string(data.join(PID_FILE)).unwrap();
+                assert!(text.trim().parse::<u32>().is_ok(), "{text:?}");
+            }
+        });
     }
 }

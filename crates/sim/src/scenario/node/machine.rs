@@ -115,6 +115,7 @@ fn config() -> Config {
         cache_disk: Some(CACHE_DISK),
         storage: Storage { state, segments },
         data: None,
+        restore: None,
         sockets: Arc::default(),
     }
 }

@@ -3,7 +3,8 @@
 use super::Answered;
 use crate::group::codec::{LogForm, StoredMembershipForm, VoteForm};
 use crate::group::core::Core;
-use crate::group::machine::{Row, Snapshot};
+use crate::group::image::Row;
+use crate::group::machine::Snapshot;
 use crate::group::raft::{Log, SnapshotMeta, StoredMembership, Vote};
 use crate::group::wire::{Fault, Reply, RowForm};
 use openraft::async_runtime::WatchReceiver;

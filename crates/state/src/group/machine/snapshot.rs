@@ -1,16 +1,9 @@
 //! A state as a copy for another node: rows, some at a time, in one order.
 
+use crate::group::image::Row;
 use selvedge_kv::{Limits, LoadError, Loader, Store, Table};
 use selvedge_store::engine::{self, View};
 use std::sync::Arc;
-
-/// A row of a snapshot.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::group) struct Row {
-    pub(in crate::group) table: Table,
-    pub(in crate::group) key: Vec<u8>,
-    pub(in crate::group) value: Vec<u8>,
-}
 
 /// Where in a snapshot some rows begin.
 #[derive(Clone, Debug, PartialEq, Eq)]

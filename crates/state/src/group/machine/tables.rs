@@ -74,6 +74,20 @@ pub(super) fn load(disk: Disk, options: &Options) -> Result<Loaded, OpenError> {
     Ok(Loaded { tables, store, applied, membership })
 }
 
+/// Writes the tables of a member that begins with that store, as of that entry. Blocking.
+pub(in crate::group) fn begin_with(
+    disk: &Disk,
+    options: &Options,
+    store: &Store,
+    applied: Log,
+    membership: &StoredMembership,
+) -> Result<(), OpenError> {
+    let mut batch = contents(store);
+    add_applied(&mut batch, Some(applied), membership);
+    Engine::recreate(disk, options.engine, &batch, sequence(Some(applied)))?;
+    Ok(())
+}
+
 impl Tables {
     /// Takes rows to be written.
     pub(super) fn add(&mut self, rows: Rows) {
