@@ -49,6 +49,7 @@ async fn open(disk: &SimDisk, tasks: &Tasks) -> (State, Opened) {
         metrics: Metrics::default(),
         wal_metrics: wal::Metrics::default(),
         observer: Box::new(|_| {}),
+        restore: None,
     };
     State::open(setup).await.unwrap()
 }
