@@ -5,3 +5,4 @@ pub mod hit_ratio;
 pub mod load;
 pub mod mesh;
 pub mod origin;
+pub mod store;

@@ -6,7 +6,7 @@ use crate::shell::{cargo, run as run_command};
 use crate::{Outcome, packages};
 
 /// Races that run other servers beside ours.
-const NEEDS_SERVERS: &[&str] = &["edge"];
+const NEEDS_SERVERS: &[&str] = &["edge", "store"];
 
 /// Builds and runs the race; `edge` also gets the release build of the product to race with.
 pub(crate) fn run(race: &str, args: &[String]) -> Outcome {

@@ -16,7 +16,7 @@ use crate::shell::{output, run, succeeds};
 const FOR_TESTS: &[&str] = &["curl", "nghttp2-client", "xz-utils"];
 
 /// What races call beside that: the peers and a second load generator.
-const FOR_RACES: &[&str] = &["nginx", "varnish", "wrk"];
+const FOR_RACES: &[&str] = &["nginx", "varnish", "wrk", "etcd-server", "etcd-client"];
 
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 

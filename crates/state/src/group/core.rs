@@ -186,6 +186,22 @@ impl Core {
         }
     }
 
+    /// Waits until another than that member is taken for the leader, or nobody.
+    async fn leaves(&self, leader: VoterId) {
+        let mut metrics = self.raft.metrics();
+        let before = metrics.borrow_watched().current_leader;
+        loop {
+            let now = metrics.borrow_watched().current_leader;
+            if now != before && now != Some(leader) {
+                return;
+            }
+            if metrics.changed().await.is_err() {
+                // It has stopped: the call ends by itself.
+                return std::future::pending().await;
+            }
+        }
+    }
+
     async fn ask<T>(
         &self,
         id: VoterId,
@@ -196,8 +212,13 @@ impl Core {
         hint: &mut Option<(VoterId, Member)>,
     ) -> Result<T, Error> {
         let nobody = Error::NoLeader { waited: deadline };
-        match self.caller.call(id, member, request, deadline.min(self.caller.options.election_max * 4)).await
-        {
+        let deadline = deadline.min(self.caller.options.ask_timeout);
+        let asked = tokio::select! {
+            asked = self.caller.call(id, member, request, deadline) => asked,
+            // Who is dead does not say so: the others do, by following another.
+            () = self.leaves(id) => Err(CallError::Link(LinkError::Lost)),
+        };
+        match asked {
             Ok(reply) => take(reply).unwrap_or(Err(Error::Unknown { why: "the leader answered strangely" })),
             Err(CallError::Fault(Fault::NotLeader(leader))) => {
                 *hint = leader.filter(|leader| leader.id != id).map(|Hint { id, member }| (id, member));

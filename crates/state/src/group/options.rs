@@ -25,6 +25,8 @@ pub struct Options {
     pub election_min: Duration,
     /// The longest of these times, and how long a leader's last heartbeat binds who heard it.
     pub election_max: Duration,
+    /// How long a leader's answer is waited for before it counts as lost.
+    pub ask_timeout: Duration,
     /// How long a message with entries may take before it counts as lost.
     pub append_timeout: Duration,
     /// Messages with entries on their way to one member.
@@ -56,6 +58,7 @@ impl Default for Options {
             heartbeat: Duration::from_millis(200),
             election_min: Duration::from_millis(400),
             election_max: Duration::from_millis(700),
+            ask_timeout: Duration::from_millis(2_800),
             append_timeout: Duration::from_millis(600),
             pipeline_max: 16,
             proposals_max: 4096,

@@ -12,9 +12,9 @@ use std::sync::{Mutex, OnceLock};
 
 const SOON: Duration = Duration::from_secs(20);
 
-/// The members that run, by their names.
+/// The members that run, by their names, and the one to and from which nothing comes through.
 #[derive(Clone, Default)]
-struct Hub(Arc<Mutex<BTreeMap<String, Group>>>);
+struct Hub(Arc<Mutex<BTreeMap<String, Group>>>, Arc<Mutex<Option<String>>>);
 
 /// One node's way to the others.
 struct HubLinks(Hub, String);
@@ -22,7 +22,13 @@ struct HubLinks(Hub, String);
 impl Links for HubLinks {
     fn call(&self, to: &Member, message: Bytes, _: Duration, _: Priority) -> Calling<'_> {
         let group = self.0.0.lock().unwrap().get(&to.node).cloned();
+        let lost = self.0.1.lock().unwrap().as_ref().is_some_and(|lost| *lost == to.node || *lost == self.1);
         Box::pin(async move {
+            if lost {
+                // Nobody says so: it is far longer than anybody should wait.
+                tokio::time::sleep(SOON).await;
+                return Err(LinkError::Lost);
+            }
             let Some(group) = group else { return Err(LinkError::Unreachable) };
             Ok(group.answer(&self.1, &message).await)
         })
@@ -51,6 +57,7 @@ impl Node {
             heartbeat: Duration::from_millis(50),
             election_min: Duration::from_millis(150),
             election_max: Duration::from_millis(300),
+            ask_timeout: SOON,
             compaction_entries: 50,
             kept_bytes: 2_000,
             snapshot_chunk_bytes: 1_000,
@@ -137,6 +144,24 @@ async fn what_one_member_writes_every_member_reads() {
         let bounded = node.group().read(Level::Bounded(SOON), SOON, |_| ()).await.unwrap();
         assert!(matches!(bounded.level, Level::Bounded(age) if age <= SOON), "{bounded:?}");
     }
+}
+
+#[tokio::test]
+async fn who_asked_a_leader_that_is_lost_is_answered_when_another_leads() {
+    let nodes = three().await;
+    let space = keyspace(nodes[0].group()).await;
+    let leader = nodes[1].group().status().leader.unwrap();
+    let (lost, other) = match nodes.iter().position(|node| node.group().id() == leader).unwrap() {
+        0 => (0, 1),
+        lost => (lost, 0),
+    };
+    *nodes[0].hub.1.lock().unwrap() = Some(nodes[lost].name.clone());
+    let asked = tokio::time::Instant::now();
+    let answer = nodes[other].group().propose(put(space, "k", "lost"), None, SOON * 3).await;
+    assert!(matches!(answer, Err(Error::Unknown { .. })), "{answer:?}");
+    assert!(asked.elapsed() < SOON, "it waited for the one that is lost");
+    nodes[other].group().propose(put(space, "k", "v"), None, SOON).await.unwrap();
+    assert_eq!(get(nodes[other].group(), space, "k", Level::Linearizable).await.as_deref(), Some("v"));
 }
 
 #[tokio::test]
