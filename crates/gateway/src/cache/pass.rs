@@ -291,11 +291,11 @@ impl Inner {
         };
         match update_from_head(view, response.status, &response.fields, times, &order.rules.freshness) {
             Update::Fresh(updated) => {
-                let fresh = self.freshen(key, object, &updated, started);
+                let fresh = self.freshen(&facts, key, object, &updated, started);
                 updated.judgement.is_storable().then_some(fresh)
             }
             Update::Mismatch => {
-                if response.status.is_success() {
+                if response.status.is_success() && !facts.is_personal() {
                     let stale = object.freshness.made_stale(times.responded);
                     self.put(key, Stored::Object(object.with(stale)));
                 }
