@@ -548,7 +548,8 @@ impl Inner {
         let (mut response, fetched) = match answer {
             Answer::Failed(failure) => return Ok(failed(failure, &order.rules.cache_name)),
             Answer::New(new) => {
-                if !lead && new.content_id.is_some() {
+                // What is not stored may be another's variant as well (RFC 9111 section 4.1).
+                if !lead {
                     let own = self.variant(order.primary, &new.vary, &order.request.fields);
                     if own != new.key {
                         return Err(own);

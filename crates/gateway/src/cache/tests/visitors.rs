@@ -185,3 +185,46 @@ async fn whoever_is_served_stale_with_credentials_costs_nobody_what_is_stored() 
         assert_eq!(world.get("/a", "").await.2, "selvedge; hit; ttl=60");
     }
 }
+
+#[tokio::test]
+async fn a_failing_origin_is_hidden_from_head_as_it_is_from_get() {
+    for (said, hidden) in [("max-age=60", true), ("max-age=60, must-revalidate", false)] {
+        for (step, own) in [
+            (Step::Fail(ProxyError::ConnectionRefused), if hidden { 502 } else { 504 }),
+            (Step::Answer(503, String::new(), vec![]), 503),
+        ] {
+            let world = World::new(vec![ok(&format!("Cache-Control: {said}|"), "first"), step]);
+            world.get("/a", "").await;
+            world.pass_time(100);
+            let response = world.ask("HEAD", "/a", "").wait().await;
+            assert_eq!(response.status.code(), if hidden { 200 } else { own }, "{said}");
+            if hidden {
+                assert_eq!(response.fields.get_str(name::CONTENT_LENGTH), Some("5"));
+                assert!(response.fields.get_str(name::CACHE_STATUS).unwrap().ends_with("ttl=-40"));
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_error_that_varies_reaches_those_who_asked_alike() {
+    let error = |tenant: &str| {
+        let content = vec![Bytes::from(tenant.to_string())];
+        Step::Answer(503, "Vary: X-Tenant|Content-Type: text/plain|".into(), content)
+    };
+    let world = World::with(vec![error("one"), error("two")], true);
+    let ones: Vec<_> = (0..3).map(|_| world.waiting("X-Tenant: one|")).collect();
+    world.settle().await;
+    let twos: Vec<_> = (0..3).map(|_| world.waiting("X-Tenant: two|")).collect();
+    world.settle().await;
+    for _ in 0..2 {
+        world.answer_next();
+        world.settle().await;
+    }
+    for (waiting, tenant) in [(ones, "one"), (twos, "two")] {
+        for response in waiting {
+            assert_eq!(told(response.await.unwrap()).await.1, tenant);
+        }
+    }
+    assert_eq!(world.asked(), 2, "each kind once");
+}
