@@ -148,6 +148,11 @@ pub enum StateError {
          again when it does"
     )]
     NotDurable(String),
+    /// The purge is in force on this node; whether it was written down is not known.
+    #[error(
+        "the purge is in force on this node, but whether it is durable is not known ({0}); purge again to be sure"
+    )]
+    MaybeDurable(String),
     /// Whether the change was made is not known.
     #[error("whether the change was made is not known: {0}")]
     Unknown(String),
@@ -167,7 +172,7 @@ pub trait StateHandle: Send + Sync + 'static {
         allowed: Allowed,
     ) -> Answer<'_, Result<u64, StateError>>;
     /// Writes a purge down; the caches follow. If it cannot be written down, the caches of this node follow all
-    /// the same, and the answer is [`StateError::NotDurable`] or [`StateError::Unknown`].
+    /// the same, and the answer is [`StateError::NotDurable`] or [`StateError::MaybeDurable`].
     fn purge(&self, purge: Purge) -> Answer<'_, Result<u64, StateError>>;
     /// Why there is no control state at present, if there is none: then no token is known either.
     fn problem(&self) -> Option<String>;

@@ -99,7 +99,7 @@ impl From<StateError> for Problem {
             StateError::Refused(_) => (StatusCode::INSUFFICIENT_STORAGE, "refused"),
             StateError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
             StateError::NotDurable(_) => (StatusCode::SERVICE_UNAVAILABLE, "not-durable"),
-            StateError::Unknown(_) => (StatusCode::GATEWAY_TIMEOUT, "unknown"),
+            StateError::MaybeDurable(_) | StateError::Unknown(_) => (StatusCode::GATEWAY_TIMEOUT, "unknown"),
         };
         Problem::new(status, kind, error.to_string())
     }

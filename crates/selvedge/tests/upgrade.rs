@@ -11,7 +11,9 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use support::visitor::{Protocol, Visitor};
-use support::{Node, Origin, PATIENCE, apply, at_home, free_address, run, say, send_to};
+use support::{
+    Node, Origin, PATIENCE, apply, ask_api, at_home, free_address, free_udp_address, run, say, send_to, token,
+};
 
 /// A node whose program lies in a place of its own, where it can be replaced.
 struct World {
@@ -26,8 +28,11 @@ impl World {
         let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let origin = Origin::start("Cache-Control: max-age=600\r\n");
         install_binary(dir.path());
+        // As it mostly is: the next process needs the same one.
+        let mesh = free_udp_address().to_string();
+        let more = [&["--mesh", &mesh], more].concat();
         let node =
-            Node::start_program(at_home(Command::new(program(dir.path())), dir.path()), dir.path(), more);
+            Node::start_program(at_home(Command::new(program(dir.path())), dir.path()), dir.path(), &more);
         let world = World { dir, origin, node };
         world.apply("");
         world.node.get_until("/page", |answer| answer.starts_with("HTTP/1.1 200"));
@@ -139,6 +144,29 @@ fn no_request_is_dropped_while_a_new_process_takes_over() {
     });
     let _successor = world.successor();
     world.is_whole();
+}
+
+#[test]
+fn a_node_with_links_is_upgraded_and_reached_again_where_it_was() {
+    let world = World::new(&[]);
+    let (ticket, _) = say(world.home(), &["ticket", "create"]);
+    let home = tempfile::tempdir().unwrap();
+    let other = Node::start_with(home.path(), &["--join", ticket.trim(), "--name", "other"]);
+    let started = std::time::Instant::now();
+    while !ask_api(world.home(), &other, "/v1/nodes").contains("\"other\"") {
+        assert!(started.elapsed() < PATIENCE);
+    }
+    let said = world.upgrade().join().unwrap();
+    assert!(said.contains("took over from"), "{said}");
+    let _successor = world.successor();
+    world.is_whole();
+    // The other one asks it, as it leads.
+    let api = format!("http://{}", other.api);
+    run(
+        world.home(),
+        &["cache", "purge", "--url", "http://a.test/page", "--api", &api, "--token", &token(world.home())],
+    );
+    world.node.get_until("/page", |answer| answer.contains("fwd="));
 }
 
 #[test]

@@ -146,6 +146,11 @@ impl Group {
         self.0.scoped(self.0.answer(node, message)).await
     }
 
+    /// Resolves when something that was accepted waits for room on this node's disk. Cancel-safe.
+    pub async fn waits_for_room(&self) {
+        self.0.log.health().waits_for_room().await;
+    }
+
     /// How it stands.
     pub fn status(&self) -> Status {
         self.0.status()

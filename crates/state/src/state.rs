@@ -37,6 +37,9 @@ const QUOTA_BYTES: u64 = 4 << 30;
 /// How long a change may take.
 const CHANGE_MAX: Duration = Duration::from_secs(10);
 
+/// What is said while the disk has no room.
+const FULL: &str = "the disk is full: free some space";
+
 /// How often a change is planned anew because another one came first.
 const TRIES_MAX: usize = 50;
 
@@ -212,7 +215,7 @@ impl State {
 
     async fn change(&self, command: &Command) -> Result<Revision, Error> {
         let end = Instant::now() + CHANGE_MAX;
-        let (mut is_fresh, mut tried) = (false, None::<Plan>);
+        let (mut is_fresh, mut tried) = (false, None::<(Plan, group::Error)>);
         for _ in 0..TRIES_MAX {
             if self.tasks.is_stopping() {
                 return Err(if tried.is_some() { Error::Stopped } else { Error::Closed });
@@ -220,7 +223,7 @@ impl State {
             let (planned, revision, was_done) = {
                 let view = self.shared.view();
                 let planned = plan::plan(&view, command, (self.time)(), &LIMITS);
-                let was_done = tried.as_ref().is_some_and(|plan| plan.is_done(&view));
+                let was_done = tried.as_ref().is_some_and(|(plan, _)| plan.is_done(&view));
                 (planned, view.revision(), was_done)
             };
             let next = match planned {
@@ -241,11 +244,14 @@ impl State {
                 Ok(_) => is_fresh = true,
                 Err(Error::Group(error)) if error.is_unknown() => {
                     // It is guarded by what it follows from: to try again does nothing twice.
-                    tried = Some(next);
+                    tried = Some((next, error.clone()));
                     self.catch_up(end).await.map_err(|_| Error::Group(error))?;
                     is_fresh = true;
                 }
-                Err(error) if tried.is_some() && error.is_refusal() => return Err(Error::Stopped),
+                // What the try before did is still not known.
+                Err(error) if error.is_refusal() => {
+                    return Err(tried.map_or(error, |(_, unknown)| unknown.into()));
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -293,7 +299,11 @@ impl State {
         if !self.group.is_alone() {
             return None;
         }
-        self.catch_up(Instant::now() + OPEN_MAX).await.err().map(|error| error.to_string())
+        tokio::select! {
+            biased;
+            caught_up = self.catch_up(Instant::now() + OPEN_MAX) => caught_up.err().map(|error| error.to_string()),
+            () = self.group.waits_for_room() => Some(FULL.to_owned()),
+        }
     }
 
     /// A copy of everything as of now, users' keyspaces too: all that was acknowledged to anyone before is in it.
@@ -312,7 +322,7 @@ impl State {
     pub fn problem(&self) -> Option<String> {
         let status = self.group.status();
         let nobody = || "no leader is known: too few voters can be reached".to_owned();
-        let full = || "the disk is full".to_owned();
+        let full = || FULL.to_owned();
         status
             .stopped
             .or_else(|| status.disk_full.then(full))

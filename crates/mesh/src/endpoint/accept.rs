@@ -36,8 +36,10 @@ impl Acceptor {
             }
         }
         // Closed on purpose, or told to stop: either way this task's end is no failure.
-        if self.iroh.is_closed() {
-            self.tasks.stopped().await;
+        let (is_closed, tasks) = (self.iroh.is_closed(), self.tasks.clone());
+        drop(self);
+        if is_closed {
+            tasks.stopped().await;
         }
     }
 

@@ -34,7 +34,8 @@ use selvedge_rt::links::{
 use selvedge_rt::{Clock, OnEnd, Tasks};
 use selvedge_types::{ClusterId, NodeKey};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 use tokio::sync::{Mutex, mpsc};
 
 pub use limits::{
@@ -46,6 +47,11 @@ pub use limits::{
 const WELCOME: u8 = 1;
 /// The one stream in one direction: for the welcome.
 const ONE_WAY_STREAMS: u32 = 1;
+
+/// How long closed sockets are waited for: whoever listens next may want the same addresses.
+const FREE_MAX: Duration = Duration::from_secs(1);
+/// How often it is looked whether they are gone.
+const FREE_LOOK: Duration = Duration::from_millis(2);
 
 /// Why a node has no links.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +71,9 @@ pub enum BindError {
 
 /// The real side of [`Links`].
 pub struct Endpoint {
-    iroh: iroh::Endpoint,
+    key: NodeKey,
+    /// None once it is closed: its sockets are as long as the last handle.
+    iroh: RwLock<Option<iroh::Endpoint>>,
     options: Options,
     registry: Arc<Registry>,
     accepted: Mutex<mpsc::Receiver<Link>>,
@@ -100,8 +108,13 @@ impl Endpoint {
         };
         tasks.spawn("mesh accept", OnEnd::Essential, acceptor.run());
         let peers = options.peers.clone();
-        let endpoint = Endpoint { iroh, options, registry, accepted: Mutex::new(accepted) };
+        let (key, iroh) = (identity.key(), RwLock::new(Some(iroh)));
+        let endpoint = Endpoint { key, iroh, options, registry, accepted: Mutex::new(accepted) };
         Ok(Links::new(Arc::new(endpoint), peers))
+    }
+
+    fn iroh(&self) -> Option<iroh::Endpoint> {
+        self.iroh.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     async fn try_connect(&self, peer: NodeKey, protocols: &[Protocol]) -> Result<Link, LinkError> {
@@ -131,7 +144,8 @@ impl Endpoint {
             .with_transport_config(transport(ONE_WAY_STREAMS))
             .with_additional_alpns(names.collect());
         let address = EndpointAddr::from_parts(id, known.iter().map(|address| TransportAddr::Ip(*address)));
-        let connecting = self.iroh.connect_with_opts(address, &first, options).await;
+        let iroh = self.iroh().ok_or(LinkError::Unreachable { addresses: known.len() })?;
+        let connecting = iroh.connect_with_opts(address, &first, options).await;
         let failed = |error| connect_error(&error, known.len());
         connecting.map_err(|e| failed(e.into()))?.await.map_err(|e| failed(e.into()))
     }
@@ -150,13 +164,14 @@ impl Endpoint {
 
 impl LinksSide for Endpoint {
     fn local(&self) -> NodeKey {
-        NodeKey::from_bytes(*self.iroh.id().as_bytes())
+        self.key
     }
 
     fn addresses(&self) -> Vec<SocketAddr> {
-        let bound = self.iroh.bound_sockets();
+        let Some(iroh) = self.iroh() else { return Vec::new() };
+        let bound = iroh.bound_sockets();
         if bound.iter().any(|address| address.ip().is_unspecified()) {
-            self.iroh.addr().ip_addrs().copied().collect()
+            iroh.addr().ip_addrs().copied().collect()
         } else {
             bound
         }
@@ -177,7 +192,18 @@ impl LinksSide for Endpoint {
     fn close(&self) -> Boxed<'_, ()> {
         Box::pin(async {
             self.registry.close(Code::STOPPING);
-            self.iroh.close().await;
+            let iroh = self.iroh.write().unwrap_or_else(PoisonError::into_inner).take();
+            let addresses = iroh.as_ref().map(iroh::Endpoint::bound_sockets).unwrap_or_default();
+            if let Some(iroh) = iroh {
+                iroh.close().await;
+            }
+            // Whoever waits for the next link lets go of what is there.
+            if let Ok(mut accepted) = self.accepted.try_lock() {
+                accepted.close();
+                while accepted.try_recv().is_ok() {}
+            }
+            // Nothing more can be done here if others hold on to links.
+            let _ = tokio::time::timeout(FREE_MAX, until_free(&addresses)).await;
         })
     }
 }
@@ -197,6 +223,17 @@ fn alpns(options: &Options) -> Vec<Vec<u8>> {
 /// The protocol that was agreed on.
 fn spoken(cluster: &ClusterId, protocols: &[Protocol], conn: &Connection) -> Option<Protocol> {
     protocols.iter().find(|protocol| alpn(cluster, **protocol) == conn.alpn()).copied()
+}
+
+/// Waits until an endpoint's sockets are gone. They are closed on another thread once the last handle is dropped, and
+/// nobody is told.
+#[allow(clippy::disallowed_methods)] // only to see whether it is possible, and closed at once
+async fn until_free(addresses: &[SocketAddr]) {
+    for address in addresses {
+        while std::net::UdpSocket::bind(address).is_err() {
+            tokio::time::sleep(FREE_LOOK).await;
+        }
+    }
 }
 
 async fn listen(

@@ -124,6 +124,14 @@ impl Mesh {
         &self.0.links
     }
 
+    /// Closes all links, and lets go of them: where this node listened another one may.
+    pub async fn close(&self) {
+        // They are told why before they are dropped, and waited for then.
+        tokio::join!(self.0.links.close(), async {
+            self.0.peers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        });
+    }
+
     /// Sends `content` to a service of `peer`, [`limits::DATAGRAM_BYTES_MAX`] bytes at most; it may be lost.
     /// If there is no link, one is made and the datagram waits for it.
     pub fn send_datagram(

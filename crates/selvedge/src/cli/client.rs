@@ -8,6 +8,7 @@ use http_body_util::{BodyExt, Limited};
 use hyper::Response;
 use hyper::body::Incoming;
 use selvedge_control::Problem;
+use selvedge_control::wire::Ready;
 use selvedge_rt::Tasks;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -66,6 +67,15 @@ impl Client {
     /// Reads from the API.
     pub(super) fn get<T: DeserializeOwned>(&self, target: &str) -> Result<T, Failure> {
         self.typed("GET", target, None, Bytes::new(), Effect::Reads)
+    }
+
+    /// How a node is that knows no tokens at present.
+    pub(super) fn ready(&self) -> Result<Ready, Failure> {
+        self.runtime.block_on(async {
+            let response = self.send("GET", "/readyz", None, Bytes::new(), Effect::Reads).await?;
+            let bytes = self.bytes(response, Effect::Reads).await?;
+            understood(&bytes)
+        })
     }
 
     /// Asks the API something that has a body and changes nothing.
@@ -169,11 +179,7 @@ impl Client {
         self.runtime.block_on(async {
             let response = self.send(method, target, kind, body, effect).await?;
             let bytes = self.whole(response, effect).await?;
-            serde_json::from_slice(&bytes).map_err(|e| {
-                Failure::failed("the API's answer was not understood").because(e).next(
-                    "check that the node's version and this program's are the same: `selvedge --version`",
-                )
-            })
+            understood(&bytes)
         })
     }
 
@@ -205,12 +211,7 @@ impl Client {
     /// The content of an answer, or the failure that it tells of.
     async fn whole(&self, response: Response<Incoming>, effect: Effect) -> Result<Bytes, Failure> {
         let status = response.status();
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect();
-        let bytes = match timeout(body).await {
-            Some(Ok(body)) => body.to_bytes(),
-            Some(Err(e)) => return Err(self.lost(e, effect)),
-            None => return Err(self.lost("no answer within a minute", effect)),
-        };
+        let bytes = self.bytes(response, effect).await?;
         if status.is_success() {
             return Ok(bytes);
         }
@@ -218,6 +219,15 @@ impl Client {
             Ok(problem) => Err(failure(&problem)),
             Err(_) => Err(Failure::failed(format!("{} answered with status {status}", self.url))
                 .next("check that SELVEDGE_API names the API of a node")),
+        }
+    }
+
+    async fn bytes(&self, response: Response<Incoming>, effect: Effect) -> Result<Bytes, Failure> {
+        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect();
+        match timeout(body).await {
+            Some(Ok(body)) => Ok(body.to_bytes()),
+            Some(Err(e)) => Err(self.lost(e, effect)),
+            None => Err(self.lost("no answer within a minute", effect)),
         }
     }
 
@@ -234,6 +244,14 @@ impl Client {
                 .next("look with `selvedge status` or `selvedge plan`; doing it again does no harm"),
         }
     }
+}
+
+fn understood<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
+    serde_json::from_slice(bytes).map_err(|e| {
+        Failure::failed("the API's answer was not understood")
+            .because(e)
+            .next("check that the node's version and this program's are the same: `selvedge --version`")
+    })
 }
 
 /// What a problem means for a command.
@@ -256,7 +274,7 @@ fn failure(problem: &Problem) -> Failure {
         "refused" => {
             failure.next("nothing was changed; is the disk of the data directory full? then free space")
         }
-        "unknown" => failure.next("look with `selvedge plan`; doing it again does no harm"),
+        "unknown" => failure.next("doing it again does no harm; `selvedge plan` shows what is declared"),
         _ => failure,
     };
     let place = |e: &selvedge_control::wire::ManifestProblem| {

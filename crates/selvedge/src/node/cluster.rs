@@ -1,7 +1,7 @@
 //! The node's part in its cluster: its links with others, how it was let in, and what it does for those who come.
 
 use super::config::{BindLinks, Config};
-use super::{NodeError, chain};
+use super::{NodeError, chain, is_for_lack_of_space};
 use minicbor::{Decode, Encode};
 use selvedge_control::cluster::{
     Council, Directory, ENROL, EnrolService, Enrolment, JOIN, JoinService, Keyspaces, Known, ROLLOUT,
@@ -269,7 +269,7 @@ pub(super) async fn join(
     let node = NodeRecord { role: ticket.grant().role, ..record(config, identity.key()) };
     let joined = ask_to_join(&mesh, ticket, &node).await;
     tasks.stop();
-    mesh.links().close().await;
+    mesh.close().await;
     let joined = joined.map_err(|error| NodeError::Join(chain(&error)))?;
     write_joined(seams.disk, &joined.nodes).map_err(|source| NodeError::data(seams.disk, source))?;
     Ok(cluster)
@@ -300,7 +300,8 @@ fn write_joined(disk: &Disk, nodes: &[Known]) -> io::Result<()> {
     write(disk, JOINED, JOINED_NEW, &bytes)
 }
 
-/// A number for this life of the node: higher than that of any before, wherever its clock stands.
+/// A number for this life of the node: higher than that of any before, wherever its clock stands. Where there is no
+/// space to keep it, the clock's counts: a node that others know by a higher one is told so by them.
 fn next_generation(disk: &Disk, time: Hlc) -> io::Result<u64> {
     let mut bytes = [0; 8];
     let former = match disk.open(GENERATION, false) {
@@ -310,8 +311,13 @@ fn next_generation(disk: &Disk, time: Hlc) -> io::Result<u64> {
         Err(error) => return Err(error),
     };
     let next = former.saturating_add(1).max(time.to_bits());
-    write(disk, GENERATION, GENERATION_NEW, &next.to_le_bytes())?;
-    Ok(next)
+    match write(disk, GENERATION, GENERATION_NEW, &next.to_le_bytes()) {
+        Err(error) if is_for_lack_of_space(&error) => {
+            tracing::warn!(%error, "the number of this start is not kept");
+            Ok(next)
+        }
+        written => written.map(|()| next),
+    }
 }
 
 /// Writes a file whole or not at all.

@@ -147,7 +147,7 @@ fn not_written(error: StateError) -> Result<StateError, StateError> {
         StateError::Unavailable(why) | StateError::Refused(why) | StateError::NotDurable(why) => {
             Ok(StateError::NotDurable(why))
         }
-        StateError::Unknown(why) => Ok(StateError::Unknown(why)),
+        StateError::Unknown(why) | StateError::MaybeDurable(why) => Ok(StateError::MaybeDurable(why)),
         rule @ (StateError::Conflict { .. }
         | StateError::NotFound(_)
         | StateError::Exists(_)
@@ -544,7 +544,7 @@ mod tests {
         let full = Error::Group(group::Error::Full);
         assert!(matches!(not_written(translate(full)), Ok(StateError::NotDurable(_))));
         assert!(matches!(not_written(translate(Error::Closed)), Ok(StateError::NotDurable(_))));
-        assert!(matches!(not_written(translate(Error::Stopped)), Ok(StateError::Unknown(_))));
+        assert!(matches!(not_written(translate(Error::Stopped)), Ok(StateError::MaybeDurable(_))));
         let none = StateError::Unavailable("damaged".into());
         assert!(matches!(not_written(none), Ok(StateError::NotDurable(_))));
         let rule = translate(Error::Rejected(Rejection::Settings));

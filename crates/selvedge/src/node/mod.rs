@@ -578,7 +578,7 @@ impl Node {
     pub async fn lend(&mut self) -> bool {
         self.data_tasks.stop();
         // Its successor is reached where this one was.
-        self.linked.mesh.links().close().await;
+        self.linked.mesh.close().await;
         let free = self.data_tasks.shut_down(LENDING).await;
         if free {
             self.lock = None;
@@ -615,7 +615,7 @@ impl Node {
             self.traffic_tasks.abandon();
         }
         self.data_tasks.stop();
-        self.linked.mesh.links().close().await;
+        self.linked.mesh.close().await;
         let stopped = self.data_tasks.shut_down(Duration::from_secs(10)).await
             & self.tasks.shut_down(Duration::from_secs(10)).await;
         // Threads end when their tasks have, or were given up.

@@ -229,11 +229,16 @@ pub(crate) fn say(data: &Path, words: &[&str]) -> (String, String) {
     (text(output.stdout), text(output.stderr))
 }
 
-/// What the API of a node answers to a GET, with the token that was left in its data directory.
-pub(crate) fn ask_api(data: &Path, node: &Node, target: &str) -> String {
+/// The token that was left in a data directory.
+pub(crate) fn token(data: &Path) -> String {
     let context = std::fs::read_to_string(data.join("data/context.json")).unwrap();
     let context: serde_json::Value = serde_json::from_str(&context).unwrap();
-    let token = context["token"].as_str().unwrap();
+    context["token"].as_str().unwrap().to_owned()
+}
+
+/// What the API of a node answers to a GET, with the token that was left in its data directory.
+pub(crate) fn ask_api(data: &Path, node: &Node, target: &str) -> String {
+    let token = token(data);
     let request = format!(
         "GET {target} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
     );

@@ -158,16 +158,11 @@ impl Core {
         take: impl Fn(Reply) -> Option<Result<T, Error>>,
     ) -> Result<T, Error> {
         let end = Instant::now() + deadline;
-        let (mut hint, mut unknown) = (None, false);
+        let (mut hint, mut unknown) = (None, None);
         loop {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                let why = "no answer came in time";
-                return Err(if unknown {
-                    Error::Unknown { why }
-                } else {
-                    Error::NoLeader { waited: deadline }
-                });
+                return Err(unknown.unwrap_or(Error::NoLeader { waited: deadline }));
             }
             let tried = match hint.take().or_else(|| self.leader()) {
                 Some((id, member)) if id != self.me() => {
@@ -180,16 +175,9 @@ impl Core {
             };
             match tried {
                 Err(Error::NoLeader { .. }) => {}
-                Err(error @ Error::Unknown { .. }) => {
-                    unknown = true;
-                    if !repeatable {
-                        return Err(error);
-                    }
-                }
+                Err(error @ Error::Unknown { .. }) if repeatable => unknown = Some(error),
                 // What an earlier try did is still not known.
-                Err(error) if unknown && !matches!(error, Error::Refused(_)) => {
-                    return Err(Error::Unknown { why: "no answer came in time" });
-                }
+                Err(error) if !matches!(error, Error::Refused(_)) => return Err(unknown.unwrap_or(error)),
                 done => return done,
             }
             if hint.is_none() {

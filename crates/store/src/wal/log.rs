@@ -156,6 +156,13 @@ impl Log {
         self.disk.sync().map_err(|e| self.fail(e))
     }
 
+    /// Whether the disk has more free than is kept in reserve.
+    pub fn has_room(&self) -> Result<bool, Error> {
+        self.check()?;
+        let free = self.disk.free_space().map_err(|e| file::read_error(&self.disk, e))?;
+        Ok(free > self.options.reserve_bytes)
+    }
+
     /// The first record there, or to come.
     pub fn first(&self) -> Sequence {
         self.files.first().map_or(self.next, |f| f.first)

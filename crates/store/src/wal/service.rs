@@ -44,6 +44,7 @@ pub struct Wal {
 
 enum Request {
     Append(Append),
+    HasRoom { done: oneshot::Sender<Result<bool, Error>> },
     Trust { done: oneshot::Sender<Result<(), Error>> },
     Truncate { before: Sequence, done: oneshot::Sender<Result<(), Error>> },
     Read { from: Sequence, bytes_max: usize, done: oneshot::Sender<Result<Records, Error>> },
@@ -80,6 +81,11 @@ impl Wal {
             return Err(Error::TooLong { bytes, limit: PAYLOAD_BYTES_MAX });
         }
         self.ask(|done| Request::Append(Append { room, group, payloads, done })).await
+    }
+
+    /// Whether the disk has more free than is kept in reserve.
+    pub async fn has_room(&self) -> Result<bool, Error> {
+        self.ask(|done| Request::HasRoom { done }).await
     }
 
     /// Says that whatever a torn batch may have held is made up for: see [`Log::trust`].
@@ -148,6 +154,7 @@ impl Service {
                     next = other;
                     self.append(batch).await
                 }
+                Request::HasRoom { done } => self.with_log(done, |log| log.has_room()).await,
                 Request::Trust { done } => self.with_log(done, Log::trust).await,
                 Request::Truncate { before, done } => {
                     self.with_log(done, move |log| log.truncate_before(before)).await
@@ -235,7 +242,7 @@ impl Service {
             }
             Err(error) if error.is_refusal() => {
                 m.refused.inc_by(batch.len() as u64);
-                tracing::warn!(%error, "append refused");
+                tracing::debug!(%error, "append refused");
             }
             Err(error) => {
                 m.failed.set(1);

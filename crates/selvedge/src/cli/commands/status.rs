@@ -6,7 +6,7 @@ use crate::cli::print::Format;
 use crate::cli::units::{bytes, percent, seconds};
 use crate::cli::{Exit, Failure, Output, Table};
 use clap::Args;
-use selvedge_control::wire::Status;
+use selvedge_control::wire::{Check, Status};
 
 /// What `status` takes.
 #[derive(Debug, Args)]
@@ -19,18 +19,40 @@ pub struct StatusArgs {
 /// Prints how the node is. Fails if it is not ready.
 pub(super) fn run(output: Output, args: &StatusArgs) -> Result<Exit, Failure> {
     let client = Client::find(&args.api)?;
-    let status: Status = client.get("/v1/status")?;
+    let status: Status = match client.get("/v1/status") {
+        Err(failure) if failure.exit() == Exit::Unreachable => return Err(checks(output, &client, failure)?),
+        status => status?,
+    };
     output.print(&status, node_table)?;
     if matches!(output.format, Format::Table | Format::Wide) && !status.cache.sites.is_empty() {
         let wide = output.format == Format::Wide;
         output.text(&format!("\n{}", stats_table(&status.cache).render(wide, output.colour)))?;
     }
-    let failing = status.checks.iter().filter(|c| !c.ok).map(|c| c.name.as_str());
-    match failing.collect::<Vec<_>>()[..] {
-        [] => Ok(Exit::Done),
-        ref names => Err(Failure::failed(format!("the node is not ready: {}", names.join(", ")))
-            .next("the node's log says more; it serves what it can meanwhile")),
-    }
+    not_ready(&status.checks).map_or(Ok(Exit::Done), Err)
+}
+
+/// Prints what a node without control state says of itself to everyone: it knows no tokens, and so nobody who may see more.
+fn checks(output: Output, client: &Client, refused: Failure) -> Result<Failure, Failure> {
+    // One that does not answer this either is not there.
+    let Ok(ready) = client.ready() else { return Ok(refused) };
+    output.print(&ready, |ready| {
+        let mut table = Table::new().column("").column("");
+        ready.checks.iter().for_each(|check| table.row(check_line(check)));
+        table
+    })?;
+    Ok(not_ready(&ready.checks).unwrap_or(refused))
+}
+
+fn not_ready(checks: &[Check]) -> Option<Failure> {
+    let failing: Vec<&str> = checks.iter().filter(|c| !c.ok).map(|c| c.name.as_str()).collect();
+    let failure = || Failure::failed(format!("the node is not ready: {}", failing.join(", ")));
+    (!failing.is_empty()).then(|| failure().next("the node's log says more; it serves what it can meanwhile"))
+}
+
+fn check_line(check: &Check) -> [String; 2] {
+    let state = if check.ok { "ok" } else { "NOT OK" };
+    let detail = if check.detail.is_empty() { String::new() } else { format!(": {}", check.detail) };
+    [check.name.clone(), format!("{state}{detail}")]
 }
 
 fn node_table(status: &Status) -> Table {
@@ -46,9 +68,8 @@ fn node_table(status: &Status) -> Table {
     line("api", node.api.clone());
     line("revision", format!("{} (serving {})", status.revision, node.snapshot));
     for check in &status.checks {
-        let state = if check.ok { "ok" } else { "NOT OK" };
-        let detail = if check.detail.is_empty() { String::new() } else { format!(": {}", check.detail) };
-        line(&check.name, format!("{state}{detail}"));
+        let [name, state] = check_line(check);
+        line(&name, state);
     }
     status.problems.iter().for_each(|problem| line("problem", problem.clone()));
     line("ram", tier_fill(&status.cache.ram));

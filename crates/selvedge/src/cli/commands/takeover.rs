@@ -10,7 +10,7 @@
 use super::node::{self, Signals};
 use super::up::{self, UpArgs};
 use crate::handover::{HANDOVER_VARIABLE, Offer, Taken};
-use crate::node::Node;
+use crate::node::{Node, chain};
 use crate::service_manager::notify;
 use selvedge_gateway::cache::Purge;
 use selvedge_rt::{OnEnd, Tasks};
@@ -95,7 +95,10 @@ impl Takeover<'_> {
             return Outcome::Stays(node);
         }
         tokio::select! {
-            taken = self.take_back(&mut node) => self.replace(node, taken, since),
+            taken = self.take_back(&mut node) => {
+                tracing::info!("took the data directory back");
+                self.replace(node, taken, since)
+            }
             () = signals.stop() => Outcome::Stop(node),
         }
     }
@@ -104,16 +107,13 @@ impl Takeover<'_> {
     pub(super) async fn renew(&self, mut node: Node, signals: &mut Signals) -> Outcome {
         let since = node.plane().cache().moment();
         tracing::info!("there is space on the disk again: the node begins anew, on the same sockets");
-        let begun = tokio::select! {
-            begun = self.begin_again(&mut node) => begun,
-            () = signals.stop() => return Outcome::Stop(node),
-        };
-        match begun {
-            Ok(new) => self.replace(node, new, since),
-            Err(problem) => {
-                tracing::error!(problem, "cannot begin anew: serving from memory, and trying again");
-                Outcome::Stays(node)
+        tokio::select! {
+            new = self.take_back(&mut node) => {
+                // There was no space for it before.
+                up::write_pid(self.data, std::process::id());
+                self.replace(node, new, since)
             }
+            () = signals.stop() => Outcome::Stop(node),
         }
     }
 
@@ -150,7 +150,7 @@ impl Takeover<'_> {
             sockets.entry(name.to_owned()).or_default().push(socket);
         }
         let config = up::config(self.args, self.data, sockets);
-        node::begin(config, self.data).await.map_err(|failure| failure.to_string())
+        node::begin(config, self.data).await.map_err(|failure| chain(&failure))
     }
 
     /// Puts `new` in the place of `old`, whose requests under way end beside it.
@@ -163,7 +163,6 @@ impl Takeover<'_> {
             Ok(())
         };
         self.before.spawn("requests of before", OnEnd::Forget, drain(old, since, tell));
-        tracing::info!("took the data directory back");
         Outcome::Stays(new)
     }
 

@@ -9,9 +9,13 @@ use openraft::ChangeMembers;
 use openraft::async_runtime::WatchReceiver;
 use selvedge_kv::{Command, Due};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// How long one chore may take.
 const CHORE_MAX: Duration = Duration::from_secs(2);
+
+/// How often it is looked whether there is room on the disk.
+const ROOM_LOOK: Duration = Duration::from_secs(1);
 
 /// What was done for which leadership.
 #[derive(Default)]
@@ -20,6 +24,8 @@ struct Done {
     renewed: Option<u64>,
     /// The place of the last snapshot asked for.
     snapshot_asked: u64,
+    /// When it was last looked whether there is room on the disk.
+    looked: Option<Instant>,
 }
 
 impl Core {
@@ -31,6 +37,7 @@ impl Core {
                 () = tokio::time::sleep(self.caller.options.chores_interval) => {}
                 () = self.tasks.stopped() => return,
             }
+            self.look_for_room(&mut done).await;
             self.compact(&mut done).await;
             if self.is_leader() {
                 let chores = async {
@@ -41,6 +48,18 @@ impl Core {
                 // What was not done in time is due again.
                 let _ = tokio::time::timeout(CHORE_MAX, chores).await;
             }
+        }
+    }
+
+    /// So that what comes is refused before it is accepted and waits.
+    async fn look_for_room(&self, done: &mut Done) {
+        if done.looked.is_some_and(|looked| looked.elapsed() < ROOM_LOOK) {
+            return;
+        }
+        done.looked = Some(Instant::now());
+        // A log that cannot tell says so to those who write.
+        if let Ok(Ok(has_room)) = tokio::time::timeout(CHORE_MAX, self.wal.has_room()).await {
+            self.log.health().note_full(!has_room);
         }
     }
 

@@ -13,6 +13,9 @@ use std::time::Duration;
 /// The most bytes of a command: so that its record fits the log, and a message to others.
 const COMMAND_BYTES_MAX: usize = least(PAYLOAD_BYTES_MAX, MESSAGE_BYTES_MAX) - OVERHEAD;
 
+/// What becomes of a command that was accepted before it was known that there is no room.
+const FULL_SINCE: &str = "the leader's disk is full, and it may be done when there is space";
+
 /// Bytes of a record or message that are not the command's.
 const OVERHEAD: usize = 1024;
 
@@ -66,7 +69,13 @@ impl Core {
         if bytes.len() > COMMAND_BYTES_MAX {
             return Err(Error::TooLarge { bytes: bytes.len(), max: COMMAND_BYTES_MAX });
         }
-        match self.raft.client_write(Proposal(bytes.into())).await {
+        let health = self.log.health();
+        let written = tokio::select! {
+            biased;
+            written = self.raft.client_write(Proposal(bytes.into())) => written,
+            () = health.waits_for_room() => return Err(Error::Unknown { why: FULL_SINCE }),
+        };
+        match written {
             Ok(written) => match written.data.0 {
                 Some(answer) => Ok(answer?),
                 None => Err(Error::Unknown { why: "the entry was not the command" }),

@@ -11,7 +11,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Bytes of records that are flushed together, about.
 const BATCH_BYTES: usize = 4 << 20;
@@ -23,13 +23,36 @@ const FULL_RETRY: Duration = Duration::from_millis(200);
 #[derive(Debug, Default)]
 pub(in crate::group) struct Health {
     full: AtomicBool,
+    /// Whether something was accepted that waits for room.
+    waiting: watch::Sender<bool>,
     failed: Mutex<Option<Error>>,
 }
 
 impl Health {
-    /// Whether something waits for room on the disk.
+    /// Whether there is no room on the disk.
     pub(in crate::group) fn is_full(&self) -> bool {
         self.full.load(Ordering::Relaxed)
+    }
+
+    /// Resolves when something that was accepted waits for room on the disk. Cancel-safe.
+    pub(in crate::group) async fn waits_for_room(&self) {
+        // It fails only without a sender, which this has.
+        let _ = self.waiting.subscribe().wait_for(|waiting| *waiting).await;
+    }
+
+    /// Takes note of whether there is room on the disk. As long as something waits for it, there is none for more.
+    pub(in crate::group) fn note_full(&self, full: bool) {
+        let full = full || *self.waiting.borrow();
+        match (self.full.swap(full, Ordering::Relaxed), full) {
+            (false, true) => tracing::warn!("the disk is full: no changes are taken until there is space"),
+            (true, false) => tracing::info!("there is space on the disk again"),
+            _ => {}
+        }
+    }
+
+    fn note_waiting(&self, waiting: bool) {
+        self.waiting.send_if_modified(|former| std::mem::replace(former, waiting) != waiting);
+        self.note_full(waiting);
     }
 
     /// Why nothing more is written, if so.
@@ -178,11 +201,11 @@ impl Writer {
         loop {
             match self.wal.append_in(room, self.group, records.clone()).await {
                 Ok(first) => {
-                    self.health.full.store(false, Ordering::Relaxed);
+                    self.health.note_waiting(false);
                     return Ok(first);
                 }
                 Err(Error::Full { .. }) if !self.tasks.is_stopping() => {
-                    self.health.full.store(true, Ordering::Relaxed);
+                    self.health.note_waiting(true);
                     tokio::time::sleep(FULL_RETRY).await;
                 }
                 Err(error) => return Err(self.note(error)),
