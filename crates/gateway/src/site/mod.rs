@@ -23,6 +23,7 @@ mod cookies;
 mod effective;
 mod entrance;
 mod forwarded;
+mod hops;
 mod hosts;
 mod path;
 mod rate;
