@@ -6,11 +6,11 @@
 //! without `=` if it is absent; then `\no:name` where another group of servers than the site's main one is asked,
 //! and `\nt:target` where it is asked for another target. No part can hold a line feed, so keys are unambiguous.
 
+use super::cookies::cookies;
 use super::query::push_query;
 use super::target::Target;
-use selvedge_types::fields::trim;
+use selvedge_types::Fields;
 use selvedge_types::resource::CacheKey;
-use selvedge_types::{Fields, name};
 
 /// How one site's keys are made.
 #[derive(Clone, Copy, Debug)]
@@ -86,15 +86,6 @@ pub fn uri_of_key(key: &[u8]) -> &[u8] {
     key.split(|b| *b == b'\n').next().unwrap_or_default()
 }
 
-/// The value of the first cookie with that name in a request (RFC 6265 section 4.2).
-pub fn cookie<'a>(request: &'a Fields, wanted: &str) -> Option<&'a [u8]> {
-    let pairs = request.get_all(name::COOKIE).flat_map(|v| v.split(|b| *b == b';'));
-    pairs.map(trim).find_map(|pair| {
-        let equals = pair.iter().position(|b| *b == b'=')?;
-        (&pair[..equals] == wanted.as_bytes()).then(|| &pair[equals + 1..])
-    })
-}
-
 fn push_label(out: &mut Vec<u8>, kind: u8, text: &str) {
     out.extend([b'\n', kind, b':']);
     let at = out.len();
@@ -112,7 +103,7 @@ fn push_header(out: &mut Vec<u8>, request: &Fields, header: &str) {
 }
 
 fn push_cookie(out: &mut Vec<u8>, request: &Fields, wanted: &str) {
-    if let Some(value) = cookie(request, wanted) {
+    if let Some((_, value)) = cookies(request).find(|(name, _)| *name == wanted.as_bytes()) {
         out.push(b'=');
         out.extend_from_slice(value);
     }
@@ -191,6 +182,11 @@ mod tests {
             &policy,
             target("a.example", "/?q"),
             "x-country: NZ|X-Country: AU|Cookie: a=b; theme=dark=1 ;theme=light|",
+        );
+        let bare = key(&policy, target("a.example", "/"), "Cookie: gone|");
+        assert!(
+            bare.ends_with("\nc:theme\nc:gone="),
+            "a cookie without a value is not an absent one: {bare}"
         );
         assert_eq!(found, "https://a.example/\nh:x-country=NZ,AU\nh:x-none\nc:theme=dark=1\nc:gone");
         assert_eq!(uri_of_key(found.as_bytes()), b"https://a.example/");

@@ -21,6 +21,7 @@ pub mod age;
 pub mod cache_control;
 pub mod cache_status;
 pub mod conditional;
+pub mod cookies;
 pub mod decimal;
 pub mod etag;
 pub mod freshness;

@@ -102,6 +102,13 @@ impl RequestFacts {
         facts
     }
 
+    /// Whether what the origin answers may be owed to this request alone: its credentials, or its wish that nothing
+    /// is stored (RFC 9111 sections 3.5 and 5.2.1.5). That it may not be stored then tells nothing of what others
+    /// get, nor of what is stored.
+    pub const fn is_personal(&self) -> bool {
+        self.authorization || self.directives.no_store
+    }
+
     /// A request with that method and no field of interest.
     pub const fn plain(method: MethodClass) -> Self {
         RequestFacts {

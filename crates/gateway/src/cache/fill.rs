@@ -254,7 +254,9 @@ impl Fill {
             Validated::Use(answer) => self.to.flight.publish(Head::Shared(answer)),
             Validated::Unknown if response.status == Status::NOT_MODIFIED => {
                 // It confirms something else than what is stored here: ask again without conditions.
-                self.to.inner.forget(key);
+                if !self.order.facts.is_personal() {
+                    self.to.inner.forget(key);
+                }
                 self.order.stored = None;
                 self.ask_again(private).await;
             }
@@ -373,29 +375,38 @@ impl Inner {
         match semantics::update_from_304(view, &response.fields, times, &rules.freshness) {
             Update::Mismatch => Validated::Unknown,
             Update::Fresh(updated) => {
-                let object = self.freshen(key, object, &updated, started);
+                let object = self.freshen(&order.facts, key, object, &updated, started);
                 let fetched = response.fetched.clone();
                 Validated::Use(Arc::new(Answer::Revalidated { object, fetched }))
             }
         }
     }
 
-    /// Puts a stored response's new fields and facts in its place.
-    pub(crate) fn freshen(&self, key: KeyHash, object: &Object, updated: &Updated, started: Hlc) -> Object {
+    /// Puts a stored response's new fields and facts in its place. If they may not be stored it goes, unless that
+    /// may be owed to the request that asked, of which `facts` tell: then it stays as it was.
+    pub(crate) fn freshen(
+        &self,
+        facts: &RequestFacts,
+        key: KeyHash,
+        object: &Object,
+        updated: &Updated,
+        started: Hlc,
+    ) -> Object {
         let fresh = object.freshened(updated.fields.pack(), updated.judgement.freshness, started).store();
         if updated.judgement.is_storable() {
             self.put(key, Stored::Object(fresh.clone()));
-        } else {
+        } else if !facts.is_personal() {
             self.forget(key);
         }
         fresh
     }
 
-    /// Remembers that responses to this key are not shared. What is stored goes if it was replaced by one that
-    /// may not be stored, but stays when asking failed.
+    /// Remembers that responses to a flight's key are not shared. What is stored under it goes if it was replaced by one
+    /// that may not be stored, but stays when asking failed.
     fn note_pass(&self, order: &Order, key: KeyHash, status: Status, now: UnixMillis) {
         let replaces = order.stored.is_none() || status.is_success();
-        if order.rules.collapse && replaces && order.request.method == Method::Get {
+        let tells_of_others = order.rules.collapse && !order.facts.directives.no_store;
+        if tells_of_others && replaces && order.request.method == Method::Get {
             self.forget(key);
             self.keep_in_memory(key, Stored::Pass(now.plus(PASS_TIME)));
         }

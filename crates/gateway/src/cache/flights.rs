@@ -29,22 +29,28 @@ impl Flights {
         self.by_key.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Joins the fetch for `key`, or begins one. One that `is_outdated` is left to those who are in it.
+    /// Joins the fetch for `key`, or begins one, which others may join if it is `open`. One that `is_outdated` is left
+    /// to those who are in it.
     pub(crate) fn join(
         &self,
         key: KeyHash,
         seats_max: u32,
+        open: bool,
         begin: impl FnOnce() -> Beginning,
         is_outdated: impl FnOnce(&Flight<Answer>) -> bool,
     ) -> Joined {
-        match self.lock().entry(key) {
-            Entry::Occupied(mut entry) if is_outdated(entry.get()) => {
-                entry.insert(Flight::new(begin()));
-                Joined::Lead(entry.get().seat())
+        let mut flights = self.lock();
+        match flights.get(&key).filter(|flight| !is_outdated(flight)) {
+            Some(flight) if flight.seated() > seats_max as usize => Joined::Alone,
+            Some(flight) => Joined::Follow(flight.seat()),
+            None => {
+                let flight = Flight::new(begin());
+                let seat = flight.seat();
+                if open {
+                    flights.insert(key, flight);
+                }
+                Joined::Lead(seat)
             }
-            Entry::Occupied(entry) if entry.get().seated() > seats_max as usize => Joined::Alone,
-            Entry::Occupied(entry) => Joined::Follow(entry.get().seat()),
-            Entry::Vacant(entry) => Joined::Lead(entry.insert(Flight::new(begin())).seat()),
         }
     }
 

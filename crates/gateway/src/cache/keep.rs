@@ -130,6 +130,12 @@ pub(crate) fn slice_key(key: KeyHash, id: u64, index: u64) -> KeyHash {
     KeyHash::from_bytes(bytes)
 }
 
+/// Under which key those fetch who bring credentials: they wait for each other and for nobody else, and that what they
+/// get is not shared is noted there.
+pub(crate) fn key_with_credentials(key: KeyHash) -> KeyHash {
+    derived(key, spread(u64::MAX))
+}
+
 /// Mixes bits so that small differences change them all (the finalizer of splitmix64, Steele et al., 2014).
 pub(crate) fn spread(n: u64) -> u64 {
     let n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

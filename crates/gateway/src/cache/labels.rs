@@ -1,6 +1,7 @@
 //! The names by which stored responses are purged together, and what unsafe requests invalidate.
 
 use super::fill::Order;
+use super::keep::key_with_credentials;
 use super::rules::CacheRules;
 use super::{Inner, target_of, without_scheme};
 use selvedge_cache::semantics::tags::{cache_groups, tags};
@@ -57,7 +58,9 @@ impl Inner {
         rules.key_rule().write(target, &Fields::new(), None, &mut text);
         // What is not stored and not on its way needs no stamp, so that such requests do not pile them up.
         let key = self.memory.key(&text);
-        if rules.keys_by_uri && !self.may_have(key) && !self.flights.is_under_way(key) {
+        let is_under_way =
+            || [key, key_with_credentials(key)].into_iter().any(|key| self.flights.is_under_way(key));
+        if rules.keys_by_uri && !self.may_have(key) && !is_under_way() {
             return;
         }
         let uri = String::from_utf8_lossy(selvedge_cache::semantics::key::uri_of_key(&text)).into_owned();

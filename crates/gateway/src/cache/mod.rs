@@ -39,7 +39,7 @@ use fill::{Answer, Fill, Order};
 use flight::{Flight, Head, Seat};
 use flights::{Flights, Joined};
 use held::Held;
-use keep::slice_key;
+use keep::{key_with_credentials, slice_key};
 use memory::{Lookup, Memory};
 use metrics::{CacheMetrics, Usage};
 use object::Object;
@@ -379,10 +379,17 @@ impl Inner {
         key: KeyHash,
         object: &Object,
     ) {
-        let Some(flight) = self.flights.begin(key, || self.begin()) else { return };
+        // What is stored is a GET's, whatever asked now.
+        let facts =
+            RequestFacts { authorization: facts.authorization, ..RequestFacts::plain(MethodClass::Get) };
+        let listed = flight_key(key, &facts);
+        if self.is_passed(listed, &facts) {
+            return;
+        }
+        let Some(flight) = self.flights.begin(listed, || self.begin()) else { return };
         let order = Order {
-            request: copy_of(&ask.request),
-            facts: RequestFacts { directives: Default::default(), ..facts },
+            request: Request { method: Method::Get, ..copy_of(&ask.request) },
+            facts,
             rules: ask.rules.clone(),
             origin: ask.origin.clone(),
             primary,
@@ -390,7 +397,7 @@ impl Inner {
             interim: None,
         };
         let (private, _) = oneshot::channel();
-        let fill = Fill::new(self.clone(), order, key, flight);
+        let fill = Fill::new(self.clone(), order, listed, flight);
         self.tasks.spawn("cache refresh", OnEnd::Forget, fill.run(private));
     }
 
@@ -420,7 +427,8 @@ impl Inner {
     /// Waits for a fetch of what `order` says, one's own or another's.
     async fn fetch(self: Arc<Self>, mut order: Order, mut key: KeyHash, why: Forwarded) -> Response {
         for _ in 0..ATTEMPTS {
-            let (seat, lead) = match self.join(&order, key) {
+            let listed = flight_key(key, &order.facts);
+            let (seat, lead) = match self.join(&order, listed) {
                 Joined::Lead(seat) => (seat, true),
                 Joined::Follow(seat) => (seat, false),
                 Joined::Alone => break,
@@ -435,7 +443,7 @@ impl Inner {
                     interim: order.interim.take(),
                     ..order
                 };
-                let fill = Fill::new(self.clone(), theirs, key, seat.flight().clone());
+                let fill = Fill::new(self.clone(), theirs, listed, seat.flight().clone());
                 self.tasks.spawn("cache fill", OnEnd::Forget, fill.run(private));
             }
             match seat.head().await {
@@ -481,16 +489,26 @@ impl Inner {
     }
 
     fn join(&self, order: &Order, key: KeyHash) -> Joined {
-        if !order.rules.collapse || is_planted(Bug::FetchedByEach) {
+        if !order.rules.collapse || self.is_passed(key, &order.facts) || is_planted(Bug::FetchedByEach) {
             return Joined::Lead(Flight::new(self.begin()).seat());
         }
         let is_outdated = |flight: &Flight<Answer>| self.is_outdated(order, flight);
-        let joined =
-            self.flights.join(key, self.collapsed_waiters_max.load(Relaxed), || self.begin(), is_outdated);
+        let seats_max = self.collapsed_waiters_max.load(Relaxed);
+        // What comes of `no-store` is for the one who said it: it may wait for others, not they for it.
+        let open = !order.facts.directives.no_store;
+        let joined = self.flights.join(key, seats_max, open, || self.begin(), is_outdated);
         if matches!(joined, Joined::Alone) {
             self.metrics.waiters_limit_reached();
         }
         joined
+    }
+
+    /// Whether those who bring credentials do not wait for each other, for what they got was not to be shared; `key` is
+    /// their flight's. For all others the look-up finds that.
+    fn is_passed(&self, key: KeyHash, facts: &RequestFacts) -> bool {
+        let noted = || self.memory.peek(key);
+        facts.authorization
+            && matches!(noted(), Some(object::Stored::Pass(until)) if until > self.clock.wall())
     }
 
     /// Whether a purge covers what a flight brings for this request.
@@ -530,7 +548,8 @@ impl Inner {
         let (mut response, fetched) = match answer {
             Answer::Failed(failure) => return Ok(failed(failure, &order.rules.cache_name)),
             Answer::New(new) => {
-                if !lead && new.content_id.is_some() {
+                // What is not stored may be another's variant as well (RFC 9111 section 4.1).
+                if !lead {
                     let own = self.variant(order.primary, &new.vary, &order.request.fields);
                     if own != new.key {
                         return Err(own);
@@ -629,6 +648,11 @@ impl Inner {
         let now = self.clock.wall();
         self.hlc.lock().unwrap_or_else(PoisonError::into_inner).tick(now)
     }
+}
+
+/// Under which key a request's fetch is listed for others to join.
+fn flight_key(key: KeyHash, facts: &RequestFacts) -> KeyHash {
+    if facts.authorization { key_with_credentials(key) } else { key }
 }
 
 pub(crate) fn asked_by(order: &Order, now: UnixMillis) -> Asked {

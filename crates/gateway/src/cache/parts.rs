@@ -3,7 +3,7 @@
 
 use super::fill::{NewResponse, Order};
 use super::held::{Gathered, PIECE};
-use super::keep::{slice_key, spread};
+use super::keep::{key_with_credentials, slice_key, spread};
 use super::memory::derived;
 use super::object::{Content, Draft, Layout, Object, Slice, Stored};
 use super::origin::{FetchFailure, Origin};
@@ -302,10 +302,14 @@ impl Inner {
     pub(crate) async fn fetch_span(self: &Arc<Self>, from: &Refetch, span: Span) -> Result<Bytes, Missing> {
         let layout = from.layout;
         let salt = spread(layout.id ^ spread(span.start()) ^ spread(!span.end()));
-        let fetched = self.stretches.run(derived(from.key, salt), self.fetch_stretch(from, layout, span));
+        let has_credentials = from.request.fields.contains(name::AUTHORIZATION);
+        let key = if has_credentials { key_with_credentials(from.key) } else { from.key };
+        let fetched = self.stretches.run(derived(key, salt), self.fetch_stretch(from, layout, span));
         let outcome = fetched.await;
         match &outcome {
             Ok(_) => {}
+            // What others get may be what it was.
+            Err(Missing::Changed) if has_credentials => {}
             Err(Missing::Changed) => self.forget(from.key),
             Err(Missing::Failed(failure)) => self.metrics.origin_failed(failure.proxy_error),
         }

@@ -14,8 +14,8 @@ use super::{Ask, INTERIM_QUEUE, Inner, failed, unreadable};
 use bytes::Bytes;
 use selvedge_cache::semantics::stored::{Stored as StoredView, Update, update_from_head};
 use selvedge_cache::semantics::{
-    CacheStatus, ContentRange, Forwarded, KeyHash, MethodClass, ProxyError, RequestFacts, Storable, Times,
-    Vary, storable_fields,
+    CacheStatus, ContentRange, Failure, Forwarded, KeyHash, MethodClass, ProxyError, RequestFacts, Storable,
+    Times, Vary, on_error, storable_fields,
 };
 use selvedge_exchange::{Body, BodyError, BodyStream, Frame, Later, Reply, Request, Response, Source};
 use selvedge_types::{FieldError, Fields, Hlc, Method, Status, name};
@@ -52,10 +52,7 @@ impl Inner {
                     let times = Times { requested, responded: inner.clock.wall() };
                     inner.take_passing(&order, &uri, response, times, (beginning.at(), why))
                 }
-                Err(failure) => {
-                    inner.metrics.origin_failed(failure.proxy_error);
-                    failed(&failure, &order.rules.cache_name)
-                }
+                Err(failure) => inner.without_origin(&order, failure, why),
             }
         });
         Reply::Later(Later { response, interim: Some(interim) })
@@ -79,6 +76,16 @@ impl Inner {
             return self.no_memory(&rules.cache_name);
         }
         let mut status = CacheStatus::forwarded(why);
+        if let Some((key, object)) = &order.stored
+            && let Some(stale) =
+                on_error(&object.freshness, facts, times.responded, Failure::Status(response.status))
+        {
+            status.forward_status = Some(response.status);
+            let asked = super::asked_by(order, times.responded);
+            let mut hidden = self.stale_answer(object, *key, &asked, &stale, status);
+            hidden.fetched = response.fetched;
+            return hidden;
+        }
         if may_store {
             // It is younger than the invalidation that it caused itself.
             // Only a part could be misstated, and none is stored of a POST.
@@ -291,11 +298,11 @@ impl Inner {
         };
         match update_from_head(view, response.status, &response.fields, times, &order.rules.freshness) {
             Update::Fresh(updated) => {
-                let fresh = self.freshen(key, object, &updated, started);
+                let fresh = self.freshen(&facts, key, object, &updated, started);
                 updated.judgement.is_storable().then_some(fresh)
             }
             Update::Mismatch => {
-                if response.status.is_success() {
+                if response.status.is_success() && !facts.is_personal() {
                     let stale = object.freshness.made_stale(times.responded);
                     self.put(key, Stored::Object(object.with(stale)));
                 }

@@ -2,6 +2,7 @@
 
 mod shared;
 mod slow;
+mod visitors;
 
 use super::*;
 use bytes::Bytes;

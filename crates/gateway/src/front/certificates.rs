@@ -74,6 +74,7 @@ pub struct Certificates(Arc<Store>);
 
 #[derive(Default)]
 struct Store {
+    /// Changed only by whoever has `files`.
     table: ArcSwap<Table>,
     files: Mutex<Files>,
 }
@@ -94,6 +95,7 @@ struct Table {
     fallback: Option<Arc<CertifiedKey>>,
 }
 
+#[derive(Clone)]
 struct Loaded {
     files: CertificateFiles,
     chain_pem: Vec<u8>,
@@ -142,6 +144,8 @@ impl Certificates {
         let key = PrivateKeyDer::Pkcs8(signing_key.serialize_der().into());
         let provider = rustls::crypto::ring::default_provider();
         let fallback = CertifiedKey::from_der(chain, key, &provider).map_err(CertificateError::Tls)?;
+        // Whoever changes the table has the files.
+        let _files = self.0.files.lock().unwrap_or_else(PoisonError::into_inner);
         let by_host = self.0.table.load().by_host.clone();
         self.0.table.store(Arc::new(Table { by_host, fallback: Some(Arc::new(fallback)) }));
         Ok(())
@@ -251,7 +255,9 @@ impl Files {
                 (Err(error), before) => {
                     self.problems.push(format!("the certificate for {}: {error}", files.hosts.join(", ")));
                     errors.push(error);
-                    now.extend(before.map(|i| Loaded { files, ..self.loaded.swap_remove(i) }));
+                    // Other hosts may have the same files.
+                    let before = before.and_then(|i| self.loaded.get(i)).cloned();
+                    now.extend(before.map(|before| Loaded { files, ..before }));
                 }
             }
         }

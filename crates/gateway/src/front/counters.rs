@@ -38,6 +38,8 @@ pub(crate) enum Cause {
     ExchangeTimeout,
     /// Nothing passed through a tunnel for too long.
     TunnelTimeout,
+    /// A tunnel was there for too long.
+    TunnelTotalTimeout,
     /// An HTTP/2 client cancelled too many streams.
     Resets,
     /// Another HTTP/2 error.
@@ -70,6 +72,7 @@ impl Cause {
             Cause::WriteTimeout => "write_timeout",
             Cause::ExchangeTimeout => "total_timeout",
             Cause::TunnelTimeout => "tunnel_timeout",
+            Cause::TunnelTotalTimeout => "tunnel_total_timeout",
             Cause::Resets => "h2_resets",
             Cause::Drain => "drain_timeout",
             Cause::Tls

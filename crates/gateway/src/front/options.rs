@@ -33,6 +33,8 @@ pub struct Timeouts {
     pub exchange: Duration,
     /// While nothing passes through an upgraded connection, in either direction.
     pub tunnel: Duration,
+    /// From an upgrade to the end of its connection, however much passes.
+    pub tunnel_total: Duration,
     /// For exchanges under way when the node is told to stop.
     pub drain: Duration,
     /// For a client to take the last response and close, after an error.
@@ -49,6 +51,7 @@ impl Default for Timeouts {
             keep_alive: Duration::from_secs(75),
             exchange: Duration::from_secs(3600),
             tunnel: Duration::from_secs(600),
+            tunnel_total: Duration::from_secs(24 * 3600),
             drain: Duration::from_secs(30),
             linger: Duration::from_secs(2),
         }

@@ -14,10 +14,11 @@ use tokio::time::Instant;
 /// Bytes in flight in each direction.
 const BUFFER_BYTES: usize = 16 * 1024;
 
-/// Passes bytes until both sides are done, one fails, or nothing passes for too long.
+/// Passes bytes until both sides are done, one fails, nothing passes for too long, or it lasted too long.
 pub(crate) async fn run<S: Io>(mut client: S, mut other: Box<dyn Tunnel>, mut link: Link) {
     let (mut out, mut back) = (Direction::new(), Direction::new());
-    let mut active = Instant::now();
+    let begun = Instant::now();
+    let mut active = begun;
     let timeouts = link.options.timeouts;
     let cause = poll_fn(|cx| {
         let before = out.passed + back.passed;
@@ -32,8 +33,10 @@ pub(crate) async fn run<S: Io>(mut client: S, mut other: Box<dyn Tunnel>, mut li
             active = Instant::now();
         }
         let idle = (active + timeouts.tunnel, Cause::TunnelTimeout);
+        let total = (begun + timeouts.tunnel_total, Cause::TunnelTotalTimeout);
         let drain = link.poll_stopping(cx).map(|since| (since + timeouts.drain, Cause::Drain));
-        let (deadline, cause) = drain.into_iter().fold(idle, |a, b| if b.0 < a.0 { b } else { a });
+        let (deadline, cause) =
+            drain.into_iter().chain([total]).fold(idle, |a, b| if b.0 < a.0 { b } else { a });
         link.timer.set(deadline);
         link.timer.poll_passed(cx).map(|()| Some(cause))
     })

@@ -4,7 +4,7 @@ use super::auth::Gate;
 use super::blueprint::Blueprint;
 use super::combinations::Combinations;
 use super::effective::Effective;
-use super::path::Matcher;
+use super::pattern::Matcher;
 use super::rate::RateTable;
 use selvedge_exchange::Request;
 use selvedge_types::Method;

@@ -1,7 +1,8 @@
 //! Conditions of rules, ready to be asked.
 
-use super::cookies::{cookies, parameters};
-use super::path::Matcher;
+use super::parameters::parameters;
+use super::pattern::Matcher;
+use selvedge_cache::semantics::cookies::cookies;
 use selvedge_exchange::Request;
 use selvedge_types::resource::{FieldName, Glob, StatusRange, When};
 use selvedge_types::{Fields, Method, Status, name};

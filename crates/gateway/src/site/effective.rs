@@ -4,12 +4,14 @@
 use super::answer::Refusal;
 use super::auth::Gate;
 use super::cache_rules::ResponseRule;
-use super::cookies::{cookies, parameters, strip_cookies};
-use super::path::Matcher;
+use super::cookies::strip_cookies;
+use super::parameters::parameters;
+use super::pattern::Matcher;
 use super::rate::{Pace, RateTable, TooMany};
 use super::render::{Changes, Parts};
 use crate::cache::CacheRules;
 use selvedge_cache::semantics::canonical_target;
+use selvedge_cache::semantics::cookies::cookies;
 use selvedge_exchange::{Request, Response};
 use selvedge_types::resource::{Access, Bypass, Glob, RateKey, Respond, Rewrite, Template, UpgradeProtocol};
 use selvedge_types::{FieldError, Fields, name};

@@ -3,6 +3,7 @@
 //! Forwarded (RFC 7239), X-Forwarded-*, Via (RFC 9110 section 7.6.3), CDN-Loop (RFC 8586), X-Request-Id,
 //! Surrogate-Capability.
 
+use super::hops::hops;
 use super::request_id::RequestId;
 use selvedge_cache::semantics::surrogate;
 use selvedge_exchange::Request;
@@ -70,25 +71,17 @@ impl Trusted {
         if self.networks.is_empty() || !self.has(peer) {
             return direct;
         }
-        let fields = &request.fields;
-        let scheme = match self.field {
-            ProxyField::Forwarded => {
-                forwarded_parameter(fields, "proto").into_iter().next_back().and_then(|p| scheme(&p))
-            }
-            ProxyField::XForwardedFor => {
-                let proto = fields.members(name::X_FORWARDED_PROTO).last();
-                proto.and_then(|p| std::str::from_utf8(p).ok()).and_then(scheme)
-            }
-        };
-        let mut client = peer;
-        for hop in hops(fields, self.field).iter().rev().take(HOPS_MAX) {
-            let Some(address) = address(hop) else { break };
-            client = address;
+        let mut found = Origination { by_trusted: true, ..direct };
+        // Each was written by the one that `found` names until then.
+        for hop in hops(&request.fields, self.field).iter().rev().take(HOPS_MAX) {
+            found.scheme = hop.scheme.unwrap_or(request.scheme);
+            let Some(address) = hop.address else { break };
+            found.client = address;
             if !self.has(address) {
                 break;
             }
         }
-        Origination { client, scheme: scheme.unwrap_or(request.scheme), by_trusted: true }
+        found
     }
 
     /// Takes off what the sender may not say about the request's way: all of it if it is not trusted, else what
@@ -108,43 +101,6 @@ impl Trusted {
             fields.remove(*claim);
         });
     }
-}
-
-/// Whom each proxy on the way was asked by, as `field` tells it, the first one first.
-fn hops(fields: &Fields, field: ProxyField) -> Vec<String> {
-    match field {
-        ProxyField::Forwarded => forwarded_parameter(fields, "for"),
-        ProxyField::XForwardedFor => {
-            fields.members(name::X_FORWARDED_FOR).map(|m| String::from_utf8_lossy(m).into_owned()).collect()
-        }
-    }
-}
-
-/// The values of a parameter in Forwarded's elements, in order (RFC 7239 section 4).
-fn forwarded_parameter(fields: &Fields, wanted: &str) -> Vec<String> {
-    let pairs = fields.members(name::FORWARDED).flat_map(|element| element.split(|b| *b == b';')).map(trim);
-    pairs
-        .filter_map(|pair| {
-            let (name, value) = std::str::from_utf8(pair).ok()?.split_once('=')?;
-            name.eq_ignore_ascii_case(wanted).then(|| value.trim_matches('"').to_owned())
-        })
-        .collect()
-}
-
-fn scheme(text: &str) -> Option<Scheme> {
-    [Scheme::Http, Scheme::Https].into_iter().find(|s| s.as_str().eq_ignore_ascii_case(text))
-}
-
-/// An address, with or without port, an IPv6 one with or without brackets.
-fn address(text: &str) -> Option<IpAddr> {
-    let text = text.trim();
-    if let Ok(address) = text.parse::<IpAddr>() {
-        return Some(address.to_canonical());
-    }
-    if let Some(rest) = text.strip_prefix('[') {
-        return rest.split_once(']')?.0.parse::<IpAddr>().ok().map(|a| a.to_canonical());
-    }
-    text.rsplit_once(':')?.0.parse().ok()
 }
 
 /// What is told to the origin about a request's way. Cheap to clone.
@@ -214,7 +170,7 @@ impl Way {
     /// origin learns the same from both.
     fn retell(&self, fields: &mut Fields) -> Result<(), FieldError> {
         let hops = hops(fields, self.field);
-        let known = hops.iter().filter_map(|hop| address(hop));
+        let known = hops.iter().filter_map(|hop| hop.address);
         let (other, told): (Name, Vec<String>) = match self.field {
             ProxyField::XForwardedFor => {
                 (name::FORWARDED, known.map(|hop| format!("for={}", node(hop))).collect())

@@ -281,12 +281,14 @@ impl Router {
         way: Way,
         now: Duration,
     ) -> Result<Outcome, Refused> {
+        let Holding { effective, parts, bypass } = self.holding(site, &request, &way);
+        self.admit(&effective, &request, way.client(), now)?;
         if site.blueprint.site.force_https && request.scheme == Scheme::Http {
             let location = format!("https://{}{}", request.host(), request.target);
             return Ok(Outcome::Answer(redirect(308, &location)?));
         }
-        let Holding { effective, parts, bypass } = self.holding(site, &request, &way);
-        self.admit(&effective, &request, way.client(), now)?;
+        // Nobody is asked for credentials in cleartext where that is not wanted.
+        check_credentials(&effective, &request)?;
         let parts_here = parts.as_deref();
         let origin = match (&effective.action, parts_here) {
             (Action::Origin(place), _) => *place as usize,
@@ -325,7 +327,7 @@ impl Router {
         Holding { effective, parts, bypass }
     }
 
-    /// Asks whether the request may pass, and counts it.
+    /// Asks whether the client may ask this now, whoever it is, and counts the request.
     fn admit(
         &self,
         effective: &Effective,
@@ -337,11 +339,7 @@ impl Router {
             return Err(Refusal::Address.into());
         }
         let counted = effective.count(&self.state.rates, request, client, now);
-        counted.map_err(|(status, wait)| refused_rate(status, wait))?;
-        match effective.gate.as_ref().filter(|gate| !gate.admits(&request.fields)) {
-            Some(gate) => Err(refused_credentials(gate)),
-            None => Ok(()),
-        }
+        counted.map_err(|(status, wait)| refused_rate(status, wait))
     }
 }
 
@@ -382,6 +380,13 @@ fn refused_rate(status: u16, TooMany(wait): TooMany) -> Refused {
         let _ = response.fields.add(name::RETRY_AFTER, seconds.to_string());
     };
     Refused(Refusal::Rate, Some(Box::new(adjust)))
+}
+
+fn check_credentials(effective: &Effective, request: &Request) -> Result<(), Refused> {
+    match effective.gate.as_ref().filter(|gate| !gate.admits(&request.fields)) {
+        Some(gate) => Err(refused_credentials(gate)),
+        None => Ok(()),
+    }
 }
 
 fn refused_credentials(gate: &Arc<Gate>) -> Refused {

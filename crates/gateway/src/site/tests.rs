@@ -352,6 +352,21 @@ fn cleartext_is_sent_to_https_where_that_is_asked() {
 }
 
 #[test]
+fn who_may_not_come_is_not_sent_to_https_and_credentials_are_asked_for_there() {
+    let router = site(
+        "force_https = true\naccess = { deny = [\"192.0.2.0/24\"] }\n\
+         [[site.a.route]]\npath = \"/open\"\naccess = { allow = [\"192.0.2.0/24\"], deny = [] }\n\
+         rate_limit = { rate = \"1/s\", burst = 1 }\n\
+         auth = { basic = { realm = \"docs\", users = { alice = \"env:SESAME\" } } }",
+    );
+    let status = |url: &str| answer(&router, url, "").status.code();
+    assert_eq!(status("GET http://a/"), 403);
+    assert_eq!(status("GET http://a/open"), 308, "credentials are not asked for in cleartext");
+    assert_eq!(status("GET http://a/open"), 429);
+    assert_eq!(status("GET https://a/open"), 429);
+}
+
+#[test]
 fn requests_are_changed_before_the_cache_is_asked() {
     let router = site(
         "cache = { strip_request_cookies = [\"_ga*\"] }\n\
@@ -516,6 +531,44 @@ fn what_a_trusted_proxy_does_not_write_is_the_clients_and_dropped() {
         ]
     );
     assert_eq!(answer(&by_forwarded, "GET http://a/", "Forwarded: for=_hidden").status.code(), 403);
+}
+
+#[test]
+fn of_what_a_trusted_proxy_passes_on_nothing_is_believed() {
+    let of = |field: &str| {
+        router(&format!(
+            "[settings]\ntrusted_proxies = [\"192.0.2.0/24\", \"10.0.0.0/8\"]\ntrusted_proxy_field = \"{field}\"\n\
+             [site.a]\nhosts = \"*\"\norigin = \"http://o\""
+        ))
+    };
+    let (by_x, by_forwarded) = (of("x-forwarded-for"), of("forwarded"));
+    for (router, header, client, scheme) in [
+        (&by_forwarded, "Forwarded: for=203.0.113.9;host=\"x,for=10.0.0.1\"", "203.0.113.9", Scheme::Http),
+        (&by_forwarded, "Forwarded: for=198.51.100.7;host=\"x", "192.0.2.1", Scheme::Http),
+        (&by_forwarded, "Forwarded: for=\"x|Forwarded: for=203.0.113.9", "203.0.113.9", Scheme::Http),
+        (&by_forwarded, "Forwarded: proto=https, for=203.0.113.9", "203.0.113.9", Scheme::Http),
+        (&by_forwarded, "Forwarded: for=1.1.1.1, by=x;proto=https", "192.0.2.1", Scheme::Https),
+        (
+            &by_forwarded,
+            "Forwarded: for=1.1.1.1;proto=http, for=203.0.113.9;proto=https, for=10.0.0.1;proto=http",
+            "203.0.113.9",
+            Scheme::Https,
+        ),
+        (&by_forwarded, "Forwarded: proto=https", "192.0.2.1", Scheme::Https),
+        (&by_x, "X-Forwarded-For: 203.0.113.9|X-Forwarded-Proto: https, http", "203.0.113.9", Scheme::Http),
+        (
+            &by_x,
+            "X-Forwarded-For: 203.0.113.9, 10.0.0.1|X-Forwarded-Proto: https, http",
+            "203.0.113.9",
+            Scheme::Https,
+        ),
+        (&by_x, "X-Forwarded-Proto: https", "192.0.2.1", Scheme::Https),
+    ] {
+        let routed = route(router, request("GET http://a/", header));
+        assert_eq!(routed.about.client, client.parse::<std::net::IpAddr>().unwrap(), "{header}");
+        let Outcome::Forward(request, _) = routed.outcome else { panic!() };
+        assert_eq!(request.scheme, scheme, "{header}");
+    }
 }
 
 /// Run by hand: `cargo test --release -p selvedge-gateway site -- --ignored --nocapture`.

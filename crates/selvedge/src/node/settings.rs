@@ -22,6 +22,7 @@ pub(super) fn front_options(limits: &Limits) -> FrontOptions {
             keep_alive: limits.idle_timeout.get(),
             exchange: limits.total_timeout.get(),
             tunnel: limits.tunnel_timeout.get(),
+            tunnel_total: limits.tunnel_total_timeout.get(),
             drain: limits.drain_timeout.get(),
             ..defaults.timeouts
         },

@@ -72,6 +72,9 @@ pub struct Limits {
     /// How long an upgraded connection (WebSocket) may carry nothing.
     #[schemars(extend("formatMinimum" = "10ms"))]
     pub tunnel_timeout: Period,
+    /// How long an upgraded connection may last in all. Longer is cut, however much it carries.
+    #[schemars(extend("formatMinimum" = "10ms"))]
+    pub tunnel_total_timeout: Period,
     /// How long requests may go on after the node was told to stop.
     #[schemars(extend("formatMinimum" = "10ms"))]
     pub drain_timeout: Period,
@@ -101,6 +104,7 @@ impl Default for Limits {
             write_timeout: Period::from_secs(60),
             total_timeout: Period::from_secs(3600),
             tunnel_timeout: Period::from_secs(600),
+            tunnel_total_timeout: Period::from_secs(24 * 3600),
             drain_timeout: Period::from_secs(30),
         }
     }

@@ -15,7 +15,9 @@ pub struct Settings {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub trusted_proxies: Vec<Network>,
     /// The field in which they write that. What they send in the other one comes from the client, who may
-    /// write what it likes, and is dropped.
+    /// write what it likes, and is dropped. The scheme is believed from the entry that names the client: with
+    /// `x-forwarded-for` every such proxy has to write X-Forwarded-Proto, too. A line of Forwarded that cannot be
+    /// read tells nothing, nor does what stands before it.
     pub trusted_proxy_field: ProxyField,
     /// The name in Via, CDN-Loop, Cache-Status and Proxy-Status: a token.
     pub name: String,

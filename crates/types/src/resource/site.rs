@@ -32,7 +32,8 @@ pub struct Site {
     /// The site's certificate. Default: the node's own self-signed one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
-    /// Whether requests in cleartext are sent to the same URL with https (308).
+    /// Whether requests in cleartext are sent to the same URL with https (308). Rules on addresses and rates count
+    /// before that, those on credentials after it.
     pub force_https: bool,
     /// The largest request content. Default: `settings.limits.body`.
     #[serde(skip_serializing_if = "Option::is_none")]

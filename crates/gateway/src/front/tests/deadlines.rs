@@ -86,6 +86,29 @@ async fn a_window_that_is_taken_back_does_not_hold_what_waits() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_upgraded_connection_ends_in_time_however_much_it_carries() {
+    let timeouts = Timeouts { tunnel: 2 * SECOND, tunnel_total: 5 * SECOND, ..patient() };
+    let server = Wired::start(FrontOptions { timeouts, ..FrontOptions::default() }, |_| {
+        let (ours, mut theirs) = tokio::io::duplex(64);
+        tokio::spawn(async move {
+            while theirs.write_all(b"x").await.is_ok() {
+                tokio::time::sleep(SECOND).await;
+            }
+        });
+        let mut response = Response::new(Status::new(101).unwrap());
+        response.fields = fields("Upgrade: x\r\n");
+        response.tunnel = Some(Box::new(ours));
+        Reply::Now(response)
+    });
+    let begun = Instant::now();
+    let upgrade = "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n";
+    let all = server.exchange(upgrade).await;
+    assert!(all.ends_with("xxx"), "{all}");
+    assert_eq!(begun.elapsed(), 5 * SECOND);
+    assert_eq!(server.front.counters.cut_count(Cause::TunnelTotalTimeout), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_reads_nothing_is_cut() {
     let (server, mut told) = start(Timeouts { write: 20 * SECOND, ..patient() }, 60_000);
     let mut client = Frames::over(server.connect_narrow(4096), 65_535).await;

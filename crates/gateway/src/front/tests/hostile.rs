@@ -15,6 +15,7 @@ pub(super) fn patient() -> Timeouts {
         keep_alive: long,
         exchange: long,
         tunnel: long,
+        tunnel_total: long,
         drain: long,
         linger: Duration::from_secs(2),
     }

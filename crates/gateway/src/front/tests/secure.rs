@@ -131,6 +131,22 @@ async fn certificates_are_chosen_by_name_and_reloaded_when_their_files_change() 
     assert_eq!(certificate_of(&connect(&server, &client("http/1.1"), "a.example").await), new_der);
 }
 
+#[tokio::test]
+async fn hosts_that_share_files_keep_what_was_in_them_when_the_files_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let (first, _) = issue(dir.path(), "shared", "a.example");
+    let second = CertificateFiles { hosts: vec!["b.example".to_owned()], ..first.clone() };
+    let certificates = Certificates::new();
+    assert!(certificates.set(vec![first.clone(), second]).is_empty());
+    std::fs::write(&first.key, "damaged").unwrap();
+    for _ in 0..2 {
+        assert_eq!(certificates.reload().len(), 2);
+        for host in ["a.example", "b.example"] {
+            assert!(certificates.shown(Some(host)).is_some(), "{host}");
+        }
+    }
+}
+
 /// What an HTTP/2 request for `authority` is answered with on a connection that named `host`.
 async fn status_of(server: &Server, host: &str, authority: &str) -> u16 {
     let stream = connect(server, &client("h2"), host).await;
