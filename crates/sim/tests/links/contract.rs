@@ -308,9 +308,9 @@ pub(crate) async fn a_peer_is_found_where_it_is_learnt_to_be(world: World) {
 
 pub(crate) async fn a_peer_that_is_not_there_is_unreachable(world: World) {
     let (a, b) = world.pair().await;
+    let (key, known) = (b.local(), b.addresses().len());
     soon(b.close()).await;
     drop(b.accept().await);
-    let (key, known) = (b.local(), b.addresses().len());
     drop(b);
     let gone = soon(a.connect(key, &[V1])).await.unwrap_err();
     assert_eq!(gone, LinkError::Unreachable { addresses: known });
