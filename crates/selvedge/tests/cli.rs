@@ -41,6 +41,20 @@ fn run(line: &str, home: &Path) -> String {
 }
 
 #[test]
+fn a_variable_that_is_set_to_nothing_is_not_set() {
+    let home = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_selvedge"))
+        .args(["status"])
+        .env_clear()
+        .env("HOME", home.path())
+        .envs([("SELVEDGE_DATA", ""), ("SELVEDGE_API", ""), ("SELVEDGE_TOKEN", "")])
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("no node found on this machine"), "{said}");
+}
+
+#[test]
 fn commands_print_what_the_transcripts_say() {
     let home = tempfile::tempdir().unwrap();
     let update = std::env::var_os("UPDATE").is_some();

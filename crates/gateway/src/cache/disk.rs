@@ -180,9 +180,9 @@ impl Inner {
         primary: KeyHash,
         key: KeyHash,
         fields: &Fields,
-    ) -> Option<Object> {
+    ) -> Option<(KeyHash, Object)> {
         match self.peek_disk(key).await? {
-            Stored::Object(object) => Some(object),
+            Stored::Object(object) => Some((key, object)),
             Stored::Varies(names) => {
                 let key = self.memory.variant_key(primary, &names, fields);
                 let stored = match self.memory.peek(key) {
@@ -190,7 +190,7 @@ impl Inner {
                     None => self.peek_disk(key).await,
                 };
                 match stored? {
-                    Stored::Object(object) => Some(object),
+                    Stored::Object(object) => Some((key, object)),
                     _ => None,
                 }
             }

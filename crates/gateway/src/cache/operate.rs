@@ -1,14 +1,20 @@
 //! What operators ask of the cache: purging, inspecting, counting.
 
+use super::keep::slice_key;
 use super::object::{Object, Stored};
+use super::record::disk_key;
 use super::{Ask, Cache, CacheRules, Inner, pass_reason, uri_of, without_scheme};
-use selvedge_cache::semantics::{RequestFacts, Reuse, RevalidateWhy, reuse};
+
+use selvedge_cache::semantics::{KeyHash, RequestFacts, Reuse, RevalidateWhy, reuse};
 use selvedge_cache::stamps::{PurgeKind, PurgeScope, Purged};
 use selvedge_exchange::Request;
 use selvedge_store::segments::{DiskTier, Error as DiskError};
 use selvedge_types::{Hlc, UnixMillis, name};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
+
+/// The most slices of one object that are counted when it is inspected.
+const SLICES_COUNTED_MAX: u64 = 1 << 20;
 
 /// How full the cache is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -23,6 +29,8 @@ pub struct CacheUsage {
     pub evictions: u64,
     /// Objects on disk.
     pub disk_objects: u64,
+    /// Objects that left the disk to make room.
+    pub disk_evictions: u64,
     /// Bytes of the disk tier's files.
     pub disk_bytes: u64,
     /// Whether objects are written to disk; not for a while after it failed.
@@ -65,6 +73,8 @@ pub struct InspectedObject {
     pub fresh_for_ms: i64,
     /// Bytes of content in all.
     pub length: u64,
+    /// Bytes of content that are stored, in memory or on disk: less than all if slices are absent.
+    pub stored: u64,
     /// Whether its content lies in slices, some of which may be absent.
     pub sliced: bool,
     /// Which rule gave it its lifetime.
@@ -163,6 +173,7 @@ impl Cache {
             ram_capacity,
             evictions: inner.metrics.evictions(),
             disk_objects: inner.disk.as_ref().map_or(0, |d| d.objects() as u64),
+            disk_evictions: inner.disk.as_ref().map_or(0, DiskTier::evictions),
             disk_bytes: inner.disk.as_ref().map_or(0, |d| d.bytes()),
             disk_available: inner.disk.as_ref().is_some_and(DiskTier::is_available),
             purges: inner.memory.stamps.len() as u64,
@@ -196,17 +207,17 @@ impl Cache {
             return Inspected { key, decision: "bypass", reason, stored: None };
         }
         let found = match self.0.memory.peek_for(primary, &ask.request.fields) {
-            (_, Some(Stored::Object(object))) => Some((object, true)),
+            (variant, Some(Stored::Object(object))) => Some((variant, object, true)),
             (_, Some(Stored::Pass(until))) if until > self.0.clock.wall() => {
                 let reason = "responses to it were not storable lately".into();
                 return Inspected { key, decision: "miss", reason, stored: None };
             }
             (variant, _) => {
                 let object = self.0.peek_on_disk(primary, variant, &ask.request.fields).await;
-                object.map(|object| (object, false))
+                object.map(|(key, object)| (key, object, false))
             }
         };
-        let Some((object, in_memory)) = found else {
+        let Some((stored_as, object, in_memory)) = found else {
             let reason = "nothing is stored for it".into();
             return Inspected { key, decision: "miss", reason, stored: None };
         };
@@ -226,12 +237,30 @@ impl Cache {
                 ("miss", "it is not fresh, and the request says only-if-cached".into())
             }
         };
-        let stored = Some(described(&object, &freshness, now, in_memory, since.is_some()));
+        let stored_bytes = self.0.stored_bytes(stored_as, &object);
+        let described = described(&object, &freshness, now, in_memory, since.is_some());
+        let stored = Some(InspectedObject { stored: stored_bytes, ..described });
         Inspected { key, decision, reason, stored }
     }
 }
 
 impl Inner {
+    /// Bytes of an object's content that are in memory or on disk.
+    fn stored_bytes(&self, key: KeyHash, object: &Object) -> u64 {
+        let Some(layout) = object.layout() else { return object.length() };
+        let slices = layout.length.div_ceil(layout.slice_bytes.max(1)).min(SLICES_COUNTED_MAX);
+        let of_slice = |index: u64| {
+            let slice = slice_key(key, layout.id, index);
+            let whole = (layout.length - index * layout.slice_bytes).min(layout.slice_bytes);
+            match self.memory.peek(slice) {
+                Some(Stored::Slice(slice)) => slice.bytes.len() as u64,
+                _ if self.disk.as_ref().is_some_and(|disk| disk.contains(disk_key(slice))) => whole,
+                _ => 0,
+            }
+        };
+        (0..slices).map(of_slice).sum()
+    }
+
     fn purge_of(&self, ask: &Ask, uri: &str, object: &Object) -> Option<Purged> {
         let stamps = &self.memory.stamps;
         let scopes = stamps.hasher.of_uri(&ask.rules.site, without_scheme(uri), ask.request.path());
@@ -255,6 +284,7 @@ fn described(
         age: freshness.age(now),
         fresh_for_ms: freshness.ttl_left_ms(now),
         length: object.length(),
+        stored: object.length(),
         sliced: object.layout().is_some(),
         lifetime_rule: freshness.rule.describe(),
         vary: fields.joined(name::VARY).map(|v| text(&v)).unwrap_or_default(),

@@ -537,6 +537,26 @@ async fn large_content_is_kept_in_slices_and_ranges_are_served_from_them() {
 }
 
 #[tokio::test]
+async fn inspecting_counts_the_slices_that_are_there() {
+    let head = "Cache-Control: max-age=60|ETag: \"v1\"|";
+    let pieces = vec![Bytes::from(vec![b'x'; 700]); 5];
+    let world = World::new(vec![Step::Answer(200, head.into(), pieces)]);
+    world.get("/big", "").await;
+    let inspect = async || {
+        let stored = world.cache.inspect(world.asked_for("GET", "/big", "")).await.stored.unwrap();
+        (stored.stored, stored.length)
+    };
+    assert_eq!(inspect().await, (3500, 3500));
+    let inner = &world.cache.0;
+    let (key, _) = inner.primary_key(&world.asked_for("GET", "/big", ""));
+    let Some(object::Stored::Object(object)) = inner.memory.peek(key) else { panic!("it is in memory") };
+    inner.memory.remove(keep::slice_key(key, object.layout().unwrap().id, 1));
+    assert_eq!(inspect().await, (2500, 3500));
+    inner.memory.remove(keep::slice_key(key, object.layout().unwrap().id, 3));
+    assert_eq!(inspect().await, (2000, 3500));
+}
+
+#[tokio::test]
 async fn conditions_are_evaluated_on_what_is_stored() {
     let world = World::new(vec![ok("Cache-Control: max-age=60|ETag: \"v1\"|", "one")]);
     world.get("/a", "").await;

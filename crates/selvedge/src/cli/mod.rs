@@ -22,12 +22,14 @@ pub use context::{Context, SYSTEM_DATA, user_directory};
 pub use failure::{Exit, Failure};
 pub use print::{Format, Output, Table};
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 use std::process::ExitCode;
 
 /// Runs the command that the process's arguments name.
 pub fn main() -> ExitCode {
-    let args = match Args::try_parse() {
+    let command = without_empty_variables(Args::command());
+    let args = command.try_get_matches().and_then(|matches| Args::from_arg_matches(&matches));
+    let args = match args {
         Ok(args) => args,
         Err(error) => {
             // Help and version go to standard output and are no failure; there is nowhere to report a
@@ -40,4 +42,14 @@ pub fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(failure) => failure.report(),
     }
+}
+
+/// A variable of the environment that is set to nothing counts as one that is not set.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty = |arg: &clap::Arg| {
+        arg.get_env().is_some_and(|name| std::env::var_os(name).is_some_and(|value| value.is_empty()))
+    };
+    let command =
+        command.mut_args(|arg| if is_empty(&arg) { arg.env(clap::builder::Resettable::Reset) } else { arg });
+    command.mut_subcommands(without_empty_variables)
 }

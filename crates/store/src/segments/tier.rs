@@ -32,6 +32,7 @@ pub struct Metrics {
     rewritten_bytes: Counter,
     declined: Counter,
     dropped: Counter,
+    evicted: Counter,
     failures: Counter,
     damaged: Gauge,
     available: Gauge,
@@ -61,6 +62,11 @@ impl Metrics {
             "Objects not written because the queue was full or the disk failed",
             m.dropped.clone(),
         );
+        registry.register(
+            "cache_disk_evictions",
+            "Objects that left the disk with their file to make room",
+            m.evicted.clone(),
+        );
         registry.register("cache_disk_failures", "Failed writes to the cache's disk", m.failures.clone());
         registry.register("cache_disk_damaged", "Reads that failed or found damage", m.damaged.clone());
         registry.register(
@@ -83,6 +89,7 @@ impl Metrics {
         self.written_bytes.inc_by(tally.bytes);
         self.rewritten_bytes.inc_by(tally.rewritten_bytes);
         self.declined.inc_by(tally.declined);
+        self.evicted.inc_by(tally.evicted);
     }
 }
 
@@ -252,6 +259,11 @@ impl DiskTier {
     /// Whether an object is there. Counts no hit.
     pub fn contains(&self, key: Key) -> bool {
         self.shared.segments.contains(key)
+    }
+
+    /// How many objects left with their file to make room, since the start.
+    pub fn evictions(&self) -> u64 {
+        self.shared.metrics.evicted.get()
     }
 
     /// Whether objects were taken that are not written yet: any of them may be there in a moment.

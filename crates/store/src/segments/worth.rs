@@ -8,6 +8,17 @@ use super::set::Segments;
 use selvedge_cache::eviction::disk::{DiskPolicy, Mark};
 use std::sync::{MutexGuard, PoisonError, TryLockError};
 
+/// What becomes of an object whose file goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// There was none any more.
+    Absent,
+    /// It is to be written anew.
+    Kept,
+    /// It is forgotten.
+    Evicted,
+}
+
 impl Segments {
     /// Finds an object, counting a hit.
     pub(super) fn hit(&self, key: Key) -> Option<Location> {
@@ -58,11 +69,11 @@ impl Segments {
         policy.offer(name, cost(bytes)).or_else(|| known.map(|_| policy.adopt(cost(bytes))))
     }
 
-    /// Whether the object there is to be written anew, since its file goes; if not, it is forgotten.
-    pub(super) fn keeps(&self, key: Key, location: Location, may_keep: bool) -> bool {
+    /// Judges the object there, whose file goes; one that is not to be written anew is forgotten.
+    pub(super) fn verdict(&self, key: Key, location: Location, may_keep: bool) -> Verdict {
         let mut policy = self.policy();
         let Some(known) = self.index.get(key).filter(|known| known.location == location) else {
-            return false;
+            return Verdict::Absent;
         };
         let (name, cost) = (self.index.name(key), cost(location.len()));
         let kept = may_keep && policy.keep(known.mark, name, cost);
@@ -72,7 +83,7 @@ impl Segments {
         if !may_keep {
             policy.remove(known.mark, name, cost);
         }
-        kept
+        if kept { Verdict::Kept } else { Verdict::Evicted }
     }
 
     /// What was admitted is at its place now.

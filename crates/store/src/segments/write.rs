@@ -6,6 +6,7 @@ use super::location::{Location, UNIT};
 use super::read::Located;
 use super::record::{Head, Kind, META_BYTES_MAX, NewRecord};
 use super::set::{SEGMENTS_MIN, Segments};
+use super::worth::Verdict;
 use selvedge_cache::eviction::disk::Mark;
 use selvedge_rt::Rng;
 use selvedge_types::Hlc;
@@ -37,6 +38,8 @@ pub struct Tally {
     pub declined: u64,
     /// Bytes of objects that were written anew since their file went.
     pub rewritten_bytes: u64,
+    /// Objects that went with their file.
+    pub evicted: u64,
 }
 
 /// The file being written.
@@ -256,8 +259,10 @@ impl Segments {
             let has_room = |c: &Current| c.fits(entry.location.len(), self.options.segment_bytes);
             let may_keep =
                 may_keep && entry.fetched > self.floor() && writer.current.as_ref().is_some_and(has_room);
-            if self.keeps(entry.key, entry.location, may_keep) {
-                self.rewrite(writer, &oldest, entry)?;
+            match self.verdict(entry.key, entry.location, may_keep) {
+                Verdict::Absent => {}
+                Verdict::Kept => self.rewrite(writer, &oldest, entry)?,
+                Verdict::Evicted => writer.tally.evicted += 1,
             }
         }
         self.flush_current(writer)?;

@@ -73,8 +73,9 @@ fn the_oldest_go_first_except_what_was_hit() {
     let dir = tempfile::tempdir().unwrap();
     let disk = Disk::real(dir.path()).unwrap();
     let (segments, _) = open(&disk, SMALL);
+    let mut evicted = 0;
     for i in 0..3000 {
-        segments.write(&[record(i, 1000)]).unwrap();
+        evicted += segments.write(&[record(i, 1000)]).unwrap().evicted;
         if i >= 5 {
             assert!(get(&segments, 5).is_some(), "asked for after each write, up to {i}");
         }
@@ -84,6 +85,7 @@ fn the_oldest_go_first_except_what_was_hit() {
     let on_disk: u64 = disk.list().unwrap().iter().map(|n| disk.open(n, false).unwrap().len().unwrap()).sum();
     assert!(on_disk <= SMALL.bytes_max, "{on_disk}");
     assert!(segments.index().len() > 700, "{}", segments.index().len());
+    assert_eq!(evicted + segments.index().len() as u64, 3000, "each that is gone is counted");
 }
 
 #[test]
