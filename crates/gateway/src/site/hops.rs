@@ -34,7 +34,7 @@ fn x_forwarded(fields: &Fields) -> Vec<Hop> {
         return schemes.last().map(|scheme| Hop { address: None, scheme: *scheme }).into_iter().collect();
     }
     let of_hop = |from_end: usize| {
-        let place = schemes.len().checked_sub(1 + from_end).unwrap_or(0);
+        let place = schemes.len().saturating_sub(1 + from_end);
         schemes.get(place).copied().flatten()
     };
     let count = addresses.len();
