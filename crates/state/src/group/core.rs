@@ -186,14 +186,15 @@ impl Core {
         }
     }
 
-    /// Waits until another than that member is taken for the leader, or nobody.
-    async fn leaves(&self, leader: VoterId) {
+    /// Waits until another than that member is taken for the leader, or nobody, and then for longer than an answer of
+    /// it is on its way.
+    async fn is_replaced(&self, leader: VoterId) {
         let mut metrics = self.raft.metrics();
         let before = metrics.borrow_watched().current_leader;
         loop {
             let now = metrics.borrow_watched().current_leader;
             if now != before && now != Some(leader) {
-                return;
+                return tokio::time::sleep(self.caller.options.heartbeat).await;
             }
             if metrics.changed().await.is_err() {
                 // It has stopped: the call ends by itself.
@@ -215,8 +216,8 @@ impl Core {
         let deadline = deadline.min(self.caller.options.ask_timeout);
         let asked = tokio::select! {
             asked = self.caller.call(id, member, request, deadline) => asked,
-            // Who is dead does not say so: the others do, by following another.
-            () = self.leaves(id) => Err(CallError::Link(LinkError::Lost)),
+            // Who is dead does not say so: the others do, by following another. Who only handed over answers yet.
+            () = self.is_replaced(id) => Err(CallError::Link(LinkError::Lost)),
         };
         match asked {
             Ok(reply) => take(reply).unwrap_or(Err(Error::Unknown { why: "the leader answered strangely" })),
