@@ -21,6 +21,7 @@ pub mod wire;
 
 pub use auth::{Secret, SecretError, is_token_of};
 pub use handles::{Handles, StateError};
+pub use kv::KeyspaceMetrics;
 pub use problem::Problem;
 pub use service::{ApiOptions, serve};
 

@@ -422,6 +422,23 @@ fn keys_put_at_one_node_are_read_watched_and_compared_at_every_other() {
     let (code, _, error) = cluster.run(0, &watch);
     assert!(code == 1 && error.contains("no longer kept"), "{error}");
 
+    // Keys without an end go on to the very last.
+    let last = serde_json::json!({"key": {"base64": "/////////////w=="}, "value": "last"}).to_string();
+    assert_eq!(api(&cluster, 1, "POST", "/v1/kv/default/users/put", &last).0, 200);
+    let count = |words: &[&str]| {
+        let words = [&["kv", "range", "users"][..], words, &["-o", "json"]].concat();
+        json(printed(&cluster, 2, &words))["count"].clone()
+    };
+    assert_eq!(count(&["a/2"]), count(&[]).as_u64().unwrap() - 1, "all but a/1");
+
+    // What it takes, and may take.
+    let metrics = support::metrics(cluster.node(0).api, &cluster.home(0));
+    assert!(
+        metrics.contains("selvedge_keyspace_quota_bytes{keyspace=\"default/users\"} 4194304"),
+        "{metrics}"
+    );
+    assert!(metrics.contains("selvedge_keyspace_watches "), "{metrics}");
+
     // Beyond what is allowed, and what is nobody's.
     let big = cluster.dir.path().join("big");
     std::fs::write(&big, vec![b'x'; 1 << 20]).unwrap();

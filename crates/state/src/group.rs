@@ -67,7 +67,7 @@ const TABLES: &str = "tables";
 use bytes::Bytes;
 use core::Core;
 use machine::WatchSlot;
-use selvedge_kv::{Answer, Batch, Call, Command, Store, TooManyWatches, Watch, WatchEnd};
+use selvedge_kv::{Answer, Batch, Call, Command, KeyspaceInfo, Store, TooManyWatches, Watch, WatchEnd};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -123,6 +123,16 @@ impl Group {
     /// Begins to watch keys at this node.
     pub fn watch(&self, watch: Watch) -> Result<Subscription, TooManyWatches> {
         Ok(Subscription { core: self.0.clone(), slot: self.0.shared.open_watch(watch)? })
+    }
+
+    /// How many watches there are at this node.
+    pub fn watches(&self) -> usize {
+        self.0.shared.watches()
+    }
+
+    /// The keyspaces as this node has them now. Does not wait.
+    pub fn keyspaces(&self) -> Vec<KeyspaceInfo> {
+        self.0.shared.look(|store| store.keyspaces().collect())
     }
 
     /// Whether this node is the only voter, as far as it knows.

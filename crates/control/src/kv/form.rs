@@ -60,7 +60,11 @@ pub(super) fn keys(asked: KvKeys) -> Result<KeyRange, Problem> {
         KvKeys { prefix: Some(Bytes(prefix)), key: None, end: None } => Ok(KeyRange::prefix(prefix)),
         KvKeys { prefix: Some(_), .. } => Err(invalid("give `prefix`, or `key` and `end`, not both")),
         KvKeys { key: Some(Bytes(key)), end: None, .. } => Ok(KeyRange::one(key)),
-        KvKeys { key, end: Some(Bytes(end)), .. } => Ok(KeyRange::span(key.unwrap_or_default().0, end)),
+        KvKeys { key, end: Some(Bytes(end)), .. } => {
+            let start = key.unwrap_or_default().0.into();
+            // Nothing comes before an empty key: as an end it can only mean that there is none.
+            Ok(KeyRange::Span { start, end: (!end.is_empty()).then(|| end.into()) })
+        }
         KvKeys { key: None, end: None, prefix: None } => Ok(KeyRange::all()),
     }
 }
@@ -203,6 +207,22 @@ mod tests {
         let all = KvKeys { prefix: Some(Bytes::default()), ..KvKeys::default() };
         let all = delete(KvDelete { keys: all, ..KvDelete::default() }).unwrap();
         assert_eq!(all.keys, KeyRange::all());
+    }
+
+    #[test]
+    fn a_span_with_an_empty_end_goes_on_to_the_last_key() {
+        let span = |key: &[u8], end: &[u8]| {
+            let (key, end) = (Some(Bytes(key.to_vec())), Some(Bytes(end.to_vec())));
+            keys(KvKeys { key, end, prefix: None }).unwrap()
+        };
+        for (range, key, is_in) in [
+            (span(b"b", b""), &[0xff; 64][..], true),
+            (span(b"b", b""), b"a", false),
+            (span(b"b", b"c"), b"bz", true),
+            (span(b"b", b"c"), b"c", false),
+        ] {
+            assert_eq!(range.contains(key), is_in, "{range:?} {key:?}");
+        }
     }
 
     #[test]

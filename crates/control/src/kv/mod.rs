@@ -3,11 +3,14 @@
 //! ```text
 //!   JSON --form--> command, read --group--> answer --form--> JSON
 //!   watch: Subscription --batches--> lines of JSON
+//!   metrics: this node's copy --at each scrape--> gauges
 //! ```
 
 mod form;
+mod metrics;
 mod watch;
 
+pub use metrics::KeyspaceMetrics;
 pub(crate) use watch::WatchBody;
 
 use crate::cluster::Cluster;
@@ -21,8 +24,10 @@ use form::{
     check_size, delete, invalid, keys, level_text, op_form, put, range, read_form, read_level, txn, txn_form,
 };
 use selvedge_kv::{
-    Answer, Call, Command, KeyspaceNumber, LeaseId, Op, Refusal, Sequence, SessionId, Txn, TxnAnswer, Watch,
+    Answer, Call, Command, KeyspaceNumber, LeaseId, LeaseInfo, Op, Refusal, Sequence, SessionId, Txn,
+    TxnAnswer, Watch,
 };
+use selvedge_observe::LimitCounters;
 use selvedge_state::group::{Error, Level, Reading, Subscription};
 use selvedge_types::resource::KeyspaceId;
 use selvedge_types::{Revision, UnixMillis};
@@ -33,6 +38,9 @@ const DEADLINE: Duration = Duration::from_secs(5);
 
 /// Leases that are listed at once.
 const LEASES_LISTED_MAX: usize = 1_000;
+
+/// Bytes of the keys of leases that are listed at once; one lease is listed, whatever it has.
+const LEASE_BYTES_MAX: usize = 2 << 20;
 
 /// A keyspace, by its name.
 pub(crate) struct Space<'a> {
@@ -88,12 +96,19 @@ impl Space<'_> {
         }
     }
 
-    /// Begins to watch keys.
-    pub(crate) async fn watch(&self, asked: KvWatch) -> Result<Subscription, Problem> {
+    /// Begins to watch keys. A limit that is met is counted.
+    pub(crate) async fn watch(
+        &self,
+        asked: KvWatch,
+        limits: &LimitCounters,
+    ) -> Result<Subscription, Problem> {
         let mut watch = Watch::new(self.number().await?, keys(asked.keys)?, asked.from.map(Revision));
         watch.previous = asked.previous;
         let opened = self.cluster.state.group().watch(watch);
-        opened.map_err(|full| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "limit", full.to_string()))
+        opened.map_err(|full| {
+            limits.reached("keyspace_watches");
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "limit", full.to_string())
+        })
     }
 
     /// Gives up the history before a revision.
@@ -122,9 +137,8 @@ impl Space<'_> {
     /// The leases from one on, as this node knows them at `now`.
     pub(crate) async fn leases(&self, from: u64, now: UnixMillis) -> Result<Vec<KvLeaseInfo>, Problem> {
         let list = |store: &selvedge_kv::Store, number| {
-            let leases = store.leases(number, LeaseId(from))?.take(LEASES_LISTED_MAX);
-            let form = |(id, lease)| KvLeaseInfo::new(id, lease, now);
-            Ok(leases.map(form).collect())
+            let leases = page(store.leases(number, LeaseId(from))?, LEASE_BYTES_MAX);
+            Ok(leases.into_iter().map(|(id, lease)| KvLeaseInfo::new(id, lease, now)).collect::<Vec<_>>())
         };
         Ok(self.look(Level::Linearizable, list).await?.value)
     }
@@ -220,6 +234,19 @@ impl Space<'_> {
     }
 }
 
+/// The first leases, as many as one answer has; at least one if there is any.
+fn page(leases: impl Iterator<Item = (LeaseId, LeaseInfo)>, bytes_max: usize) -> Vec<(LeaseId, LeaseInfo)> {
+    let (mut page, mut bytes) = (Vec::new(), 0);
+    for lease in leases.take(LEASES_LISTED_MAX) {
+        bytes += lease.1.keys.iter().map(|key| key.len()).sum::<usize>();
+        if bytes > bytes_max && !page.is_empty() {
+            break;
+        }
+        page.push(lease);
+    }
+    page
+}
+
 fn unexpected() -> Problem {
     Problem::new(
         StatusCode::GATEWAY_TIMEOUT,
@@ -265,6 +292,20 @@ fn refused(refusal: &Refusal) -> (StatusCode, &'static str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_page_of_leases_is_bounded_by_their_keys_but_never_empty() {
+        let lease = |id: u64| {
+            let keys = vec![vec![b'k'; 10].into(); 3];
+            (LeaseId(id), LeaseInfo { ttl_ms: 1_000, deadline: UnixMillis(0), keys })
+        };
+        let listed = |count: u64, bytes_max| page((0..count).map(lease), bytes_max).len();
+        for (count, bytes_max, found) in
+            [(4, 90, 3), (4, 89, 2), (4, 1, 1), (0, 1, 0), (2_000, 1 << 20, LEASES_LISTED_MAX)]
+        {
+            assert_eq!(listed(count, bytes_max), found, "{count} leases in {bytes_max} bytes");
+        }
+    }
 
     #[test]
     fn what_may_have_been_done_is_told_apart_from_what_was_not() {

@@ -167,7 +167,7 @@ pub(crate) async fn watch(
     which: Which,
     Json(asked): Json<KvWatch>,
 ) -> Result<Response, Problem> {
-    let subscription = space(&handles, &caller, which)?.watch(asked).await?;
+    let subscription = space(&handles, &caller, which)?.watch(asked, &handles.registry.limits()).await?;
     let body = Body::new(WatchBody::new(subscription, handles.tasks.clone()));
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response())
 }
@@ -223,7 +223,7 @@ pub(crate) struct LeasesQuery {
     from: u64,
 }
 
-/// The leases of a keyspace, by number: 1,000 at most; the rest from the number after the last.
+/// The leases of a keyspace, by number: 1,000 and 2 MiB of keys at most, one at least; the rest from the number after the last.
 #[utoipa::path(get, path = "/v1/kv/{namespace}/{keyspace}/leases", tag = "keyspaces", security(("token" = [])),
     params(("namespace" = String, Path, description = "Who owns the keyspace"), ("keyspace" = String, Path, description = "Its name"), LeasesQuery),
     responses(

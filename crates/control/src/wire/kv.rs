@@ -108,7 +108,7 @@ pub struct KvKeys {
     /// The key, or the first of a span. Without it and `prefix`, all keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<Bytes>,
-    /// The first key no longer meant; without it, `key` alone is.
+    /// The first key no longer meant; an empty one for no end; without it, `key` alone is meant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<Bytes>,
     /// Every key that begins so; instead of `key` and `end`.

@@ -22,7 +22,7 @@ use following::{InForce, Parts};
 use handles::{ApiCache, ApiNode, ApiRequests, ApiState};
 use listening::{ListenError, Listening};
 use selvedge_control::cluster::{BACKUPS_MAX, Cluster};
-use selvedge_control::{ApiOptions, Handles, Secret, SecretError};
+use selvedge_control::{ApiOptions, Handles, KeyspaceMetrics, Secret, SecretError};
 use selvedge_gateway::access_log::AccessLog;
 use selvedge_gateway::cache::{Cache, CacheOptions};
 use selvedge_gateway::front::{CertificateError, Certificates, Front};
@@ -389,6 +389,7 @@ impl Config {
         });
         if let Some(cluster) = &cluster {
             expire_purges(cluster, &cache, &in_force, &tasks);
+            KeyspaceMetrics::register(&registry, cluster.state.clone());
         }
         let handles = Handles {
             state: Arc::new(ApiState::new(

@@ -23,6 +23,9 @@ use watch::WatchArgs;
 /// The most that is read as a value or a transaction, in bytes: what a request may have.
 const INPUT_BYTES_MAX: u64 = 4 << 20;
 
+/// The end of keys that go on to the last.
+const NO_END: Bytes = Bytes(Vec::new());
+
 /// What can be done with keys.
 #[derive(Debug, Subcommand)]
 pub enum KvCommand {
@@ -173,14 +176,20 @@ pub struct CompactArgs {
 }
 
 impl SpaceArgs {
+    /// The name is looked at first: a wrong one is wrong wherever it is asked for.
     fn client(&self) -> Result<Client, Failure> {
+        self.id()?;
         Client::find(&self.api)
+    }
+
+    fn id(&self) -> Result<KeyspaceId, Failure> {
+        KeyspaceId::parse_text(&self.keyspace)
+            .map_err(|e| Failure::usage(e.message.clone()).next(e.help.clone()))
     }
 
     /// The path of something that is done there.
     fn path(&self, what: &str) -> Result<String, Failure> {
-        let id = KeyspaceId::parse_text(&self.keyspace)
-            .map_err(|e| Failure::usage(e.message.clone()).next(e.help.clone()))?;
+        let id = self.id()?;
         let (namespace, name) = (id.namespace.to_string(), id.name.to_string());
         Ok(format!("/v1/kv/{}/{}/{what}", escape(&namespace), escape(&name)))
     }
@@ -252,7 +261,7 @@ fn range(output: Output, args: RangeArgs) -> Result<Exit, Failure> {
     let (client, path) = (args.space.client()?, args.space.path("range")?);
     // One key alone is `get`'s: here it is where to begin.
     let end = match (&args.start, args.end) {
-        (Some(_), None) => Some(Bytes(vec![u8::MAX; 8])),
+        (Some(_), None) => Some(NO_END),
         (_, end) => end.map(bytes),
     };
     let keys = KvKeys { key: args.start.map(bytes), end, prefix: args.prefix.map(bytes) };
@@ -266,8 +275,7 @@ fn range(output: Output, args: RangeArgs) -> Result<Exit, Failure> {
             break;
         }
         let end = asked.keys.prefix.take().map(end_of_prefix).unwrap_or(asked.keys.end.take());
-        asked.keys =
-            KvKeys { key: Some(next), end: end.or_else(|| Some(Bytes(vec![u8::MAX; 8]))), prefix: None };
+        asked.keys = KvKeys { key: Some(next), end: end.or(Some(NO_END)), prefix: None };
         (asked.revision, asked.limit, asked.read) = (Some(all.revision), left, Some("local".to_owned()));
         let more: KvRead = client.ask(&path, &asked)?;
         all.pairs.extend(more.pairs);

@@ -130,6 +130,10 @@ impl Shared {
         Ok(WatchSlot { id, wake })
     }
 
+    pub(in crate::group) fn watches(&self) -> usize {
+        self.content().watchers.len()
+    }
+
     pub(in crate::group) fn poll_watch(&self, id: WatchId) -> Result<selvedge_kv::Batch, WatchEnd> {
         let mut content = self.content();
         let content = &mut *content;
