@@ -13,8 +13,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How often the leader looks whether all is as declared.
-const LOOK: Duration = Duration::from_millis(20);
+/// How often the leader looks whether all is as declared, beside whenever something is declared.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// How often it compares all although nothing was declared anew.
 const COMPARE: Duration = Duration::from_secs(5);
@@ -32,8 +32,10 @@ impl Keyspaces {
     /// Goes on until the tasks end.
     pub async fn run(self, tasks: Tasks) {
         let mut compared: Option<(u64, Revision, Instant)> = None;
+        let mut declarations = self.state.snapshots();
         loop {
             tokio::select! {
+                Ok(()) = declarations.changed() => {}
                 () = tokio::time::sleep(LOOK) => {}
                 () = tasks.stopped() => return,
             }
