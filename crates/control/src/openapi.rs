@@ -22,7 +22,7 @@ const PROBLEM: &str = "application/problem+json";
         routes::resources::sites, routes::resources::site, routes::resources::settings,
         routes::resources::plan, routes::resources::apply,
         routes::cache::stats, routes::cache::inspect, routes::cache::purge,
-        routes::requests::follow,
+        routes::requests::follow, routes::events::events, routes::events::follow,
         routes::cluster::nodes, routes::cluster::drain, routes::cluster::undrain, routes::cluster::remove,
         routes::cluster::rollout, routes::cluster::pops, routes::cluster::voters, routes::cluster::choose_voters,
         routes::cluster::choose_leader, routes::cluster::tickets, routes::cluster::create_ticket,

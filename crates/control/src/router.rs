@@ -94,6 +94,8 @@ pub(crate) fn router(handles: Handles) -> (Router, Vec<Route>) {
     table.add("post", "/v1/nodes/{name}/undrain", admin, routes::cluster::undrain);
     table.add("delete", "/v1/nodes/{name}", admin, routes::cluster::remove);
     table.add("get", "/v1/rollout", viewer, routes::cluster::rollout);
+    table.add("get", "/v1/events", viewer, routes::events::events);
+    table.add("get", "/v1/events/follow", viewer, routes::events::follow);
     table.add("get", "/v1/pops", viewer, routes::cluster::pops);
     table.add("get", "/v1/voters", viewer, routes::cluster::voters);
     table.add("post", "/v1/voters", admin, routes::cluster::choose_voters);

@@ -34,6 +34,12 @@ impl Hybrid {
         self.hlc().observe(remote, wall)
     }
 
+    /// Goes on from a reading of this clock's that was kept, wherever the wall clock stands now.
+    pub fn resume(&self, last: Hlc) {
+        // A reading cannot be too far ahead of itself.
+        let _ = self.hlc().observe(last, last.millis());
+    }
+
     /// Lends the clock, with the wall's time, to who reads and sets it itself. `act` must not wait.
     pub(crate) fn with<T>(&self, act: impl FnOnce(&mut HlcClock, UnixMillis) -> T) -> T {
         let wall = self.clock.wall();

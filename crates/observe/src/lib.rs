@@ -1,7 +1,10 @@
-//! Metric handles, gathered in one registry and printed as Prometheus text (OpenMetrics names).
+//! Metric handles and events.
+//!
+//! Metrics are gathered in one registry and printed as Prometheus text (OpenMetrics names).
 //!
 //! A component registers its metrics once and keeps the handles: counting is one atomic addition.
 
+pub mod events;
 mod limits;
 pub mod machine;
 
@@ -9,6 +12,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Metric;
 use std::sync::{Arc, Mutex};
 
+pub use events::Events;
 pub use limits::LimitCounters;
 pub use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelSetEncoder};
 pub use prometheus_client::metrics::counter::Counter;

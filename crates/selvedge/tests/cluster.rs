@@ -12,6 +12,7 @@ use support::{Node, PATIENCE, selvedge};
 struct Cluster {
     dir: tempfile::TempDir,
     token: String,
+    pops: [&'static str; 3],
     /// Where their meshes are, also after a restart.
     meshes: Vec<String>,
     nodes: Vec<Option<Node>>,
@@ -25,7 +26,7 @@ impl Cluster {
     fn empty() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let meshes = NAMES.map(|_| support::free_udp_address().to_string()).to_vec();
-        let cluster = Cluster { dir, token: String::new(), meshes, nodes: vec![None] };
+        let cluster = Cluster { dir, token: String::new(), pops: POPS, meshes, nodes: vec![None] };
         std::fs::create_dir(cluster.home(0)).unwrap();
         cluster
     }
@@ -47,7 +48,13 @@ impl Cluster {
 
     /// Three voters in three PoPs.
     fn three() -> Self {
-        let mut cluster = Cluster::found();
+        Cluster::three_in(POPS)
+    }
+
+    fn three_in(pops: [&'static str; 3]) -> Self {
+        let mut cluster = Cluster::empty();
+        cluster.pops = pops;
+        cluster.found_with(&[]);
         let ticket = cluster.ticket(0, &["--uses", "2"]);
         cluster.join(&ticket);
         cluster.join(&ticket);
@@ -81,7 +88,7 @@ impl Cluster {
     }
 
     fn place(&self, i: usize) -> [&str; 8] {
-        ["--mesh", &self.meshes[i], "--name", NAMES[i], "--pop", POPS[i], "--region", "eu"]
+        ["--mesh", &self.meshes[i], "--name", NAMES[i], "--pop", self.pops[i], "--region", "eu"]
     }
 
     fn kill(&mut self, i: usize) {
@@ -471,4 +478,111 @@ fn api(cluster: &Cluster, at: usize, method: &str, target: &str, body: &str) -> 
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     let status = head.split_whitespace().nth(1).unwrap().parse().unwrap();
     (status, serde_json::from_str(body).unwrap())
+}
+
+/// The first event of that kind about `subject`, by its place in the list.
+fn place(events: &Value, kind: &str, subject: &str) -> Option<usize> {
+    list(events).iter().position(|event| event["kind"] == kind && event["subject"] == subject)
+}
+
+#[test]
+fn what_happened_is_told_in_causal_order_by_those_who_are_reached() {
+    let mut cluster = Cluster::three_in(["ams"; 3]);
+    assert_eq!(cluster.apply(1, "hello").0, 0);
+    printed(&cluster, 2, &["cache", "purge", "--site", "a", "--all"]);
+    printed(&cluster, 2, &["leader", "transfer", "c"]);
+    let elsewhere =
+        ["token", "create", "elsewhere", "--role", "viewer", "--namespace", "other", "-o", "json"];
+    let token: Value = serde_json::from_str(&printed(&cluster, 0, &elsewhere)).unwrap();
+    cluster.kill(2);
+    let all = ["events", "--since", "1h", "-o", "json"];
+    let again = |event: &Value| event["kind"] == "leader" && event["subject"] != "c";
+    let events = cluster.wait(0, &all, |events| {
+        let led = place(events, "leader", "c").unwrap_or(usize::MAX);
+        place(events, "failed", "c").is_some() && list(events).iter().skip(led).any(again)
+    });
+    let at: Vec<&str> = list(&events).iter().map(|event| event["at"].as_str().unwrap()).collect();
+    assert!(at.is_sorted());
+    let order = [
+        ("joined", "a"),
+        ("joined", "b"),
+        ("joined", "c"),
+        ("voters", "a,b,c"),
+        ("applied", "default"),
+        ("purged", "site default/a"),
+        ("leader", "c"),
+        ("suspected", "c"),
+        ("failed", "c"),
+    ];
+    let places: Vec<usize> = order
+        .iter()
+        .map(|(kind, subject)| {
+            place(&events, kind, subject).unwrap_or_else(|| panic!("no {kind} {subject} in {events:#}"))
+        })
+        .collect();
+    assert!(places.is_sorted(), "{places:?} {events:#}");
+    let b_started = list(&events).iter().position(|event| event["kind"] == "started" && event["node"] == "b");
+    assert!(b_started > Some(places[1]), "who was let in starts after that");
+    let applied = list(&events).iter().filter(|event| event["kind"] == "applied");
+    let applied: Vec<&Value> = applied.collect();
+    assert_eq!(applied.len(), 1, "what all tell is told once: {applied:?}");
+    assert!(list(&applied[0]["nodes"]).len() == 2 && applied[0]["text"].to_string().contains("site a added"));
+    let (code, _, error) = cluster.run(1, &all);
+    assert!(code == 0 && error.contains("not reached: c: "), "{error}");
+    let (_, only, _) = cluster.run(1, &["events", "--kind", "purged,applied", "--node", "a", "-o", "json"]);
+    let only: Value = serde_json::from_str(&only).unwrap();
+    assert!(
+        list(&only).iter().all(|event| event["kind"] == "purged" || event["kind"] == "applied"),
+        "{only}"
+    );
+    assert_eq!(list(&only).len(), 2);
+
+    // Who may see another namespace alone sees none of it.
+    let token = token["secret"].as_str().unwrap();
+    let output = selvedge(&cluster.home(0)).env("SELVEDGE_TOKEN", token).args(all).output().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), "[]");
+
+    // What it knows is there again, and more, when it is back.
+    cluster.start(2);
+    let starts = |events: &Value| {
+        list(events).iter().filter(|event| event["kind"] == "started" && event["node"] == "c").count()
+    };
+    cluster.wait(0, &all, |events| starts(events) == 2);
+    let names = |events: &Value| {
+        let applied = list(events).iter().find(|event| event["kind"] == "applied").cloned();
+        list(&applied.unwrap_or_default()["nodes"]).len()
+    };
+    let events = cluster.wait(0, &all, |events| names(events) == 3);
+    let applied = list(&events).iter().filter(|event| event["kind"] == "applied").count();
+    assert_eq!(applied, 1, "what was told before a restart is not told again");
+}
+
+#[test]
+fn events_are_followed_over_all_nodes() {
+    use std::io::{BufRead, BufReader};
+    let mut cluster = Cluster::found();
+    let ticket = cluster.ticket(0, &[]);
+    cluster.join(&ticket);
+    let mut follower = selvedge(&cluster.home(0))
+        .env("SELVEDGE_TOKEN", &cluster.token)
+        .env("SELVEDGE_API", format!("http://{}", cluster.node(0).api))
+        .args(["events", "--follow", "-o", "json"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(follower.stdout.take().unwrap()).lines();
+    let mut events = lines.map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
+    let mut until = |kind: &str, subject: &str| {
+        let found = events.find(|event| event["kind"] == kind && event["subject"] == subject);
+        found.unwrap_or_else(|| panic!("the list ended before {kind} {subject}"))
+    };
+    until("joined", "b");
+    assert_eq!(cluster.apply(1, "one").0, 0);
+    let first = until("applied", "default");
+    assert_eq!(cluster.apply(1, "two").0, 0);
+    let second = until("applied", "default");
+    assert!(second["at"].as_str() > first["at"].as_str());
+    assert_ne!(first["text"], second["text"], "what several tell is shown once");
+    follower.kill().unwrap();
+    follower.wait().unwrap();
 }

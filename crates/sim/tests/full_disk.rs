@@ -48,7 +48,7 @@ async fn open(disk: &SimDisk, tasks: &Tasks) -> (State, Opened) {
         links: Arc::new(Nobody),
         metrics: Metrics::default(),
         wal_metrics: wal::Metrics::default(),
-        observer: Box::new(|_| {}),
+        observer: Box::new(|_, _| {}),
         restore: None,
     };
     State::open(setup).await.unwrap()

@@ -67,6 +67,9 @@ const TABLES: &str = "tables";
 use bytes::Bytes;
 use core::Core;
 use machine::WatchSlot;
+use openraft::async_runtime::WatchReceiver;
+use openraft::metrics::RaftServerMetrics;
+use openraft::type_config::alias::WatchReceiverOf;
 use selvedge_kv::{Answer, Batch, Call, Command, KeyspaceInfo, Store, TooManyWatches, Watch, WatchEnd};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -166,9 +169,26 @@ impl Group {
         self.0.status()
     }
 
+    /// Waits for changes of who leads or votes, as this node knows them.
+    pub fn turns(&self) -> Turns {
+        Turns(self.0.raft.server_metrics())
+    }
+
     /// How far this node's state is, as it goes on.
     pub fn progress(&self) -> tokio::sync::watch::Receiver<Progress> {
         self.0.shared.progress()
+    }
+}
+
+/// Waits for changes of who leads or votes.
+pub struct Turns(WatchReceiverOf<raft::Types, RaftServerMetrics<raft::Types>>);
+
+impl Turns {
+    /// The next one; never once the group has ended. Cancel-safe.
+    pub async fn next(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending::<()>().await
+        }
     }
 }
 

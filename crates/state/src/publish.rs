@@ -10,8 +10,8 @@ use crate::state::Observer;
 use crate::view::View;
 use selvedge_kv::{KeyspaceNumber, Store};
 use selvedge_rt::Tasks;
-use selvedge_types::Snapshot;
 use selvedge_types::resource::{KeyspaceId, Text};
+use selvedge_types::{Hlc, Snapshot};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
@@ -116,7 +116,7 @@ impl Publisher {
                 }
             }
         }
-        self.publish(&seen);
+        self.publish(&seen, store.time());
     }
 
     fn replace(&mut self, store: &Store) {
@@ -128,15 +128,15 @@ impl Publisher {
             *now = view;
             (changes, now.revision())
         };
-        self.publish(&changes);
+        self.publish(&changes, store.time());
         // Who watches is not shown all that led here.
         self.shared.history.restart(revision);
     }
 
     /// Shows changes to all who follow them.
-    fn publish(&mut self, changes: &[Change]) {
+    fn publish(&mut self, changes: &[Change], time: Hlc) {
         if !changes.is_empty() {
-            (self.observer)(changes);
+            (self.observer)(changes, time);
         }
         let (revision, stamps, next) = {
             let view = self.shared.view();

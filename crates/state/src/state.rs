@@ -46,8 +46,9 @@ const TRIES_MAX: usize = 50;
 /// How long a group of one is waited for when it opens.
 const OPEN_MAX: Duration = Duration::from_secs(10);
 
-/// Is shown every change, in order, before whoever asked for it on this node is answered. Must not block.
-pub type Observer = Box<dyn FnMut(&[Change]) + Send + Sync>;
+/// Is shown every change, in order, before whoever asked for it on this node is answered, with the time of the entry that
+/// made the last of them. Must not block.
+pub type Observer = Box<dyn FnMut(&[Change], Hlc) + Send + Sync>;
 
 /// What the control state needs.
 pub struct Setup {

@@ -43,7 +43,7 @@ async fn open(dir: &Path, cluster: ClusterId, restore: Option<Backup>) -> (State
         links: Arc::new(Nobody),
         metrics: Metrics::default(),
         wal_metrics: wal::Metrics::default(),
-        observer: Box::new(|_| {}),
+        observer: Box::new(|_, _| {}),
     };
     let (state, opened) = State::open(setup).await.unwrap();
     assert_eq!(opened.problem, None);

@@ -46,7 +46,7 @@ fn setup(disk: Disk, tasks: &Tasks) -> Setup {
         links: Arc::new(Nobody),
         metrics: Metrics::default(),
         wal_metrics: wal::Metrics::default(),
-        observer: Box::new(|_| {}),
+        observer: Box::new(|_, _| {}),
     }
 }
 

@@ -5,12 +5,14 @@
 //! | [`wal`] | records in one order, for all groups of the node | flushed when acknowledged; never silently cut |
 //! | [`engine`] | tables, and up to which record they were made | a batch is there whole or not at all |
 //! | [`segments`] | cached objects, bounded in bytes | checked when read; anything may be missing, nothing wrong |
+//! | [`events`] | the last events | checked when read; bounded; the last seconds may be missing |
 //!
 //! All go through [`selvedge_rt::Disk`]. Each part has a blocking core, and those that many callers share
 //! a service with a cheap handle around it.
 
 mod coding;
 pub mod engine;
+pub mod events;
 pub mod segments;
 pub mod wal;
 

@@ -3,6 +3,7 @@
 //! Nothing here does I/O, reads a clock or draws randomness.
 
 pub mod calendar;
+pub mod event;
 pub mod fields;
 pub mod manifest;
 pub mod message;
@@ -14,6 +15,7 @@ pub mod snapshot;
 pub mod time;
 pub mod token;
 
+pub use event::{Event, Record};
 pub use fields::{FieldError, Fields, Name, name};
 pub use manifest::{Manifest, ManifestError, ManifestErrors};
 pub use message::{Method, Scheme, Status, Version};

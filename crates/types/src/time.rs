@@ -105,6 +105,37 @@ impl HlcClock {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Each step is one node's: something happens there, or a message of another's comes.
+        #[test]
+        fn readings_follow_cause_and_effect_under_any_skew_that_is_allowed(
+            steps in proptest::collection::vec((0..3usize, 0..3usize, 0..HlcClock::MAX_AHEAD_MS / 2), 1..200),
+        ) {
+            let mut clocks = [(); 3].map(|()| HlcClock::default());
+            for (node, from, wall) in steps {
+                let now = UnixMillis(1_000_000 + wall);
+                let (before, sent) = (clocks[node].last, clocks[from].tick(now));
+                prop_assert_eq!(clocks[node].observe(sent, UnixMillis(1_000_000)), Ok(()));
+                let read = clocks[node].tick(UnixMillis(1_000_000));
+                prop_assert!(read > before && read > sent);
+            }
+        }
+    }
+
+    #[test]
+    fn the_limit_of_how_far_ahead_a_reading_may_be_is_exact() {
+        let now = UnixMillis(5_000_000);
+        for (ahead_ms, is_taken) in
+            [(0, true), (HlcClock::MAX_AHEAD_MS, true), (HlcClock::MAX_AHEAD_MS + 1, false)]
+        {
+            let mut clock = HlcClock::default();
+            let remote = Hlc::from_bits((now.0 + ahead_ms) << 16);
+            assert_eq!(clock.observe(remote, now).is_ok(), is_taken, "{ahead_ms}");
+            assert_eq!(clock.tick(now) > remote, is_taken, "{ahead_ms}");
+        }
+    }
 
     #[test]
     fn readings_never_go_back_when_the_wall_clock_does() {

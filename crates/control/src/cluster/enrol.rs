@@ -135,8 +135,8 @@ impl Enrolment {
             }
         }
         let refused = !peers.is_empty() && refusals == peers.len();
-        if refused && !self.refused.swap(refused, Ordering::Relaxed) {
-            tracing::error!("{REMOVED}");
+        if refused {
+            self.refused.store(true, Ordering::Relaxed);
         }
         false
     }

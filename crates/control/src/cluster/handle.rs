@@ -1,5 +1,6 @@
 //! What the API asks of the cluster.
 
+use super::events::EventsService;
 use super::rollout::{AskForm, ROLLOUT, RolloutService, ToldForm, VERSION, everywhere};
 use crate::handles::StateError;
 use crate::wire::{ClusterNode, KeyspaceResource, NodeAddresses, PopInfo, RolloutNode, TicketInfo, Voters};
@@ -50,6 +51,8 @@ pub struct Cluster {
     pub secrets: Secrets,
     /// What this node itself goes by.
     pub rollout: RolloutService,
+    /// What this node tells of what happens to it.
+    pub events: EventsService,
     /// How many more backups may be taken at once.
     pub backups: Arc<Semaphore>,
     /// Says how an error of the state is told to users.

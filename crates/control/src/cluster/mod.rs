@@ -5,6 +5,7 @@
 //!   a new node --Claim--> JoinService --Admit--> control state
 //!   each node --its record--> EnrolService --UpdateNode--> control state
 //!   apply --wait --revision--> RolloutService of each node
+//!   events --after, last--> EventsService of each node
 //!   the leader: nodes, voters --Council--> learners added, voters changed, members removed
 //!   the leader: declarations --Keyspaces--> the group's keyspaces
 //! ```
@@ -13,6 +14,7 @@
 mod council;
 mod directory;
 mod enrol;
+mod events;
 mod handle;
 mod join;
 mod keyspaces;
@@ -22,6 +24,7 @@ mod rollout;
 pub use council::{Council, Step, next_step};
 pub use directory::Directory;
 pub use enrol::{ENROL, EnrolService, Enrolment, REMOVED};
+pub use events::{EVENTS, EventLines, EventsService, LIMIT_MAX, Wanted};
 pub use handle::{BACKUPS_MAX, Cluster};
 pub use join::{JOIN, JoinError, JoinService, Joined, Known, check_name, join};
 pub use keyspaces::{Keyspaces, are_as_declared};

@@ -3,6 +3,7 @@
 pub(crate) mod backup;
 pub(crate) mod cache;
 pub(crate) mod cluster;
+pub(crate) mod events;
 pub(crate) mod health;
 pub(crate) mod kv;
 pub(crate) mod page;

@@ -2,6 +2,7 @@
 
 mod cache;
 mod cluster;
+mod event;
 mod kv;
 mod node;
 mod resource;
@@ -12,6 +13,7 @@ pub use cluster::{
     ChooseLeader, ChooseVoters, ClusterNode, CreateTicket, NewTicket, NodeAddresses, PopInfo, RolloutNode,
     TicketInfo, Voters,
 };
+pub use event::{EventInfo, EventLine, EventList, UnreachedNode};
 pub use kv::{
     Bytes, KeyspaceResource, KvCall, KvChanged, KvCompact, KvCompare, KvDelete, KvEnd, KvEvent, KvGrant,
     KvKeys, KvLease, KvLeaseInfo, KvOp, KvOpDone, KvPair, KvPut, KvRange, KvRead, KvSession, KvTarget, KvTxn,

@@ -158,14 +158,10 @@ impl Certificates {
                 () = tokio::time::sleep(RELOAD_EVERY) => {}
                 () = tasks.stopped() => return,
             }
-            let (certificates, before) = (self.clone(), self.problems());
-            match tasks.blocking("certificate reload", move || drop(certificates.reload())).await {
-                Ok(()) => {
-                    let now = self.problems();
-                    let new = now.iter().filter(|problem| !before.contains(problem));
-                    new.for_each(|problem| tracing::warn!(problem, "a certificate cannot be used"));
-                }
-                Err(error) => tracing::warn!(%error, "certificates not reloaded"),
+            let certificates = self.clone();
+            let reload = move || drop(certificates.reload());
+            if let Err(error) = tasks.blocking("certificate reload", reload).await {
+                tracing::warn!(%error, "certificates not reloaded");
             }
         }
     }

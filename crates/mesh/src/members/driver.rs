@@ -3,7 +3,7 @@
 use super::inbox::{Inbox, Letter, SERVICE};
 use super::limits::{BATCH_MAX, REFUSALS_LOGGED_PERIOD, VIEW_PERIOD_MAX, VIEW_PERIOD_MIN};
 use super::metrics::Metrics;
-use super::news::{News, Teller};
+use super::news::Teller;
 use super::view::View;
 use super::{Learnt, Options, Seed};
 use crate::rpc::Mesh;
@@ -12,13 +12,14 @@ use selvedge_membership::limits::{DATAGRAM_BYTES_MAX as FRAME_BYTES_MAX, LEAVE_T
 use selvedge_membership::{
     Contact, Event, FrameError, Identity, Load, Membership, Now, Options as CoreOptions,
 };
+use selvedge_observe::Events;
 use selvedge_rt::{Clock, Rng, Tasks};
 use selvedge_types::NodeKey;
 use selvedge_types::resource::PopName;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 // Whatever the core sends fits into what the mesh carries.
 const _: () = assert!(FRAME_BYTES_MAX <= DATAGRAM_BYTES_MAX);
@@ -41,7 +42,7 @@ pub(super) struct Driver {
     removed: Arc<BTreeSet<NodeKey>>,
     learnt: Learnt,
     teller: Teller,
-    tell: broadcast::Sender<News>,
+    events: Events,
     show: watch::Sender<Arc<View>>,
     shown: Duration,
     /// Something changed that the view has not got.
@@ -54,18 +55,16 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    #[allow(clippy::too_many_arguments)] // its one caller is `Members::start`, which has them apart for callers
     pub(super) fn new(
         mesh: Mesh,
         inbox: Inbox,
         orders: mpsc::Receiver<Order>,
-        tell: broadcast::Sender<News>,
         options: Options,
         clock: &Clock,
         rng: &Rng,
         tasks: &Tasks,
     ) -> Self {
-        let Options { cluster, generation, pop, region, version, addresses, seeds, learnt, registry } =
+        let Options { cluster, generation, pop, region, version, addresses, seeds, learnt, registry, events } =
             options;
         let own_pop = pop.clone();
         let identity = Identity::new(mesh.links().local(), generation);
@@ -84,7 +83,7 @@ impl Driver {
             removed,
             learnt,
             teller: Teller::default(),
-            tell,
+            events,
             show: watch::Sender::new(Arc::new(view)),
             shown: elapsed,
             stale: false,
@@ -133,8 +132,9 @@ impl Driver {
         if now >= self.core.wake_at() {
             self.call(|core, now| core.handle_wake(now));
         }
-        self.send();
+        // Before others hear of it: what they tell in consequence comes later.
         self.tell();
+        self.send();
         self.show(now);
         for (_, done) in self.leaving.extract_if(.., |(at, _)| *at <= now) {
             // Who left need not have waited.
@@ -196,9 +196,8 @@ impl Driver {
         while let Some(event) = self.core.poll_event() {
             self.stale = true;
             self.learn(&event);
-            if let Some(what) = self.teller.tell(event) {
-                // Fails while nobody reads.
-                let _ = self.tell.send(News { at: self.mesh.hybrid().now(), what });
+            if let Some(event) = self.teller.tell(event) {
+                self.events.tell(event);
             }
         }
     }

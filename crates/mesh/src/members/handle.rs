@@ -2,8 +2,7 @@
 
 use super::driver::{Driver, Order};
 use super::inbox::Inbox;
-use super::limits::{NEWS_MAX, ORDERS_MAX};
-use super::news::{News, NewsStream};
+use super::limits::ORDERS_MAX;
 use super::view::View;
 use super::{Options, Seed};
 use crate::rpc::Mesh;
@@ -12,7 +11,7 @@ use selvedge_rt::{Clock, OnEnd, Rng, Tasks};
 use selvedge_types::NodeKey;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// A node's membership. Clones are handles to the same. Orders given after it stopped do nothing.
 #[derive(Clone)]
@@ -20,14 +19,13 @@ pub struct Members {
     mesh: Mesh,
     view: watch::Receiver<Arc<View>>,
     orders: mpsc::Sender<Order>,
-    news: Arc<broadcast::Receiver<News>>,
 }
 
 impl Members {
     /// Takes part in the cluster until `tasks` are told to stop. Others take a node that stops without
     /// [`Members::leave`] for failed.
     ///
-    /// `inbox` is what was registered with `mesh`. The stream has all news from the beginning.
+    /// `inbox` is what was registered with `mesh`.
     pub fn start(
         mesh: &Mesh,
         inbox: Inbox,
@@ -35,14 +33,12 @@ impl Members {
         clock: &Clock,
         rng: &Rng,
         tasks: &Tasks,
-    ) -> (Self, NewsStream) {
+    ) -> Self {
         let (orders, taken) = mpsc::channel(ORDERS_MAX);
-        let (tell, news) = broadcast::channel(NEWS_MAX);
-        let driver = Driver::new(mesh.clone(), inbox, taken, tell, options, clock, rng, tasks);
+        let driver = Driver::new(mesh.clone(), inbox, taken, options, clock, rng, tasks);
         let view = driver.watch();
-        let stream = NewsStream(news.resubscribe());
         tasks.spawn("membership", OnEnd::Essential, driver.run());
-        (Members { mesh: mesh.clone(), view, orders, news: Arc::new(news) }, stream)
+        Members { mesh: mesh.clone(), view, orders }
     }
 
     /// The cluster as it is seen now. Cheap.
@@ -55,11 +51,6 @@ impl Members {
         let mut view = self.view.clone();
         view.mark_unchanged();
         Changes(view)
-    }
-
-    /// The news from now on.
-    pub fn news(&self) -> NewsStream {
-        NewsStream(self.news.resubscribe())
     }
 
     /// The time to a node and back: as the link with it has measured it, or else as coordinates have it.

@@ -8,8 +8,6 @@ pub const INBOX_MAX: usize = 1_024;
 pub const BATCH_MAX: usize = 128;
 /// Orders that wait for the driver; who gives more waits.
 pub const ORDERS_MAX: usize = 64;
-/// Pieces of news that are kept for who reads them slowly; older ones are dropped and counted to the reader.
-pub const NEWS_MAX: usize = 1_024;
 /// Least time between two views: what changes meanwhile is seen at once.
 pub const VIEW_PERIOD_MIN: Duration = Duration::from_millis(10);
 /// Most time between two views: load and round trips change without being news.

@@ -3,11 +3,11 @@
 //! ```text
 //!   links --datagrams--> Inbox --> driver: Membership --> datagrams to peers
 //!                                    |  ^
-//!                    View, NewsStream v  | orders: add_seed, drain, set_load, remove, leave
+//!                        View, events v  | orders: add_seed, drain, set_load, remove, leave
 //!                                  Members (cheap handle)
 //! ```
-//! The driver is one task. In each turn it takes in the datagrams that wait, then does what is due, then sends,
-//! tells news, and shows a new [`View`] if there is something new to see.
+//! The driver is one task. In each turn it takes in the datagrams that wait, then does what is due, then tells
+//! events, sends, and shows a new [`View`] if there is something new to see.
 //!
 //! Whom a node may talk to is not membership's to say: it sends to keys that the table of peers has, and what
 //! members say of addresses goes through [`Options::learnt`], whose owner decides. A node's name and role are the
@@ -23,12 +23,11 @@ mod view;
 
 pub use handle::{Changes, Members};
 pub use inbox::{Inbox, SERVICE};
-pub use news::{News, NewsStream, Next, What};
 pub use selvedge_membership::limits::LEAVE_TAKES;
 pub use selvedge_membership::{Delegate, Digest, Exception, Identity, Load, Phase, State, Why};
 pub use view::{Member, Pop, View};
 
-use selvedge_observe::Registry;
+use selvedge_observe::{Events, Registry};
 use selvedge_rt::links::Peers;
 use selvedge_types::resource::{PopName, RegionName};
 use selvedge_types::{ClusterId, NodeKey};
@@ -56,6 +55,8 @@ pub struct Options {
     pub learnt: Learnt,
     /// Where its metrics go.
     pub registry: Registry,
+    /// Told what happens.
+    pub events: Events,
 }
 
 /// A node that may know the way in: from a ticket, the disk, or the control state.

@@ -5,6 +5,7 @@ use super::commands::cache::CacheCommand;
 use super::commands::cluster::{LeaderCommand, NodeCommand, VotersCommand};
 use super::commands::dev::DevArgs;
 use super::commands::estimate::EstimateArgs;
+use super::commands::events::EventsArgs;
 use super::commands::get::GetArgs;
 use super::commands::kv::KvCommand;
 use super::commands::manifest::{ApplyArgs, PlanArgs};
@@ -58,6 +59,8 @@ pub enum Command {
     },
     /// Show requests as they are answered
     Requests(RequestsArgs),
+    /// Show what happened in the cluster
+    Events(EventsArgs),
     /// Make and revoke the tickets by which nodes join
     Ticket {
         /// What to do with them.

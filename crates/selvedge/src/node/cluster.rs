@@ -1,17 +1,18 @@
 //! The node's part in its cluster: its links with others, how it was let in, and what it does for those who come.
 
 use super::config::{BindLinks, Config};
+use super::events::clock_ahead;
 use super::{NodeError, chain, is_for_lack_of_space};
 use minicbor::{Decode, Encode};
 use selvedge_control::cluster::{
-    Council, Directory, ENROL, EnrolService, Enrolment, JOIN, JoinService, Keyspaces, Known, ROLLOUT,
-    RolloutService, join as ask_to_join,
+    Council, Directory, ENROL, EVENTS, EnrolService, Enrolment, EventsService, JOIN, JoinService, Keyspaces,
+    Known, ROLLOUT, RolloutService, join as ask_to_join,
 };
 use selvedge_mesh::members::{Inbox, Options as MemberOptions, SERVICE as MEMBERS, Seed, learn_into};
 use selvedge_mesh::rpc::{Options as CallOptions, PROTOCOLS, Service};
 use selvedge_mesh::ticket::{NodeRole, Ticket};
 use selvedge_mesh::{Hybrid, Identity as NodeIdentity, Members, Mesh};
-use selvedge_observe::Registry;
+use selvedge_observe::{Events, Registry};
 use selvedge_rt::links::{Options as LinkOptions, Peers};
 use selvedge_rt::{Clock, Disk, OnEnd, Rng, Secrets, Tasks};
 use selvedge_state::group::{Receiver, SERVICE as GROUP};
@@ -46,6 +47,9 @@ struct JoinedForm {
     format: u16,
     #[n(1)]
     nodes: Vec<(NodeKey, String, Vec<String>)>,
+    /// When it was let in, by the clock of the node that did.
+    #[n(2)]
+    time: Option<Hlc>,
 }
 
 /// The node's links, and what answers on them. Clones are the same.
@@ -58,6 +62,7 @@ pub(super) struct Linked {
     joining: JoinService,
     enrolling: EnrolService,
     pub(super) rollout: RolloutService,
+    pub(super) telling: EventsService,
     pub(super) members: Members,
     /// Whether every other node refuses this one.
     pub(super) refused: Arc<AtomicBool>,
@@ -83,6 +88,7 @@ impl Linked {
         config: &Config,
         cluster: ClusterId,
         seams: LinkSeams<'_>,
+        events: &Events,
     ) -> Result<Self, NodeError> {
         let identity = NodeIdentity::load_or_make(seams.disk, seams.secrets)?;
         let joined = read_joined(seams.disk).map_err(|source| NodeError::data(seams.disk, source))?;
@@ -93,13 +99,16 @@ impl Linked {
         let receiver = Receiver::new(Arc::new(move |peer: &NodeKey| admission.may_vote(peer)));
         let (joining, enrolling) = (JoinService::new(cluster, seams.clock.clone()), EnrolService::default());
         let rollout = RolloutService::default();
+        let admission = directory.clone();
+        let telling = EventsService::new(events.clone(), Arc::new(move |peer| admission.may_vote(peer)));
         let (door, inbox) = Inbox::new(seams.registry);
-        let services: [(&'static str, Arc<dyn Service>); 5] = [
+        let services: [(&'static str, Arc<dyn Service>); 6] = [
             (MEMBERS, door),
             (GROUP, Arc::new(receiver.clone())),
             (JOIN, Arc::new(joining.clone())),
             (ENROL, Arc::new(enrolling.clone())),
             (ROLLOUT, Arc::new(rollout.clone())),
+            (EVENTS, Arc::new(telling.clone())),
         ];
         let options = LinkOptions { cluster, accepts: PROTOCOLS.to_vec(), peers: peers.clone() };
         let links = seams.links.bind(&identity, &config.mesh, options, seams.clock, seams.tasks).await?;
@@ -107,9 +116,7 @@ impl Linked {
             services: BTreeMap::from(services),
             hybrid: Hybrid::shared(seams.clock.clone(), seams.hlc.clone()),
             registry: seams.registry.clone(),
-            clock_ahead: Arc::new(|peer, error| {
-                tracing::warn!(%peer, %error, "the clock of another node is too far ahead, or this one's behind");
-            }),
+            clock_ahead: clock_ahead(events.clone(), seams.clock.clone()),
         };
         let mesh = Mesh::start(links, calls, seams.tasks);
         directory.serve(mesh.clone());
@@ -126,8 +133,9 @@ impl Linked {
             seeds: joined.iter().flatten().filter_map(|known| seed(known.key, &known.pop)).collect(),
             learnt: learn_into(peers),
             registry: seams.registry.clone(),
+            events: events.clone(),
         };
-        let (members, _) = Members::start(&mesh, inbox, options, seams.clock, seams.rng, seams.tasks);
+        let members = Members::start(&mesh, inbox, options, seams.clock, seams.rng, seams.tasks);
         let was_let_in = joined.is_some();
         let (key, refused) = (identity.key(), Arc::default());
         Ok(Linked {
@@ -138,6 +146,7 @@ impl Linked {
             joining,
             enrolling,
             rollout,
+            telling,
             members,
             refused,
             was_let_in,
@@ -258,9 +267,10 @@ pub(super) async fn join(
     let options = LinkOptions { cluster, accepts: Vec::new(), peers };
     let anywhere = [SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0)];
     let links = seams.links.bind(&ticket.identity(), &anywhere, options, seams.clock, &tasks).await?;
+    let hybrid = Hybrid::shared(seams.clock.clone(), seams.hlc);
     let calls = CallOptions {
         services: BTreeMap::new(),
-        hybrid: Hybrid::shared(seams.clock.clone(), seams.hlc),
+        hybrid: hybrid.clone(),
         // Its own: the node's metrics are those of the links that it makes in its own name.
         registry: Registry::default(),
         clock_ahead: Arc::new(|_, _| {}),
@@ -271,11 +281,23 @@ pub(super) async fn join(
     tasks.stop();
     mesh.close().await;
     let joined = joined.map_err(|error| NodeError::Join(chain(&error)))?;
-    write_joined(seams.disk, &joined.nodes).map_err(|source| NodeError::data(seams.disk, source))?;
+    write_joined(seams.disk, &joined.nodes, hybrid.now())
+        .map_err(|source| NodeError::data(seams.disk, source))?;
     Ok(cluster)
 }
 
+/// When this node was let in, if others let it in: what it does comes after that.
+pub(super) fn joined_at(disk: &Disk) -> io::Result<Option<Hlc>> {
+    Ok(read_joined_form(disk)?.and_then(|form| form.time))
+}
+
 fn read_joined(disk: &Disk) -> io::Result<Option<Vec<Known>>> {
+    let addresses = |texts: Vec<String>| texts.iter().filter_map(|text| text.parse().ok()).collect();
+    let known = |(key, pop, texts)| Known { key, pop, addresses: addresses(texts) };
+    Ok(read_joined_form(disk)?.map(|form| form.nodes.into_iter().map(known).collect()))
+}
+
+fn read_joined_form(disk: &Disk) -> io::Result<Option<JoinedForm>> {
     let file = match disk.open(JOINED, false) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -285,18 +307,14 @@ fn read_joined(disk: &Disk) -> io::Result<Option<Vec<Known>>> {
     let read = file.read_at(&mut bytes, 0)?;
     let damaged = || io::Error::new(io::ErrorKind::InvalidData, "the file `joined` is damaged");
     let form: JoinedForm = minicbor::decode(&bytes[..read]).map_err(|_| damaged())?;
-    if form.format != FORMAT {
-        return Err(damaged());
-    }
-    let addresses = |texts: Vec<String>| texts.iter().filter_map(|text| text.parse().ok()).collect();
-    let known = |(key, pop, texts)| Known { key, pop, addresses: addresses(texts) };
-    Ok(Some(form.nodes.into_iter().map(known).collect()))
+    if form.format == FORMAT { Ok(Some(form)) } else { Err(damaged()) }
 }
 
-fn write_joined(disk: &Disk, nodes: &[Known]) -> io::Result<()> {
+fn write_joined(disk: &Disk, nodes: &[Known], time: Hlc) -> io::Result<()> {
     let texts = |addresses: &[SocketAddr]| addresses.iter().map(ToString::to_string).collect();
     let nodes = nodes.iter().map(|known| (known.key, known.pop.clone(), texts(&known.addresses))).collect();
-    let bytes = minicbor::to_vec(JoinedForm { format: FORMAT, nodes }).map_err(io::Error::other)?;
+    let bytes =
+        minicbor::to_vec(JoinedForm { format: FORMAT, nodes, time: Some(time) }).map_err(io::Error::other)?;
     write(disk, JOINED, JOINED_NEW, &bytes)
 }
 

@@ -103,7 +103,7 @@ impl rollout::InForce for InForce {
 }
 
 impl Parts {
-    /// Puts a snapshot into force, and says in the log what of it does not work. Files that it names are read on
+    /// Puts a snapshot into force. Files that it names are read on
     /// another thread: they may lie on a network that is gone, and nothing else has to wait then.
     pub(super) async fn apply(&self, snapshot: Arc<Snapshot>, in_force: &InForce) {
         let settings = &snapshot.settings;
@@ -117,9 +117,6 @@ impl Parts {
         problems.extend(self.at_next_start(settings));
         let shared = &in_force.0;
         *shared.problems.lock().unwrap_or_else(PoisonError::into_inner) = problems;
-        for problem in in_force.problems() {
-            tracing::warn!(problem, "not as declared");
-        }
         let drain = u64::try_from(settings.limits.drain_timeout.get().as_millis()).unwrap_or(u64::MAX);
         shared.drain_ms.store(drain, Ordering::Release);
         shared.revision.store(snapshot.revision.0, Ordering::Release);

@@ -6,6 +6,7 @@
 
 mod cluster;
 mod config;
+mod events;
 mod following;
 mod handles;
 mod identity;
@@ -18,6 +19,7 @@ pub use identity::{Identity, IdentityError};
 pub(crate) use restoring::MARK as RESTORING;
 
 use cluster::{LinkSeams, Linked};
+use events::{Recorder, Watcher};
 use following::{InForce, Parts};
 use handles::{ApiCache, ApiNode, ApiRequests, ApiState};
 use listening::{ListenError, Listening};
@@ -32,7 +34,7 @@ use selvedge_gateway::traffic::Traffic;
 use selvedge_gateway::upstream::{Seams as UpstreamSeams, Upstream, UpstreamMetrics, system_roots};
 use selvedge_mesh::Hybrid;
 use selvedge_mesh::ticket::Ticket;
-use selvedge_observe::Registry;
+use selvedge_observe::{Events, Registry};
 use selvedge_rt::disk::DiskLock;
 use selvedge_rt::{OnEnd, Tasks, Workers};
 use selvedge_state::group::{Member, MeshLinks};
@@ -41,7 +43,7 @@ use selvedge_store::segments::{self, DiskTier, Segments};
 use selvedge_store::wal;
 use selvedge_types::planted::{Bug, is_planted};
 use selvedge_types::resource::Settings;
-use selvedge_types::{Hlc, HlcClock, Role, Snapshot, Token};
+use selvedge_types::{Event, Hlc, HlcClock, Role, Snapshot, Token};
 use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
@@ -138,6 +140,7 @@ pub struct Node {
     state: Option<State>,
     linked: Linked,
     in_force: InForce,
+    events: Events,
     listening: Listening,
     /// The API's socket, to be handed over.
     api_copy: Option<std::net::TcpListener>,
@@ -188,12 +191,18 @@ impl Config {
             registry: &registry,
             links: &*links,
         };
-        let linked = Box::pin(Linked::begin(&self, identity.cluster, seams)).await?;
+        let hybrid = Hybrid::shared(clock.clone(), hlc.clone());
+        if let Some(joined) = cluster::joined_at(&disk).map_err(data_error)? {
+            hybrid.resume(joined);
+        }
+        let events = events::begin(&disk, &hybrid, &registry, &data_tasks).await;
+        events.tell(Event::Started { version: env!("CARGO_PKG_VERSION").into() });
+        let linked = Box::pin(Linked::begin(&self, identity.cluster, seams, &events)).await?;
         // Purges reach the cache once there is one; nobody can purge before.
         let purged: Arc<OnceLock<Cache>> = Arc::default();
         let purging = purged.clone();
         let directory = linked.directory.clone();
-        let hybrid = Hybrid::shared(clock.clone(), hlc.clone());
+        let mut recorder = Recorder::new(events.clone());
         let setup = Setup {
             disk: disk.subdir("state").map_err(data_error)?,
             options: self.storage.state.clone(),
@@ -208,8 +217,9 @@ impl Config {
             links: Arc::new(MeshLinks::new(linked.mesh.clone())),
             metrics: selvedge_state::Metrics::register(&registry),
             wal_metrics: wal::Metrics::register(&registry),
-            observer: Box::new(move |changes: &[Change]| {
+            observer: Box::new(move |changes: &[Change], time| {
                 directory.observe(changes);
+                recorder.observe(changes, time);
                 if let Some(cache) = purging.get() {
                     stamp(cache, changes, hybrid.now());
                 }
@@ -374,6 +384,15 @@ impl Config {
         }
         let watching = certificates.clone().watch(tasks.clone());
         tasks.spawn("certificates", OnEnd::Forget, watching);
+        let watcher = Watcher {
+            events: events.clone(),
+            linked: linked.clone(),
+            state: state.clone(),
+            state_problem: state_problem.clone(),
+            cache: cache.clone(),
+            in_force: in_force.clone(),
+        };
+        data_tasks.spawn("standing", OnEnd::Forget, watcher.run(data_tasks.clone()));
 
         let cluster = state.clone().map(|state| Cluster {
             id: identity.cluster,
@@ -384,6 +403,7 @@ impl Config {
             clock: clock.clone(),
             secrets: secrets.clone(),
             rollout: linked.rollout.clone(),
+            events: linked.telling.clone(),
             backups: Arc::new(Semaphore::new(BACKUPS_MAX)),
             translate: handles::translate,
         });
@@ -433,6 +453,7 @@ impl Config {
             state,
             linked,
             in_force,
+            events,
             listening,
             api_copy,
             closed_api: Some((api_listener, handles)),
@@ -577,6 +598,9 @@ impl Node {
     /// before, but without the disk cache, and by what was declared until now. Says whether it is free; if not,
     /// this can be called again.
     pub async fn lend(&mut self) -> bool {
+        if !self.is_lent() {
+            self.events.tell(Event::HandedOver);
+        }
         self.data_tasks.stop();
         // Its successor is reached where this one was.
         self.linked.mesh.close().await;
@@ -609,6 +633,9 @@ impl Node {
 
     /// Stops accepting, lets requests under way end, then everything else. Says whether all ended in time.
     pub async fn shut_down(mut self) -> bool {
+        if !self.is_lent() {
+            self.events.tell(Event::Stopping);
+        }
         self.close();
         // Others hear that it leaves while its requests end.
         let (drained, ()) = tokio::join!(self.traffic_tasks.shut_down(self.in_force.drain()), self.leave());

@@ -144,7 +144,7 @@ async fn live(run: Run, disk: SimDisk, clock: SimClock, known: Shared) -> turmoi
         links: Arc::new(Nobody),
         metrics: Metrics::default(),
         wal_metrics: wal::Metrics::default(),
-        observer: Box::new(move |changes| lock(&sink).extend(changes.iter().cloned())),
+        observer: Box::new(move |changes, _| lock(&sink).extend(changes.iter().cloned())),
     };
     let (state, opened) = match State::open(setup).await {
         Ok((state, opened)) => {

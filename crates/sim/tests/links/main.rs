@@ -6,6 +6,7 @@ mod contract;
 mod faults;
 mod groups;
 mod members;
+mod stamps;
 mod world;
 
 macro_rules! contract {

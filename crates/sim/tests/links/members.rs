@@ -3,18 +3,17 @@
 use crate::world::{CLUSTER, World, soon};
 use bytes::Bytes;
 use selvedge_mesh::members::{
-    Inbox, Load, Members, NewsStream, Next, Options as MemberOptions, Phase, SERVICE, Seed, State, View,
-    What, Why, learn_into,
+    Inbox, Load, Members, Options as MemberOptions, Phase, SERVICE, Seed, State, View, Why, learn_into,
 };
 use selvedge_mesh::rpc::limits::DATAGRAM_BYTES_MAX;
 use selvedge_mesh::rpc::{Options as CallOptions, PROTOCOLS, Service};
 use selvedge_mesh::{Hybrid, Mesh};
-use selvedge_observe::Registry;
+use selvedge_observe::{Events, Registry};
 use selvedge_rt::links::{Options, Peers};
 use selvedge_rt::{Clock, Rng, Tasks};
 use selvedge_sim::SimMesh;
 use selvedge_types::resource::{PopName, RegionName, Text};
-use selvedge_types::{HlcClock, NodeKey};
+use selvedge_types::{Hlc, HlcClock, NodeKey, Record};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +24,7 @@ struct Node {
     pop: PopName,
     mesh: Mesh,
     members: Members,
-    news: NewsStream,
+    events: Events,
     registry: Registry,
     tasks: Tasks,
 }
@@ -47,12 +46,11 @@ impl Node {
         let (clock, registry) = (Clock::real(), Registry::default());
         let (service, inbox) = Inbox::new(&registry);
         let services: BTreeMap<&'static str, Arc<dyn Service>> = BTreeMap::from([(SERVICE, service)]);
-        let options = CallOptions {
-            services,
-            hybrid: Hybrid::new(clock.clone(), HlcClock::default()),
-            registry: registry.clone(),
-            clock_ahead: Arc::new(|_, _| {}),
-        };
+        let hybrid = Hybrid::new(clock.clone(), HlcClock::default());
+        let stamps = hybrid.clone();
+        let events = Events::new(move || stamps.now(), &registry);
+        let options =
+            CallOptions { services, hybrid, registry: registry.clone(), clock_ahead: Arc::new(|_, _| {}) };
         let mesh = Mesh::start(links, options, &tasks);
         let options = MemberOptions {
             cluster: CLUSTER,
@@ -64,10 +62,11 @@ impl Node {
             seeds: seeds.iter().map(|seed| seed.seed()).collect(),
             learnt: learn_into(peers),
             registry: registry.clone(),
+            events: events.clone(),
         };
         let rng = Rng::from_seed(number.into());
-        let (members, news) = Members::start(&mesh, inbox, options, &clock, &rng, &tasks);
-        Node { number, pop: pop(pop_name), mesh, members, news, registry, tasks }
+        let members = Members::start(&mesh, inbox, options, &clock, &rng, &tasks);
+        Node { number, pop: pop(pop_name), mesh, members, events, registry, tasks }
     }
 
     fn key(&self) -> NodeKey {
@@ -99,16 +98,19 @@ impl Node {
         self.until(|view| view.state_of(&other.key(), &other.pop) == Some(state)).await
     }
 
-    /// The news up to one that fits.
-    async fn news_until(&mut self, fits: impl Fn(&What) -> bool) -> Vec<What> {
-        let mut all = Vec::new();
-        while !all.last().is_some_and(&fits) {
-            match soon(self.news.next()).await {
-                Some(Next::News(news)) => all.push(news.what),
-                other => panic!("{other:?} after {all:?}"),
+    /// What it told of `subject` up to an event of that kind.
+    async fn told(&self, subject: &str, kind: &str) -> Vec<String> {
+        let mut at = Hlc::ZERO;
+        loop {
+            let all = self.events.after(Hlc::ZERO);
+            let about = all.iter().filter(|record| about(record) == subject);
+            let kinds: Vec<String> = about.map(|record| record.kind.clone()).collect();
+            if kinds.iter().any(|told| told == kind) {
+                return kinds;
             }
+            at = all.last().map_or(at, |record| record.at);
+            soon(self.events.wait(at)).await;
         }
-        all
     }
 
     fn metric(&self, name: &str) -> u64 {
@@ -122,6 +124,11 @@ impl Node {
         mesh.crash(self.key());
         self.tasks.stop();
     }
+}
+
+/// Whom or what an event is about: nodes here have no names.
+fn about(record: &Record) -> String {
+    record.node.map_or_else(|| record.subject.clone(), |node| node.to_string())
 }
 
 /// The cluster lets all of them in.
@@ -186,15 +193,13 @@ pub(crate) async fn nodes_find_each_other_through_one_that_all_know(world: World
 
 pub(crate) async fn whoever_leaves_is_known_to_have_left(world: World) {
     let a = Node::start(&world, 1, "ams", 1, &[]).await;
-    let mut b = Node::start(&world, 2, "ams", 1, &[&a]).await;
+    let b = Node::start(&world, 2, "ams", 1, &[&a]).await;
     let_in(&[&a, &b]);
     formed(&[&a, &b]).await;
     let left = a.members.leave();
     soon(left).await;
     assert_eq!(b.sees(&a), Some(State::Gone(Why::Left)));
-    let news = b.news_until(|what| *what == What::Left(a.key())).await;
-    assert!(news.contains(&What::Joined(a.key())), "{news:?}");
-    assert!(!news.contains(&What::Suspected(a.key())), "{news:?}");
+    assert_eq!(b.told(&a.key().to_string(), "left").await, ["up", "left"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -208,15 +213,14 @@ async fn a_crash_is_known_in_its_pop_and_elsewhere_in_time() {
     }
     assert_eq!(nodes[4].metric("selvedge_mesh_members{state=\"gone\"}"), 1);
     assert_eq!(nodes[4].metric("selvedge_mesh_members{state=\"alive\"}"), 1);
-    let news = nodes[4].news_until(|what| *what == What::Failed(last.key())).await;
-    assert!(news.contains(&What::Suspected(last.key())), "{news:?}");
+    let key = last.key().to_string();
+    assert_eq!(nodes[4].told(&key, "failed").await, ["up", "suspected", "failed"]);
     // It starts again, in a new life.
     let seed = &nodes[3];
     let back = Node::start(&world, last.number, "fra", 2, &[seed]).await;
     let_in(&nodes.iter().chain([&back]).collect::<Vec<_>>());
     formed(&nodes.iter().chain([&back]).collect::<Vec<_>>()).await;
-    let news = nodes[4].news_until(|what| *what == What::Returned(last.key())).await;
-    assert!(!news.contains(&What::Joined(last.key())), "{news:?}");
+    assert_eq!(nodes[4].told(&key, "back").await, ["up", "suspected", "failed", "back"]);
     assert_eq!(nodes[4].members.view().members[&last.key()].generation, 2);
 }
 
@@ -234,8 +238,8 @@ async fn a_pop_that_is_cut_off_is_missed_and_found_again() {
     }
     mesh.heal();
     formed(&nodes.iter().collect::<Vec<_>>()).await;
-    let news = nodes[0].news_until(|what| *what == What::PopFound(pop("fra"))).await;
-    assert!(news.contains(&What::PopLost(pop("fra"))), "{news:?}");
+    let told = nodes[0].told("fra", "pop-found").await;
+    assert!(told.contains(&"pop-lost".to_owned()), "{told:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -307,22 +311,15 @@ async fn whatever_a_hostile_member_sends_others_go_on_and_hold_no_more_for_it() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn news_are_few_and_end_with_membership() {
+async fn what_a_node_says_of_itself_is_no_event() {
     let (_, mesh, nodes) = two_pops().await;
-    let mut stream = nodes[1].members.news();
+    let before = nodes[1].events.last(1)[0].at;
     for _ in 0..400 {
         nodes[0].members.drain(true).await;
         nodes[0].members.drain(false).await;
     }
     nodes[2].crash(&mesh);
     nodes[1].until_sees(&nodes[2], State::Gone(Why::Failed)).await;
-    match soon(stream.next()).await {
-        Some(Next::News(news)) => {
-            assert_eq!(news.what, What::Suspected(nodes[2].key()), "drains are no news")
-        }
-        other => panic!("{other:?}"),
-    }
-    nodes[1].tasks.stop();
-    let ends = async { while stream.next().await.is_some() {} };
-    soon(ends).await;
+    let next = nodes[1].events.after(before).remove(0);
+    assert_eq!((next.kind.as_str(), next.node), ("suspected", Some(nodes[2].key())));
 }

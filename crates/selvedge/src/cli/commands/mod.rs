@@ -7,6 +7,7 @@ mod completions;
 mod demo;
 pub(super) mod dev;
 pub(super) mod estimate;
+pub(super) mod events;
 pub(super) mod get;
 pub(super) mod kv;
 pub(super) mod live;
@@ -39,6 +40,7 @@ pub(super) fn run(args: Args) -> Result<Exit, Failure> {
         Command::Status(args) => status::run(output, &args),
         Command::Cache { command } => cache::run(output, command),
         Command::Requests(args) => requests::run(output, &args),
+        Command::Events(args) => events::run(output, &args),
         Command::Ticket { command } => ticket::run(output, command),
         Command::Node { command } => cluster::node(command),
         Command::Voters { command } => cluster::voters(output, command),

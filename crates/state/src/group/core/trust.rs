@@ -29,9 +29,6 @@ impl Core {
     /// Ends when the log can be trusted again.
     pub(in crate::group) async fn regain_trust(&self) {
         self.raft.runtime_config().elect(false);
-        tracing::warn!(
-            "the log's last batch was incomplete and was cut; this node votes again once it is caught up"
-        );
         while !self.is_caught_up_with_leader().await && !self.is_caught_up_with_all().await {
             tokio::time::sleep(PAUSE).await;
         }
@@ -40,7 +37,6 @@ impl Core {
         }
         self.trusted.store(true, Ordering::Release);
         self.raft.runtime_config().elect(true);
-        tracing::info!("the log is whole again");
     }
 
     async fn is_caught_up_with_leader(&self) -> bool {

@@ -43,11 +43,7 @@ impl Health {
     /// Takes note of whether there is room on the disk. As long as something waits for it, there is none for more.
     pub(in crate::group) fn note_full(&self, full: bool) {
         let full = full || *self.waiting.borrow();
-        match (self.full.swap(full, Ordering::Relaxed), full) {
-            (false, true) => tracing::warn!("the disk is full: no changes are taken until there is space"),
-            (true, false) => tracing::info!("there is space on the disk again"),
-            _ => {}
-        }
+        self.full.store(full, Ordering::Relaxed);
     }
 
     fn note_waiting(&self, waiting: bool) {
