@@ -397,7 +397,7 @@ impl Config {
             translate: handles::translate,
         });
         if let Some(cluster) = &cluster {
-            expire_purges(cluster, linked.is_edge(), &cache, &in_force, &tasks);
+            expire_purges(cluster, linked.is_edge(), &cache, &in_force, &data_tasks);
             KeyspaceMetrics::register(&registry, cluster.state.clone());
         }
         let handles = Handles {
