@@ -72,7 +72,8 @@ pub struct ScopeHasher {
     key: [u8; 32],
 }
 
-/// How many segments of a path a prefix purge can name.
+/// How many segments of a path a prefix purge tells apart: a longer one is one of its first so many, which covers more
+/// and never less.
 pub const PREFIX_DEPTH_MAX: usize = 32;
 
 impl ScopeHasher {
@@ -96,7 +97,10 @@ impl ScopeHasher {
     pub fn scope(&self, scope: &PurgeScope) -> ScopeHash {
         match scope {
             PurgeScope::Site { site } => self.hash(0, site, ""),
-            PurgeScope::Prefix { site, path } => self.hash(1, site, path.trim_end_matches('/')),
+            PurgeScope::Prefix { site, path } => {
+                let known = path.match_indices('/').nth(PREFIX_DEPTH_MAX).map_or(path.len(), |(end, _)| end);
+                self.hash(1, site, path[..known].trim_end_matches('/'))
+            }
             PurgeScope::Url { site, uri } => self.hash(2, site, uri),
             PurgeScope::Tag { namespace, tag } => self.hash(3, namespace, tag),
         }
@@ -345,6 +349,18 @@ mod tests {
             let purge = PurgeScope::Prefix { site: site(), path: path.into() };
             assert_eq!(covered(&purge, "default/a", target), expect, "{path} over {target}");
             assert!(!covered(&purge, "default/b", target));
+        }
+    }
+
+    #[test]
+    fn a_prefix_that_is_too_deep_covers_all_below_what_is_told_apart() {
+        for depth in [PREFIX_DEPTH_MAX, PREFIX_DEPTH_MAX + 1, PREFIX_DEPTH_MAX + 2, 3 * PREFIX_DEPTH_MAX] {
+            let path: String = (0..depth).map(|i| format!("/{i}")).collect();
+            let purge = PurgeScope::Prefix { site: "default/a".into(), path: path.clone() };
+            assert!(covered(&purge, "default/a", &path), "{depth}");
+            assert!(covered(&purge, "default/a", &format!("{path}/more")), "{depth}");
+            assert!(covered(&purge, "default/a", &format!("{path}/")), "{depth}");
+            assert!(!covered(&purge, "default/a", "/0/1/other"), "{depth}");
         }
     }
 

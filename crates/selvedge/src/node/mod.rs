@@ -163,16 +163,27 @@ impl Config {
     /// As [`Config::build`], but does not answer its API yet: as long as a predecessor accepts connections, nothing
     /// may be purged here that is still served there.
     pub async fn begin(self, seams: Seams) -> Result<Node, NodeError> {
-        let Seams { clock, rng, secrets, net, links, resolver, disk, tasks, registry } = seams;
+        let data_error = |source| NodeError::Data { path: seams.disk.display().to_string(), source };
+        let lock = seams.disk.lock("lock").map_err(data_error)?;
+        let tasks = seams.tasks.child();
+        let owners = Owners { data: tasks.child(), traffic: tasks.child(), all: tasks };
+        match Box::pin(self.begin_locked(seams, &owners)).await {
+            Ok(node) => Ok(Node { lock: Some(lock), ..node }),
+            Err(error) => {
+                owners.give_up().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn begin_locked(self, seams: Seams, owners: &Owners) -> Result<Node, NodeError> {
+        let Seams { clock, rng, secrets, net, links, resolver, disk, registry, .. } = seams;
+        let Owners { all: tasks, data: data_tasks, traffic: traffic_tasks } = owners.clone();
         let data_error = |source| NodeError::Data { path: disk.display().to_string(), source };
-        let lock = disk.lock("lock").map_err(data_error)?;
         let restore = restoring::begin(&disk, self.restore.as_deref(), &tasks).await?;
         let begins_with_backup = restore.is_some();
         let identity = Identity::load(&disk, &secrets)?;
         let hlc: Arc<Mutex<HlcClock>> = Arc::default();
-        let traffic_tasks = tasks.child();
-        // What uses the data directory: a node that hands over ends it before its last requests have ended.
-        let data_tasks = tasks.child();
         let workers = if tasks.is_inline() {
             Workers::inline(&traffic_tasks)
         } else {
@@ -450,7 +461,7 @@ impl Config {
             data_tasks,
             traffic_tasks,
             workers,
-            lock: Some(lock),
+            lock: None,
         })
     }
 
@@ -638,6 +649,28 @@ impl Node {
     }
 }
 
+/// The owners of a node's tasks.
+#[derive(Clone)]
+struct Owners {
+    all: Tasks,
+    /// Of what uses the data directory: a node that hands over ends it before its last requests have ended.
+    data: Tasks,
+    /// Of what answers requests.
+    traffic: Tasks,
+}
+
+impl Owners {
+    /// Ends what was begun of a node that will not be.
+    async fn give_up(&self) {
+        let ended = [&self.data, &self.traffic, &self.all].map(|tasks| tasks.shut_down(LENDING));
+        let [data, traffic, all] = ended;
+        if !(data.await & traffic.await & all.await) {
+            tracing::warn!("not all that was begun has ended in time");
+        }
+        self.traffic.abandon();
+    }
+}
+
 /// Whether an error comes from a full disk.
 fn is_for_lack_of_space(error: &(dyn std::error::Error + 'static)) -> bool {
     use std::io::ErrorKind::{QuotaExceeded, StorageFull};
@@ -752,8 +785,11 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 mod tests {
     use super::*;
     use selvedge_cache::stamps::PurgeScope;
+    use selvedge_gateway::upstream::SystemResolver;
+    use selvedge_rt::{Clock, Disk, Net, Rng, Secrets};
     use selvedge_state::group::OpenError;
     use selvedge_store::engine;
+    use selvedge_types::resource::{PopName, RegionName, Text};
 
     #[test]
     fn a_state_that_lacks_space_is_told_from_one_that_is_damaged() {
@@ -764,6 +800,58 @@ mod tests {
         assert!(of(io::Error::from(io::ErrorKind::StorageFull).into()));
         assert!(!of(engine::Error::Damaged { path, what }.into()));
         assert!(!of(io::Error::from(io::ErrorKind::PermissionDenied).into()));
+    }
+
+    fn config(api: SocketAddr) -> Config {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        Config {
+            name: "one".into(),
+            pop: PopName::parse_text("default").unwrap(),
+            region: RegionName::parse_text("default").unwrap(),
+            http: vec![any],
+            https: Vec::new(),
+            api,
+            mesh: vec![any],
+            workers: 1,
+            cache_ram: Some(1 << 20),
+            cache_disk: Some(64 << 20),
+            storage: Storage::default(),
+            restore: None,
+            data: None,
+            sockets: Arc::default(),
+        }
+    }
+
+    fn seams(dir: &tempfile::TempDir, tasks: &Tasks) -> Seams {
+        Seams {
+            clock: Clock::real(),
+            rng: Rng::from_seed(1),
+            secrets: Secrets::System,
+            net: Net::Real,
+            links: Arc::new(RealLinks),
+            resolver: Arc::new(SystemResolver::new()),
+            disk: Disk::real(dir.path()).unwrap(),
+            tasks: tasks.clone(),
+            registry: Registry::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_begun_of_a_node_that_cannot_be_has_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let busy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let tasks = Tasks::real();
+        let failed = config(busy.local_addr().unwrap()).begin(seams(&dir, &tasks)).await;
+        assert!(matches!(failed.err(), Some(NodeError::Listen { .. })));
+        // At once, and as often as one likes: nothing uses the directory.
+        drop(busy);
+        for _ in 0..2 {
+            let node =
+                config(SocketAddr::from(([127, 0, 0, 1], 0))).build(seams(&dir, &tasks)).await.unwrap();
+            assert!(node.state_problem.is_none());
+            assert!(node.shut_down().await);
+        }
+        assert!(!tasks.is_stopping(), "the owner's other tasks go on");
     }
 
     #[test]
