@@ -589,10 +589,12 @@ impl Node {
     /// Answers its API from now on.
     pub fn open_api(&mut self) {
         if let Some((listener, handles)) = self.closed_api.take() {
-            if self.state.is_some() && !self.linked.is_edge() {
-                self.linked.forwarding.serve(handles.clone());
-            }
-            let serving = selvedge_control::serve(listener, ApiOptions::default(), handles);
+            let answers_edges = self.state.is_some() && !self.linked.is_edge();
+            let forwarding = answers_edges.then(|| self.linked.forwarding.serve(handles.clone()));
+            let serving = async move {
+                selvedge_control::serve(listener, ApiOptions::default(), handles).await;
+                drop(forwarding);
+            };
             self.data_tasks.spawn("api", OnEnd::Essential, serving);
         }
     }
