@@ -65,6 +65,8 @@ impl From<NewRecord> for Offer {
 struct Dropped {
     key: Key,
     gone: Gone,
+    /// Whether another of its name was there when it was to be written.
+    was_there: bool,
 }
 
 /// An object on its way, and when it came.
@@ -350,11 +352,22 @@ impl Shared {
         }
     }
 
+    /// Those that were asked for: one that was not leaves what is there of its name.
+    fn asked(&self, queued: &[Queued]) -> Vec<Dropped> {
+        let dropped = |(turn, offer): &Queued| Dropped {
+            key: offer.key,
+            gone: Gone { turn: *turn, at: offer.at },
+            was_there: self.segments.contains(offer.key),
+        };
+        queued.iter().filter(|(_, offer)| offer.asked).map(dropped).collect()
+    }
+
     /// What was asked for and is not written is not what is there of its name either.
     fn drop_offers<'a>(&self, offers: impl Iterator<Item = &'a Dropped>) {
-        for Dropped { key, gone } in offers {
-            self.note_gone(*key, *gone);
-            self.segments.remove(*key);
+        for Dropped { key, gone, was_there } in offers {
+            if self.segments.remove(*key) || *was_there {
+                self.note_gone(*key, *gone);
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! The task that writes to the disk tier what was put, removed and stamped.
 
 use super::super::Options;
-use super::{Dropped, Error, Gone, Key, NewRecord, Offer, Queued, Shared, Turn, lock};
+use super::{Error, Key, NewRecord, Offer, Queued, Shared, Turn, lock};
 use selvedge_types::Hlc;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -69,7 +69,7 @@ impl Writer {
 
     fn drop_all(&self, queued: &[Queued]) {
         let shared = &self.shared;
-        shared.drop_offers(asked(queued).iter());
+        shared.drop_offers(shared.asked(queued).iter());
         shared.metrics.dropped.inc_by(queued.len() as u64);
         shared.queued_bytes.fetch_sub(bytes(queued), Ordering::SeqCst);
     }
@@ -79,7 +79,7 @@ impl Writer {
         if !shared.available.load(Ordering::Relaxed) {
             return self.drop_all(&queued);
         }
-        let (bytes, asked) = (bytes(&queued), asked(&queued));
+        let (bytes, asked) = (bytes(&queued), shared.asked(&queued));
         let removed = std::mem::take(&mut *lock(&shared.gone));
         self.gone.extend(removed.iter().map(|(key, gone)| (*key, gone.turn)));
         let is_newest = |(turn, offer): &Queued| self.gone.get(&offer.key).is_none_or(|gone| gone < turn);
@@ -137,12 +137,6 @@ impl Writer {
 
 fn bytes(queued: &[Queued]) -> usize {
     queued.iter().map(|(_, offer)| offer.bytes).sum()
-}
-
-/// What becomes of the names of objects that are not written: that of one which nobody asked for keeps what it has.
-fn asked(queued: &[Queued]) -> Vec<Dropped> {
-    let asked = queued.iter().filter(|(_, offer)| offer.asked);
-    asked.map(|(turn, offer)| Dropped { key: offer.key, gone: Gone { turn: *turn, at: offer.at } }).collect()
 }
 
 async fn pause(left: Option<Duration>) {
