@@ -24,7 +24,7 @@ use following::{InForce, Parts};
 use handles::{ApiCache, ApiNode, ApiRequests, ApiState};
 use listening::{ListenError, Listening};
 use selvedge_control::cluster::{BACKUPS_MAX, Cluster};
-use selvedge_control::{ApiOptions, Handles, KeyspaceMetrics, Secret, SecretError};
+use selvedge_control::{ApiOptions, Forwarder, Handles, KeyspaceMetrics, Secret, SecretError};
 use selvedge_gateway::access_log::AccessLog;
 use selvedge_gateway::cache::{Cache, CacheOptions};
 use selvedge_gateway::front::{CertificateError, Certificates, Front};
@@ -38,6 +38,7 @@ use selvedge_observe::{Events, Registry};
 use selvedge_rt::disk::DiskLock;
 use selvedge_rt::{OnEnd, Tasks, Workers};
 use selvedge_state::group::{Member, MeshLinks};
+use selvedge_state::mirror::Mirroring;
 use selvedge_state::{Change, Command, NodeRecord, Serves, Setup, SnapshotFile, Stamp, State, Value};
 use selvedge_store::segments::{self, DiskTier, Segments};
 use selvedge_store::wal;
@@ -165,16 +166,27 @@ impl Config {
     /// As [`Config::build`], but does not answer its API yet: as long as a predecessor accepts connections, nothing
     /// may be purged here that is still served there.
     pub async fn begin(self, seams: Seams) -> Result<Node, NodeError> {
-        let Seams { clock, rng, secrets, net, links, resolver, disk, tasks, registry } = seams;
+        let data_error = |source| NodeError::Data { path: seams.disk.display().to_string(), source };
+        let lock = seams.disk.lock("lock").map_err(data_error)?;
+        let tasks = seams.tasks.child();
+        let owners = Owners { data: tasks.child(), traffic: tasks.child(), all: tasks };
+        match Box::pin(self.begin_locked(seams, &owners)).await {
+            Ok(node) => Ok(Node { lock: Some(lock), ..node }),
+            Err(error) => {
+                owners.give_up().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn begin_locked(self, seams: Seams, owners: &Owners) -> Result<Node, NodeError> {
+        let Seams { clock, rng, secrets, net, links, resolver, disk, registry, .. } = seams;
+        let Owners { all: tasks, data: data_tasks, traffic: traffic_tasks } = owners.clone();
         let data_error = |source| NodeError::Data { path: disk.display().to_string(), source };
-        let lock = disk.lock("lock").map_err(data_error)?;
         let restore = restoring::begin(&disk, self.restore.as_deref(), &tasks).await?;
         let begins_with_backup = restore.is_some();
         let identity = Identity::load(&disk, &secrets)?;
         let hlc: Arc<Mutex<HlcClock>> = Arc::default();
-        let traffic_tasks = tasks.child();
-        // What uses the data directory: a node that hands over ends it before its last requests have ended.
-        let data_tasks = tasks.child();
         let workers = if tasks.is_inline() {
             Workers::inline(&traffic_tasks)
         } else {
@@ -209,7 +221,8 @@ impl Config {
             cluster: identity.cluster,
             member: Member { node: linked.key.to_string() },
             restore,
-            founds: !linked.was_let_in,
+            // An edge node keeps what it is sent in a group of its own.
+            founds: !linked.was_let_in || linked.is_edge(),
             clock: clock.clone(),
             hlc: hlc.clone(),
             rng: rng.branch("state"),
@@ -374,6 +387,13 @@ impl Config {
             })?;
         }
         self.close_unclaimed();
+        let forwarder = state.as_ref().filter(|_| linked.is_edge()).map(|state| {
+            let (mirroring, at) =
+                Mirroring::new(state.clone(), linked.mesh.clone(), linked.full_nodes(state), &registry);
+            in_force.mirrors(state.clone(), at);
+            data_tasks.spawn("mirroring", OnEnd::Forget, mirroring.run(data_tasks.clone()));
+            Forwarder::new(linked.mesh.clone(), linked.full_nodes(state))
+        });
         linked.rollout.serve(Box::new(in_force.clone()));
         if let Some(state) = &state {
             let record = self.record(&linked, state, &listening, api);
@@ -408,7 +428,7 @@ impl Config {
             translate: handles::translate,
         });
         if let Some(cluster) = &cluster {
-            expire_purges(cluster, &cache, &in_force, &tasks);
+            expire_purges(cluster, linked.is_edge(), &cache, &in_force, &data_tasks);
             KeyspaceMetrics::register(&registry, cluster.state.clone());
         }
         let handles = Handles {
@@ -436,6 +456,7 @@ impl Config {
                 state_problem: state_problem.clone(),
             }),
             cluster: cluster.clone(),
+            forwarder,
             registry,
             data: self.data.clone(),
             clock,
@@ -461,7 +482,7 @@ impl Config {
             data_tasks,
             traffic_tasks,
             workers,
-            lock: Some(lock),
+            lock: None,
         })
     }
 
@@ -474,7 +495,7 @@ impl Config {
         api: SocketAddr,
     ) -> Box<dyn Fn() -> NodeRecord + Send + Sync> {
         let (config, linked, listening) = (self.clone(), linked.clone(), listening.clone());
-        let voter = state.group().id();
+        let voter = Some(state.group().id()).filter(|_| !linked.is_edge());
         Box::new(move || {
             let texts = |addresses: Vec<SocketAddr>| addresses.iter().map(ToString::to_string).collect();
             let serves = Serves {
@@ -483,7 +504,7 @@ impl Config {
                 api: api.to_string(),
             };
             let mesh = linked.addresses();
-            NodeRecord { voter: Some(voter), mesh, serves, ..cluster::record(&config, linked.key) }
+            NodeRecord { voter, mesh, serves, ..cluster::record(&config, linked.key) }
         })
     }
 
@@ -589,7 +610,12 @@ impl Node {
     /// Answers its API from now on.
     pub fn open_api(&mut self) {
         if let Some((listener, handles)) = self.closed_api.take() {
-            let serving = selvedge_control::serve(listener, ApiOptions::default(), handles);
+            let answers_edges = self.state.is_some() && !self.linked.is_edge();
+            let forwarding = answers_edges.then(|| self.linked.forwarding.serve(handles.clone()));
+            let serving = async move {
+                selvedge_control::serve(listener, ApiOptions::default(), handles).await;
+                drop(forwarding);
+            };
             self.data_tasks.spawn("api", OnEnd::Essential, serving);
         }
     }
@@ -652,6 +678,28 @@ impl Node {
     }
 }
 
+/// The owners of a node's tasks.
+#[derive(Clone)]
+struct Owners {
+    all: Tasks,
+    /// Of what uses the data directory: a node that hands over ends it before its last requests have ended.
+    data: Tasks,
+    /// Of what answers requests.
+    traffic: Tasks,
+}
+
+impl Owners {
+    /// Ends what was begun of a node that will not be.
+    async fn give_up(&self) {
+        let ended = [&self.data, &self.traffic, &self.all].map(|tasks| tasks.shut_down(LENDING));
+        let [data, traffic, all] = ended;
+        if !(data.await & traffic.await & all.await) {
+            tracing::warn!("not all that was begun has ended in time");
+        }
+        self.traffic.abandon();
+    }
+}
+
 /// Whether an error comes from a full disk.
 fn is_for_lack_of_space(error: &(dyn std::error::Error + 'static)) -> bool {
     use std::io::ErrorKind::{QuotaExceeded, StorageFull};
@@ -694,7 +742,7 @@ fn forget_gone(plane: &Plane, tasks: &Tasks) {
 
 /// Drops purges with the last object that they could cover, in the cache and then, when that holds of every node, in
 /// the control state.
-fn expire_purges(cluster: &Cluster, cache: &Cache, in_force: &InForce, tasks: &Tasks) {
+fn expire_purges(cluster: &Cluster, is_edge: bool, cache: &Cache, in_force: &InForce, tasks: &Tasks) {
     let (cluster, cache, in_force) = (cluster.clone(), cache.clone(), in_force.clone());
     let stopping = tasks.clone();
     tasks.spawn("purge expiry", OnEnd::Forget, async move {
@@ -710,6 +758,10 @@ fn expire_purges(cluster: &Cluster, cache: &Cache, in_force: &InForce, tasks: &T
                     tracing::warn!(error = chain(&error), "purges stay in the control state");
                     continue;
                 }
+            }
+            if is_edge {
+                // Others ask it, and it hears from them what goes.
+                continue;
             }
             let Some(oldest) = cluster.oldest(EXPIRE_ASKING).await else { continue };
             if let Err(error) = cluster.state.apply(Command::ExpireStamps { oldest }).await {
@@ -762,8 +814,11 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 mod tests {
     use super::*;
     use selvedge_cache::stamps::PurgeScope;
+    use selvedge_gateway::upstream::SystemResolver;
+    use selvedge_rt::{Clock, Disk, Net, Rng, Secrets};
     use selvedge_state::group::OpenError;
     use selvedge_store::engine;
+    use selvedge_types::resource::{PopName, RegionName, Text};
 
     #[test]
     fn a_state_that_lacks_space_is_told_from_one_that_is_damaged() {
@@ -774,6 +829,58 @@ mod tests {
         assert!(of(io::Error::from(io::ErrorKind::StorageFull).into()));
         assert!(!of(engine::Error::Damaged { path, what }.into()));
         assert!(!of(io::Error::from(io::ErrorKind::PermissionDenied).into()));
+    }
+
+    fn config(api: SocketAddr) -> Config {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        Config {
+            name: "one".into(),
+            pop: PopName::parse_text("default").unwrap(),
+            region: RegionName::parse_text("default").unwrap(),
+            http: vec![any],
+            https: Vec::new(),
+            api,
+            mesh: vec![any],
+            workers: 1,
+            cache_ram: Some(1 << 20),
+            cache_disk: Some(64 << 20),
+            storage: Storage::default(),
+            restore: None,
+            data: None,
+            sockets: Arc::default(),
+        }
+    }
+
+    fn seams(dir: &tempfile::TempDir, tasks: &Tasks) -> Seams {
+        Seams {
+            clock: Clock::real(),
+            rng: Rng::from_seed(1),
+            secrets: Secrets::System,
+            net: Net::Real,
+            links: Arc::new(RealLinks),
+            resolver: Arc::new(SystemResolver::new()),
+            disk: Disk::real(dir.path()).unwrap(),
+            tasks: tasks.clone(),
+            registry: Registry::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_begun_of_a_node_that_cannot_be_has_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let busy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let tasks = Tasks::real();
+        let failed = config(busy.local_addr().unwrap()).begin(seams(&dir, &tasks)).await;
+        assert!(matches!(failed.err(), Some(NodeError::Listen { .. })));
+        // At once, and as often as one likes: nothing uses the directory.
+        drop(busy);
+        for _ in 0..2 {
+            let node =
+                config(SocketAddr::from(([127, 0, 0, 1], 0))).build(seams(&dir, &tasks)).await.unwrap();
+            assert!(node.state_problem.is_none());
+            assert!(node.shut_down().await);
+        }
+        assert!(!tasks.is_stopping(), "the owner's other tasks go on");
     }
 
     #[test]
