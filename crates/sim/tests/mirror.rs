@@ -81,7 +81,7 @@ impl World {
             links: Arc::new(MeshLinks::new(mesh.clone())),
             metrics: Metrics::default(),
             wal_metrics: wal::Metrics::default(),
-            observer: Box::new(|_| {}),
+            observer: Box::new(|_, _| {}),
         };
         let (state, _) = State::open(setup).await.unwrap();
         Running { state, mesh, mirrors, tasks }

@@ -92,7 +92,7 @@ async fn what_was_changed_is_seen_by_all_and_there_after_a_restart() {
     let seen: Arc<Mutex<Vec<Change>>> = Arc::default();
     let sink = seen.clone();
     let mut setup = setup(Disk::real(dir.path()).unwrap(), &tasks);
-    setup.observer = Box::new(move |changes| sink.lock().unwrap().extend(changes.iter().cloned()));
+    setup.observer = Box::new(move |changes, _| sink.lock().unwrap().extend(changes.iter().cloned()));
     let (state, opened) = State::open(setup).await.unwrap();
     assert_eq!(opened.revision, Revision(0));
     let mut watch = state.watch(Revision(0));

@@ -111,6 +111,13 @@ impl Core {
         Some((leader, metrics.membership_config.get_node(&leader)?.clone()))
     }
 
+    /// The same, but not one that is only known from before a restart: asked in vain, nobody could tell whether it had
+    /// been.
+    fn leader_heard(&self) -> Option<(VoterId, Member)> {
+        let was_heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        self.leader().filter(|(id, _)| *id == self.me() || was_heard)
+    }
+
     /// Takes note that a leader has sent something that it may.
     pub(super) fn note_leader(&self) {
         *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
@@ -164,7 +171,7 @@ impl Core {
             if left.is_zero() {
                 return Err(unknown.unwrap_or(Error::NoLeader { waited: deadline }));
             }
-            let tried = match hint.take().or_else(|| self.leader()) {
+            let tried = match hint.take().or_else(|| self.leader_heard()) {
                 Some((id, member)) if id != self.me() => {
                     self.ask(id, &member, request.clone(), left, &take, &mut hint).await
                 }
