@@ -12,7 +12,7 @@ use support::{Node, PATIENCE, selvedge};
 struct Cluster {
     dir: tempfile::TempDir,
     token: String,
-    pops: [&'static str; 3],
+    pops: [&'static str; 4],
     /// Where their meshes are, also after a restart.
     meshes: Vec<String>,
     nodes: Vec<Option<Node>>,
@@ -51,7 +51,7 @@ impl Cluster {
         Cluster::three_in(POPS)
     }
 
-    fn three_in(pops: [&'static str; 3]) -> Self {
+    fn three_in(pops: [&'static str; 4]) -> Self {
         let mut cluster = Cluster::empty();
         cluster.pops = pops;
         cluster.found_with(&[]);
@@ -569,7 +569,7 @@ fn place(events: &Value, kind: &str, subject: &str) -> Option<usize> {
 
 #[test]
 fn what_happened_is_told_in_causal_order_by_those_who_are_reached() {
-    let mut cluster = Cluster::three_in(["ams"; 3]);
+    let mut cluster = Cluster::three_in(["ams"; 4]);
     assert_eq!(cluster.apply(1, "hello").0, 0);
     printed(&cluster, 2, &["cache", "purge", "--site", "a", "--all"]);
     printed(&cluster, 2, &["leader", "transfer", "c"]);

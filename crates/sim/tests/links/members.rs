@@ -226,7 +226,7 @@ async fn a_crash_is_known_in_its_pop_and_elsewhere_in_time() {
 
 #[tokio::test(start_paused = true)]
 async fn a_pop_that_is_cut_off_is_missed_and_found_again() {
-    let (_, mesh, mut nodes) = two_pops().await;
+    let (_, mesh, nodes) = two_pops().await;
     let keys: Vec<NodeKey> = nodes.iter().map(Node::key).collect();
     mesh.partition(&keys[..3], &keys[3..]);
     for (one, other) in [(0, 5), (2, 3), (3, 0), (5, 2)] {
