@@ -264,6 +264,11 @@ fn an_edge_node_serves_what_is_applied_and_has_nothing_else() {
         assert!(!is_on_disk(&cluster.home(3).join("data"), secret), "{secret}");
     }
 
+    // What happens on it is told with all else, wherever it is asked for.
+    let told_by_edge = |events: &Value| list(events).iter().any(|e| e["kind"] == "started" && e["node"] == "d");
+    cluster.wait(0, &["events", "-o", "json"], told_by_edge);
+    cluster.wait(3, &["events", "-o", "json"], told_by_edge);
+
     // Without the others it goes on, also after a restart.
     (0..3).for_each(|at| cluster.kill(at));
     cluster.serves(3, "one");
