@@ -265,9 +265,18 @@ fn an_edge_node_serves_what_is_applied_and_has_nothing_else() {
     }
 
     // What happens on it is told with all else, wherever it is asked for.
-    let told_by_edge = |events: &Value| list(events).iter().any(|e| e["kind"] == "started" && e["node"] == "d");
+    let told_by_edge =
+        |events: &Value| list(events).iter().any(|e| e["kind"] == "started" && e["node"] == "d");
     cluster.wait(0, &["events", "-o", "json"], told_by_edge);
     cluster.wait(3, &["events", "-o", "json"], told_by_edge);
+
+    // What nodes write has no name that a user may choose for a log.
+    for home in [0, 1, 3] {
+        for entry in std::fs::read_dir(cluster.home(home).join("data")).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            assert!(selvedge_types::manifest::is_data_name(&name), "{name}");
+        }
+    }
 
     // Without the others it goes on, also after a restart.
     (0..3).for_each(|at| cluster.kill(at));

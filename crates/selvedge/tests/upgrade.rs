@@ -250,6 +250,23 @@ fn a_new_process_that_hangs_has_everything_taken_back() {
 }
 
 #[test]
+fn a_process_that_is_no_node_is_not_signalled() {
+    let World { dir, node, .. } = World::new(&[]);
+    let pid = dir.path().join("data/pid");
+    assert!(pid.exists());
+    assert!(node.interrupt());
+    assert!(!pid.exists(), "it is gone with the node");
+    // As a node that was killed leaves it, with a number that is another's by now.
+    let mut other = Command::new("/bin/sleep").arg("1000").spawn().unwrap();
+    std::fs::write(&pid, format!("{}\n", other.id())).unwrap();
+    let (_, said) = say(dir.path(), &["upgrade"]);
+    let alive = other.try_wait().unwrap().is_none();
+    other.kill().unwrap();
+    other.wait().unwrap();
+    assert!(alive && said.contains("no node runs in"), "{said}");
+}
+
+#[test]
 fn what_is_no_program_changes_nothing() {
     let world = World::new(&[]);
     std::fs::remove_file(program(world.home())).unwrap();

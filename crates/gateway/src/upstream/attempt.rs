@@ -108,7 +108,8 @@ async fn line(
     connect(group, endpoint, needs_http1, until).await.map(|connected| opened(endpoint, connected))
 }
 
-/// A stream of a connection that is there, or a connection that all who wait for one share.
+/// A stream of a connection that is there, or a connection that all who wait for one share. Once it is known that there
+/// is none to be shared each has its own, beside the others.
 async fn http2_line(group: &Group, endpoint: &Endpoint, until: Instant) -> Result<Line, FetchError> {
     let take = || {
         let lent = endpoint.http2.take(Instant::now())?;
@@ -118,13 +119,15 @@ async fn http2_line(group: &Group, endpoint: &Endpoint, until: Instant) -> Resul
     if let Some(line) = take() {
         return Ok(line);
     }
-    let Ok(_connecting) = timeout_at(until, endpoint.http2.connecting.lock()).await else {
+    let Ok(connecting) = timeout_at(until, endpoint.http2.connecting.lock()).await else {
         let detail = "could not be connected to in time";
         return Err(FetchError::new(ProxyError::ConnectionTimeout, Stage::Unsent, detail));
     };
     if let Some(line) = take() {
         return Ok(line);
     }
+    let shares = group.origin.protocol == OriginProtocol::H2 || endpoint.speaks() != Speaks::Http1;
+    let _connecting = shares.then_some(connecting);
     connect(group, endpoint, false, until).await.map(|connected| opened(endpoint, connected))
 }
 

@@ -10,22 +10,15 @@ use selvedge_gateway::upstream::*;
 use selvedge_types::resource::OriginTable;
 use std::sync::Arc;
 use tokio::io::AsyncWriteExt;
+use tokio::sync::{Barrier, Notify};
+use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 /// An origin with a certificate of its own for `localhost`; speaks what ALPN settles on.
 async fn origin(alpn: &[&str]) -> (TestOrigin, Bytes) {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let pem = made.cert.pem().into();
-    let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder =
-        ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let mut config =
-        builder.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key).unwrap();
-    config.alpn_protocols = alpn.iter().map(|p| p.as_bytes().to_vec()).collect();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let (acceptor, pem) = acceptor(alpn);
     let origin = TestOrigin::start(move |_, stream| {
         let acceptor = acceptor.clone();
         async move {
@@ -41,6 +34,19 @@ async fn origin(alpn: &[&str]) -> (TestOrigin, Bytes) {
     })
     .await;
     (origin, pem)
+}
+
+fn acceptor(alpn: &[&str]) -> (TlsAcceptor, Bytes) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let pem = made.cert.pem().into();
+    let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder =
+        ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let mut config =
+        builder.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key).unwrap();
+    config.alpn_protocols = alpn.iter().map(|p| p.as_bytes().to_vec()).collect();
+    (TlsAcceptor::from(Arc::new(config)), pem)
 }
 
 fn https(origin: &TestOrigin) -> OriginTable {
@@ -103,4 +109,40 @@ async fn a_ca_file_without_certificates_is_refused() {
     table.ca = Some("ca.pem".into());
     let error = upstream.group("tls", &table, Some(Bytes::from_static(b"nothing"))).err().unwrap();
     assert!(error.to_string().contains("ca.pem"), "{error}");
+}
+
+#[tokio::test]
+async fn where_connections_cannot_be_shared_nobody_waits_for_the_handshake_of_another() {
+    const OTHERS: usize = 8;
+    let (acceptor, ca) = acceptor(&["http/1.1"]);
+    // The first handshake ends at once, the others when all of them have begun.
+    let (begun, end) = (Arc::new(Barrier::new(OTHERS)), Arc::new(Notify::new()));
+    let first_ends = end.clone();
+    let origin = TestOrigin::start(move |number, stream| {
+        let (acceptor, begun, end) = (acceptor.clone(), begun.clone(), first_ends.clone());
+        async move {
+            if number > 0 {
+                begun.wait().await;
+            }
+            let Ok(mut stream) = acceptor.accept(stream).await else { return };
+            let _ = read_head(&mut stream).await;
+            if number == 0 {
+                end.notified().await;
+            }
+            stream.write_all(OK).await.unwrap();
+            stream.flush().await.unwrap();
+        }
+    })
+    .await;
+    let group = group_with(&https(&origin), Some(ca));
+    let mut asked = JoinSet::new();
+    for _ in 0..=OTHERS {
+        let group = group.clone();
+        asked.spawn(async move { get_text(&group).await.unwrap() });
+    }
+    for _ in 0..OTHERS {
+        assert_eq!(asked.join_next().await.unwrap().unwrap(), "ok");
+    }
+    end.notify_one();
+    assert_eq!(asked.join_next().await.unwrap().unwrap(), "ok");
 }

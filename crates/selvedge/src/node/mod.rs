@@ -167,7 +167,7 @@ impl Config {
     /// may be purged here that is still served there.
     pub async fn begin(self, seams: Seams) -> Result<Node, NodeError> {
         let data_error = |source| NodeError::Data { path: seams.disk.display().to_string(), source };
-        let lock = seams.disk.lock("lock").map_err(data_error)?;
+        let lock = seams.disk.lock(LOCK).map_err(data_error)?;
         let tasks = seams.tasks.child();
         let owners = Owners { data: tasks.child(), traffic: tasks.child(), all: tasks };
         match Box::pin(self.begin_locked(seams, &owners)).await {
@@ -512,7 +512,7 @@ impl Config {
     /// cluster's for good.
     pub async fn join(&self, ticket: &Ticket, seams: &Seams) -> Result<(), NodeError> {
         let Seams { clock, secrets, links, rng, disk, tasks, registry, .. } = seams;
-        let _lock = disk.lock("lock").map_err(|source| NodeError::data(disk, source))?;
+        let _lock = disk.lock(LOCK).map_err(|source| NodeError::data(disk, source))?;
         let hlc = Arc::default();
         let link = LinkSeams { disk, secrets, clock, hlc, rng, tasks, registry, links: &**links };
         let cluster = Box::pin(cluster::join(self, ticket, link)).await?;
@@ -718,6 +718,9 @@ fn last_snapshot(file: &SnapshotFile) -> Option<Snapshot> {
         None
     })
 }
+
+/// The file that says by its lock that a node runs.
+pub(crate) const LOCK: &str = "lock";
 
 /// How often it is looked for what was counted of sites that are long gone.
 const FORGET_GONE: Duration = Duration::from_secs(600);

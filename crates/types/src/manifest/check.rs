@@ -22,9 +22,30 @@ pub const MAX_TARGETS: usize = 256;
 
 /// The longest name of the access log's file, in bytes: file systems end at 255, and rotation adds a number.
 const LOG_NAME_BYTES_MAX: usize = 200;
-/// What stands in a node's data directory already.
-const OWN_NAMES: [&str; 7] =
-    ["cache", "context.json", "handover.sock", "identity", "identity.new", "lock", "state"];
+/// What a node itself keeps in its data directory. What is named like one of these up to a dot is its own as well: files
+/// are written under such a name, and then renamed.
+pub const DATA_NAMES: [&str; 13] = [
+    "cache",
+    "context.json",
+    "events",
+    "generation",
+    "handover.sock",
+    "identity",
+    "joined",
+    "lock",
+    "node-key",
+    "pid",
+    "restoring",
+    "state",
+    "upgrade-failed",
+];
+
+/// Whether a name in the data directory is one of the node's own ([`DATA_NAMES`]).
+pub fn is_data_name(name: &str) -> bool {
+    DATA_NAMES
+        .iter()
+        .any(|own| name.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+}
 
 /// Reports everything that is wrong in a manifest whose parts are right by themselves.
 pub(super) fn check(manifest: &Manifest, table: &DeTable<'_>, reporter: &mut Reporter<'_>) {
@@ -96,7 +117,7 @@ impl Check<'_, '_> {
             || path.starts_with('.')
         {
             self.error(&at, format!("{path:?} is not a plain file name"), help);
-        } else if OWN_NAMES.contains(&path) {
+        } else if is_data_name(path) {
             self.error(&at, format!("`{path}` is a name that the node itself uses"), help);
         }
     }

@@ -14,7 +14,7 @@ mod locate;
 mod schema;
 mod shape;
 
-pub use check::{MAX_HOSTS, MAX_KEYSPACES, MAX_ROUTES, MAX_SITES, MAX_TARGETS};
+pub use check::{DATA_NAMES, MAX_HOSTS, MAX_KEYSPACES, MAX_ROUTES, MAX_SITES, MAX_TARGETS, is_data_name};
 pub use error::{ManifestError, ManifestErrors};
 pub use formats::forms;
 pub use schema::schema;

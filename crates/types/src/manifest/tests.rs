@@ -365,10 +365,14 @@ mod hostile {
 #[test]
 fn the_access_logs_file_is_a_new_name_in_the_data_directory() {
     let with = |path: &str| format!("[settings]\naccess_log = {{ to = \"file\", path = {path:?} }}\n");
-    for path in ["", "../x.log", "/tmp/x.log", "a/b.log", ".hidden", "lock", "identity", "context.json"] {
+    let misplaced =
+        ["", "../x.log", "/tmp/x.log", "a/b.log", ".hidden", "identity.new", "pid.17", "joined.1"];
+    for path in misplaced.into_iter().chain(DATA_NAMES) {
         let found = errors(&with(path));
         assert_eq!(found.len(), 1, "{path}: {found:?}");
         assert_eq!(found[0].0, "path", "the error shows where");
     }
-    assert!(Manifest::parse("m.toml", &with("access.log")).is_ok());
+    for path in ["access.log", "state-of-things", "pids"] {
+        assert!(Manifest::parse("m.toml", &with(path)).is_ok(), "{path}");
+    }
 }

@@ -140,13 +140,13 @@ async fn serve(output: Output, args: UpArgs, data: &Path, program: &Path) -> Res
                 node::shut_down(running, &mut signals).await;
                 return Err(Failure::failed(format!("an essential part of the node ended: {part}")));
             }
-            Ok(Asked::Stop) => return stop(running, left, &beside, &mut signals).await,
+            Ok(Asked::Stop) => return stop(running, left, data, &beside, &mut signals).await,
             Ok(Asked::Upgrade) => takeover.hand_over(running, &mut signals).await,
             Ok(Asked::Renew) => takeover.renew(running, &mut signals).await,
         };
         match outcome {
             Outcome::HandedOver => return Ok(Exit::Done),
-            Outcome::Stop(node) => return stop(node, left, &beside, &mut signals).await,
+            Outcome::Stop(node) => return stop(node, left, data, &beside, &mut signals).await,
             Outcome::Stays(node) => running = node,
         }
     }
@@ -156,6 +156,7 @@ async fn serve(output: Output, args: UpArgs, data: &Path, program: &Path) -> Res
 async fn stop(
     running: Node,
     left: Option<LeftContext>,
+    data: &Path,
     beside: &Tasks,
     signals: &mut Signals,
 ) -> Result<Exit, Failure> {
@@ -164,6 +165,8 @@ async fn stop(
         left.take_back();
     }
     node::shut_down(running, signals).await;
+    // In any case nobody takes it for the node's while there is none: the lock says that.
+    let _ = std::fs::remove_file(data.join(PID_FILE));
     beside.stop();
     Ok(Exit::Done)
 }

@@ -3,8 +3,11 @@
 use super::takeover::FAILED_FILE;
 use super::up::{PID_FILE, default_data};
 use crate::cli::{Exit, Failure};
+use crate::node::LOCK;
 use clap::Args;
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use selvedge_rt::Disk;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -29,10 +32,7 @@ pub struct UpgradeArgs {
 /// Tells the node to hand over, and waits until its successor runs.
 pub(super) fn run(args: &UpgradeArgs) -> Result<Exit, Failure> {
     let data = args.data.clone().unwrap_or_else(default_data);
-    let old = running(&data).ok_or_else(|| {
-        Failure::new(Exit::Unreachable, format!("no node runs in {}", data.display()))
-            .next("name its data directory with --data")
-    })?;
+    let old = find(&data)?;
     match std::fs::remove_file(data.join(FAILED_FILE)) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => {
             return Err(Failure::failed(format!("cannot change {}", data.display()))
@@ -78,10 +78,34 @@ enum Ended {
     Unknown,
 }
 
+/// The node's process, if there is one for certain: its number alone may be that of another program by now.
+fn find(data: &Path) -> Result<Pid, Failure> {
+    let is_free = || match data.join(LOCK).try_exists()? {
+        true => Disk::real(data)?.lock(LOCK).map(drop),
+        false => Ok(()),
+    };
+    match is_free() {
+        Ok(()) => Err(Failure::new(Exit::Unreachable, format!("no node runs in {}", data.display()))
+            .next("name its data directory with --data")),
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => running(data).ok_or_else(|| {
+            Failure::failed(format!("a node runs in {}, but not which process it is", data.display()))
+                .next("wait until it has started, or send its process SIGUSR2")
+        }),
+        Err(e) => Err(Failure::failed(format!("cannot look into {}", data.display()))
+            .because(e)
+            .next("run this as the user of the node")),
+    }
+}
+
 fn running(data: &Path) -> Option<Pid> {
     let text = std::fs::read_to_string(data.join(PID_FILE)).ok()?;
     let pid = text.trim().parse().ok().and_then(Pid::from_raw)?;
-    test_kill_process(pid).ok().map(|()| pid)
+    is_there(pid).then_some(pid)
+}
+
+/// Whether there is such a process, of whichever user.
+fn is_there(pid: Pid) -> bool {
+    !matches!(test_kill_process(pid), Err(Errno::SRCH))
 }
 
 #[allow(clippy::disallowed_methods)] // a command that waits for another process
@@ -89,14 +113,14 @@ fn wait(data: &Path, old: Pid) -> Ended {
     let started = Instant::now();
     while started.elapsed() < PATIENCE {
         // In this order: the old one writes the new one's number before it ends.
-        let is_there = test_kill_process(old).is_ok();
+        let stays = is_there(old);
         if let Some(new) = running(data).filter(|pid| *pid != old) {
             return Ended::By(new);
         }
         if let Ok(why) = std::fs::read_to_string(data.join(FAILED_FILE)) {
             return Ended::Failed(why.trim().to_owned());
         }
-        if !is_there {
+        if !stays {
             return Ended::Gone;
         }
         std::thread::sleep(LOOK_EVERY);
