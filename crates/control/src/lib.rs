@@ -13,6 +13,7 @@ mod forward;
 pub mod handles;
 mod kv;
 mod openapi;
+mod permitted;
 mod problem;
 mod router;
 mod routes;

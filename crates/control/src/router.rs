@@ -3,16 +3,18 @@
 use crate::auth::{Caller, authorize};
 use crate::forward::hand_on;
 use crate::handles::{Handles, StateError};
+use crate::permitted::Permitted;
 use crate::problem::Problem;
 use crate::routes;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::handler::Handler;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use selvedge_types::token::Role;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The largest request content, in bytes: a manifest.
@@ -142,28 +144,29 @@ async fn check_token(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let checked = match &handles.forwarder {
-        Some(forwarder) => {
-            // A copy: a request cannot be looked at by two threads.
-            let headers = request.headers().clone();
-            forwarder.authorize(&headers, role).await
-        }
-        None => check_here(&handles, &request, role),
-    };
-    match checked {
+    // A copy: a request cannot be looked at by two threads.
+    let headers = Arc::new(request.headers().clone());
+    match check(handles.clone(), headers.clone(), role).await {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
-            next.run(request).await
+            let again = move || {
+                let checked = check(handles.clone(), headers.clone(), role);
+                async move { checked.await.map(drop) }
+            };
+            next.run(request).await.map(|body| Permitted::wrap(body, again))
         }
         Err(problem) => problem.into_response(),
     }
 }
 
-fn check_here(handles: &Handles, request: &Request, role: Role) -> Result<Caller, Problem> {
+async fn check(handles: Handles, headers: Arc<HeaderMap>, role: Role) -> Result<Caller, Problem> {
+    if let Some(forwarder) = &handles.forwarder {
+        return forwarder.authorize(&headers, role).await;
+    }
     if let Some(problem) = handles.state.problem() {
         return Err(StateError::Unavailable(problem).into());
     }
-    let authorization = request.headers().get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
+    let authorization = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
     authorize(authorization, |hash| handles.state.find_token(hash), role)
 }
 

@@ -142,6 +142,48 @@ async fn a_token_for_a_namespace_sees_and_changes_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_token_for_a_namespace_takes_no_hosts_from_others() {
+    let world = World::default();
+    let root = world.token("root", Role::Admin, None);
+    let team = world.token("team", Role::Admin, Some("team"));
+    let site = |namespace: &str, hosts: &str| {
+        format!(
+            "namespace = \"{namespace}\"\n[site.secret-{namespace}]\nhosts = [{hosts}]\norigin = \"http://127.0.0.1:1\"\n"
+        )
+    };
+    let apply = |text: String, token: String| {
+        let world = world.clone();
+        async move { world.ask("POST", "/v1/apply", &token, &text).await }
+    };
+    let own = "\"shop.example\", \"a.free.example\"";
+    assert_eq!(apply(site("team", own), team.clone()).await.status, 200);
+    let of_others = site("default", "\"*.example.com\", \"docs.test\"");
+    assert_eq!(apply(of_others, root.clone()).await.status, 200);
+    assert_eq!(apply(site("more", "\"*.free.example\""), root.clone()).await.status, 200);
+    for taken in ["\"a.example.com\"", "\"*.b.example.com\"", "\"*\"", "\"docs.test\""] {
+        let answer = apply(site("team", &format!("{own}, {taken}")), team.clone()).await;
+        assert_eq!(answer.status, 409, "{taken}: {}", answer.text);
+        assert!(!answer.text.contains("secret-default"), "{}", answer.text);
+        let plan = world.ask("POST", "/v1/plan", &team, &site("team", taken)).await;
+        assert_eq!(plan.status, 409, "{taken}");
+    }
+    // What it has it keeps, and who may act on all may do as they like.
+    assert_eq!(apply(site("team", own), team).await.status, 200);
+    assert_eq!(apply(site("team", "\"a.example.com\""), root).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_plan_of_settings_is_for_those_alone_who_may_see_them() {
+    let world = World::default();
+    let team = world.token("team", Role::Admin, Some("team"));
+    let text = "namespace = \"team\"\n[settings.limits]\nheader_count = 50\n";
+    assert_eq!(world.ask("POST", "/v1/plan", &team, text).await.status, 403);
+    let root = world.token("root", Role::Viewer, None);
+    let plan = world.ask("POST", "/v1/plan", &root, text).await;
+    assert_eq!(plan.status, 200, "{}", plan.text);
+}
+
+#[tokio::test]
 async fn a_new_token_works_until_it_is_revoked() {
     let world = World::default();
     let root = world.token("root", Role::Admin, None);

@@ -2,17 +2,24 @@
 
 use super::parse;
 use crate::auth::Caller;
-use crate::handles::{Allowed, Declared, Handles};
+use crate::handles::{Allowed, Declared, Handles, StateError};
 use crate::problem::Problem;
 use crate::wire::{Applied, Plan, SettingsResource, SiteResource};
 use axum::extract::{Path, Query, State};
 use axum::{Extension, Json};
 use selvedge_types::manifest::Manifest;
 use selvedge_types::plan;
-use selvedge_types::resource::{Namespace, Resources, Site, SiteId, SiteName};
+use selvedge_types::resource::{HostPattern, Namespace, Resources, Site, SiteId, SiteName};
 use selvedge_types::token::Role;
 use serde::Deserialize;
+use std::collections::BTreeSet;
+use tokio::sync::Semaphore;
 use utoipa::IntoParams;
+
+/// Manifests that are read at once.
+const READ_MAX: usize = 4;
+
+static READING: Semaphore = Semaphore::const_new(READ_MAX);
 
 /// Which resources are listed.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -88,9 +95,13 @@ pub(crate) async fn plan(
     Extension(caller): Extension<Caller>,
     text: String,
 ) -> Result<Json<Plan>, Problem> {
-    let manifest = read(&text, &caller)?;
+    let manifest = read(text, &caller, &handles).await?;
+    if manifest.settings.is_some() {
+        // What would change tells what is there.
+        caller.check_whole("settings belong to the whole cluster: leave `[settings]` out")?;
+    }
     let declared = handles.state.declared();
-    let (_, plan) = compare(&declared, &manifest)?;
+    let plan = compare(&declared, &manifest, &caller)?;
     Ok(Json(Plan {
         revision: declared.revision,
         changes: plan.changes.into_iter().map(Into::into).collect(),
@@ -126,15 +137,18 @@ pub(crate) async fn apply(
     Query(options): Query<ApplyOptions>,
     text: String,
 ) -> Result<Json<Applied>, Problem> {
-    let manifest = read(&text, &caller)?;
+    let manifest = read(text, &caller, &handles).await?;
     let declared = handles.state.declared();
-    let (_, plan) = compare(&declared, &manifest)?;
-    if !options.delete_all {
+    let plan = compare(&declared, &manifest, &caller)?;
+    let mut expected = options.expected;
+    if manifest.sites.is_empty() && !options.delete_all {
         check_keeps_some(&declared.resources, &manifest)?;
+        // Of what this node has not heard of yet none may go either.
+        expected = expected.or(Some(declared.revision));
     }
     let set = caller.namespace.is_none() && caller.role >= Role::Admin;
     let allowed = Allowed { set, delete_keyspaces: options.delete_keyspaces };
-    let revision = handles.state.apply(manifest, options.expected, allowed).await?;
+    let revision = handles.state.apply(manifest, expected, allowed).await?;
     tracing::info!(revision, changes = plan.changes.len(), by = caller.token, "manifest applied");
     let warnings = super::status::problems(&handles, &caller);
     Ok(Json(Applied { revision, changes: plan.changes.into_iter().map(Into::into).collect(), warnings }))
@@ -143,7 +157,7 @@ pub(crate) async fn apply(
 /// A manifest that declares no site is more often a generator's failure than a wish to delete everything.
 fn check_keeps_some(now: &Resources, manifest: &Manifest) -> Result<(), Problem> {
     let lost = now.sites.keys().filter(|id| id.namespace == manifest.namespace).count();
-    if lost == 0 || !manifest.sites.is_empty() {
+    if lost == 0 {
         return Ok(());
     }
     let detail = format!(
@@ -154,20 +168,63 @@ fn check_keeps_some(now: &Resources, manifest: &Manifest) -> Result<(), Problem>
     Err(Problem::new(axum::http::StatusCode::CONFLICT, "deletes-all", detail))
 }
 
-fn read(text: &str, caller: &Caller) -> Result<Manifest, Problem> {
-    let manifest = Manifest::parse("manifest", text)
-        .map_err(|errors| Problem::manifest(errors.0.iter().map(Into::into).collect()))?;
+async fn read(text: String, caller: &Caller, handles: &Handles) -> Result<Manifest, Problem> {
+    let unread =
+        |e: &dyn std::fmt::Display| StateError::Unavailable(format!("the manifest was not read: {e}"));
+    // Large ones take a while: the runtime that keeps the cluster together must not wait for them.
+    let _turn = READING.acquire().await.map_err(|e| unread(&e))?;
+    let parse = move || Manifest::parse("manifest", &text);
+    let parsed = handles.tasks.blocking("read a manifest", parse).await.map_err(|e| unread(&e))?;
+    let manifest = parsed.map_err(|errors| Problem::manifest(errors.0.iter().map(Into::into).collect()))?;
     caller.check_namespace(&manifest.namespace)?;
     Ok(manifest)
 }
 
-fn compare(declared: &Declared, manifest: &Manifest) -> Result<(Resources, plan::Plan), Problem> {
-    let conflict = |e: selvedge_types::manifest::HostConflict| {
-        Problem::new(axum::http::StatusCode::CONFLICT, "host", e.to_string())
-    };
-    let wanted = manifest.apply_to(&declared.resources).map_err(conflict)?;
-    let plan = plan::Plan::between(&declared.resources, &wanted);
-    Ok((wanted, plan))
+fn compare(declared: &Declared, manifest: &Manifest, caller: &Caller) -> Result<plan::Plan, Problem> {
+    let conflict = |detail| Problem::new(axum::http::StatusCode::CONFLICT, "host", detail);
+    let wanted = manifest.apply_to(&declared.resources).map_err(|taken| {
+        conflict(if caller.sees(&taken.owner.namespace) {
+            taken.to_string()
+        } else {
+            format!(
+                "`{}` of the site `{}` already belongs to another namespace; leave it out",
+                taken.host, taken.site
+            )
+        })
+    })?;
+    if caller.namespace.is_some() {
+        check_hosts(&declared.resources, manifest).map_err(conflict)?;
+    }
+    Ok(plan::Plan::between(&declared.resources, &wanted))
+}
+
+/// Whoever may act in one namespace alone takes no host from below another's wildcard, nor all that nobody has.
+fn check_hosts(now: &Resources, manifest: &Manifest) -> Result<(), String> {
+    let (own, others): (Vec<_>, Vec<_>) =
+        now.sites.iter().partition(|(id, _)| id.namespace == manifest.namespace);
+    let own: BTreeSet<&HostPattern> = own.iter().flat_map(|(_, site)| site.hosts.iter()).collect();
+    let wildcards: Vec<&HostPattern> = others
+        .iter()
+        .flat_map(|(_, site)| site.hosts.iter())
+        .filter(|host| matches!(host, HostPattern::Below(_)))
+        .collect();
+    for (name, site) in &manifest.sites {
+        for host in site.hosts.iter().filter(|host| !own.contains(host)) {
+            let is_taken = match host {
+                HostPattern::Any => true,
+                HostPattern::Exact(name) | HostPattern::Below(name) => {
+                    wildcards.iter().any(|w| w.matches(name))
+                }
+            };
+            if is_taken {
+                return Err(format!(
+                    "`{host}` of the site `{name}` is not for this namespace alone to take: it is, or may be, another's; \
+                     a token for the whole cluster can declare it"
+                ));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn describe(declared: &Declared, id: &SiteId, site: &Site) -> Result<SiteResource, Problem> {

@@ -241,7 +241,7 @@ impl Client {
             Effect::Reads => self.unreachable().because(why),
             Effect::Changes => Failure::new(Exit::Unknown, "whether the change was made is not known")
                 .because(why)
-                .next("look with `selvedge status` or `selvedge plan`; doing it again does no harm"),
+                .next("look whether it was before doing it again: `selvedge status`, `get` and `plan` show how things are"),
         }
     }
 }
@@ -274,7 +274,7 @@ fn failure(problem: &Problem) -> Failure {
         "refused" => {
             failure.next("nothing was changed; is the disk of the data directory full? then free space")
         }
-        "unknown" => failure.next("doing it again does no harm; `selvedge plan` shows what is declared"),
+        "unknown" => failure.next("look whether it was before doing it again: `selvedge status`, `get` and `plan` show how things are"),
         _ => failure,
     };
     let place = |e: &selvedge_control::wire::ManifestProblem| {
