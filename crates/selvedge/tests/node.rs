@@ -3,7 +3,10 @@
 mod support;
 
 use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
+use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
 use support::{Node, run, selvedge, world};
 
 #[test]
@@ -117,4 +120,34 @@ fn a_keyspace_is_made_at_once_and_goes_only_if_that_is_said() {
     assert!(refused.contains("default/k") && refused.contains("--delete-keyspaces"), "{refused}");
     let file = dir.path().join("site.toml");
     run(dir.path(), &["apply", "--delete-keyspaces", file.to_str().unwrap()]);
+}
+
+#[test]
+fn what_is_followed_ends_when_nobody_reads_it() {
+    let (dir, _origin, node) = world("Cache-Control: max-age=600\r\n");
+    for words in [&["requests", "--follow"][..], &["events", "--follow"]] {
+        let mut follower = selvedge(dir.path()).args(words).stdout(Stdio::piped()).spawn().unwrap();
+        // As `head` does when it has seen enough, while nothing more comes.
+        drop(follower.stdout.take());
+        assert!(follower.wait().unwrap().success(), "{words:?}");
+    }
+    let mut follower = selvedge(dir.path());
+    let follower = follower.args(["requests", "--follow"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut follower = follower.spawn().unwrap();
+    let mut shown = BufReader::new(follower.stdout.take().unwrap()).lines();
+    let asks = AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        // Until it is seen: it may not follow yet.
+        scope.spawn(|| {
+            while asks.load(Ordering::Relaxed) {
+                node.get("/seen", "");
+            }
+        });
+        assert!(shown.next().unwrap().unwrap().contains("/seen"));
+        asks.store(false, Ordering::Relaxed);
+    });
+    assert!(node.interrupt());
+    for _ in shown.by_ref() {}
+    let ended = follower.wait_with_output().unwrap();
+    assert!(!ended.status.success(), "it was not enough");
 }

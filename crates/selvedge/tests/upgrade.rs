@@ -25,7 +25,10 @@ struct World {
 impl World {
     fn new(more: &[&str]) -> Self {
         // Where the binary is: it is linked, not copied.
-        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        World::at(tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap(), more)
+    }
+
+    fn at(dir: tempfile::TempDir, more: &[&str]) -> Self {
         let origin = Origin::start("Cache-Control: max-age=600\r\n");
         install_binary(dir.path());
         // As it mostly is: the next process needs the same one.
@@ -247,6 +250,26 @@ fn a_new_process_that_hangs_has_everything_taken_back() {
     assert!(said.contains("took too long before it served"), "{said}");
     world.is_whole();
     drop(received);
+}
+
+#[test]
+fn commands_go_where_they_went_before_when_a_node_ends_that_was_upgraded() {
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let context = dir.path().join(".config/selvedge/context.json");
+    std::fs::create_dir_all(context.parent().unwrap()).unwrap();
+    std::fs::write(&context, r#"{"api": "http://192.0.2.1:7070", "token": "sv_of-another"}"#).unwrap();
+    let read = || std::fs::read_to_string(&context).unwrap();
+    let world = World::at(dir, &[]);
+    assert!(!read().contains("sv_of-another"));
+    let said = world.upgrade().join().unwrap();
+    assert!(said.contains("took over from"), "{said}");
+    let successor = world.successor();
+    kill_process(successor.0, Signal::INT).unwrap();
+    let started = std::time::Instant::now();
+    while !read().contains("sv_of-another") {
+        assert!(started.elapsed() < PATIENCE, "{}", read());
+        std::thread::yield_now();
+    }
 }
 
 #[test]

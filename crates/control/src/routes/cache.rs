@@ -2,13 +2,15 @@
 
 use super::parse;
 use crate::auth::Caller;
-use crate::handles::{Handles, Purge, PurgeScope};
+use crate::handles::{Handles, Purge, PurgeScope, StateError};
 use crate::problem::Problem;
 use crate::wire::{CacheStats, InspectRequest, Inspection, PurgeRequest, Purged};
 use axum::extract::State;
 use axum::http::Uri;
 use axum::{Extension, Json};
+use selvedge_rt::OnEnd;
 use selvedge_types::resource::{Namespace, Resources, SiteId, SiteName, Text, owner_of_host};
+use tokio::sync::oneshot;
 
 /// The longest URL or tag that is taken, in bytes.
 const NAME_BYTES_MAX: usize = 8 << 10;
@@ -63,7 +65,14 @@ pub(crate) async fn purge(
 ) -> Result<Json<Purged>, Problem> {
     let resources = handles.state.declared().resources;
     let scope = scope(&request, &resources, &caller)?;
-    let revision = handles.state.purge(Purge { scope, soft: request.soft }).await?;
+    let (answer, purged) = oneshot::channel();
+    let (state, purge) = (handles.state.clone(), Purge { scope, soft: request.soft });
+    // It goes on when who asked does not wait: what cannot be written down is purged here all the same.
+    handles.tasks.spawn("purge", OnEnd::Forget, async move {
+        let _ = answer.send(state.purge(purge).await);
+    });
+    let lost = |_| StateError::MaybeDurable("the node stops".to_owned());
+    let revision = purged.await.map_err(lost)??;
     Ok(Json(Purged { revision }))
 }
 

@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 
-/// While an endpoint's other address is left to try, the first one has this long.
+/// While an endpoint's other address is left to try, the first one has this long, and half the time there is at most.
 const FIRST_ADDRESS_TIME: Duration = Duration::from_secs(1);
 
 /// A new connection.
@@ -38,11 +38,16 @@ pub(super) async fn connect(
         let detail = "could not be connected to in time";
         FetchError::new(ProxyError::ConnectionTimeout, Stage::Unsent, detail)
     };
-    timeout_at(until, connect_now(group, endpoint, http1_only)).await.unwrap_or_else(|e| Err(late(e)))
+    timeout_at(until, connect_now(group, endpoint, http1_only, until)).await.unwrap_or_else(|e| Err(late(e)))
 }
 
-async fn connect_now(group: &Group, endpoint: &Endpoint, http1_only: bool) -> Result<Connected, FetchError> {
-    let stream = connect_tcp(group, endpoint).await?;
+async fn connect_now(
+    group: &Group,
+    endpoint: &Endpoint,
+    http1_only: bool,
+    until: Instant,
+) -> Result<Connected, FetchError> {
+    let stream = connect_tcp(group, endpoint, until).await?;
     group.counters().opened.inc();
     let is_http2 = |agreed: bool| agreed && !http1_only;
     let (io, http2) = match endpoint.place.scheme {
@@ -65,12 +70,13 @@ async fn connect_now(group: &Group, endpoint: &Endpoint, http1_only: bool) -> Re
 }
 
 /// Tries the endpoint's addresses in turn.
-async fn connect_tcp(group: &Group, endpoint: &Endpoint) -> Result<Stream, FetchError> {
+async fn connect_tcp(group: &Group, endpoint: &Endpoint, until: Instant) -> Result<Stream, FetchError> {
     let (first, other) = endpoint.addrs();
     let Some(other) = other else {
         return group.seams.net.connect(first).await.map_err(|e| refused(first, &e));
     };
-    if let Ok(Ok(stream)) = timeout(FIRST_ADDRESS_TIME, group.seams.net.connect(first)).await {
+    let first_time = FIRST_ADDRESS_TIME.min(until.saturating_duration_since(Instant::now()) / 2);
+    if let Ok(Ok(stream)) = timeout(first_time, group.seams.net.connect(first)).await {
         endpoint.prefer(first);
         return Ok(stream);
     }

@@ -200,6 +200,14 @@ fn bare(host: &str) -> &str {
     host.trim_start_matches('[').trim_end_matches(']')
 }
 
+/// The host in a Host field, without port and brackets.
+fn without_port(host: &str) -> &str {
+    match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, _)) => address,
+        None => host.split_once(':').map_or(host, |(name, _)| name),
+    }
+}
+
 /// Host and port as in a Host field: the port only if it is not the scheme's own.
 fn authority_of(url: &TargetUrl) -> String {
     match (url.scheme, url.port) {
@@ -211,7 +219,7 @@ fn authority_of(url: &TargetUrl) -> String {
 /// The name to verify: `sni`, else `host` where that is a name, else the target's own.
 fn server_name(origin: &OriginTable, host: &str) -> Option<ServerName<'static>> {
     let fixed = match &origin.host {
-        OriginHost::Fixed(fixed) => Some(fixed.rsplit_once(':').map_or(&**fixed, |(name, _)| name)),
+        OriginHost::Fixed(fixed) => Some(without_port(fixed)),
         OriginHost::Request | OriginHost::Target => None,
     };
     let name = origin.sni.as_deref().or(fixed).unwrap_or(host);

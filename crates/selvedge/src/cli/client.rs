@@ -1,7 +1,7 @@
 //! The API's client: requests in, typed answers or failures with the right exit code out.
 
 use super::http::{ClientError, Endpoint};
-use super::{Exit, Failure, context};
+use super::{Exit, Failure, context, print};
 use bytes::Bytes;
 use clap::Args;
 use http_body_util::{BodyExt, Limited};
@@ -20,6 +20,8 @@ use std::time::Duration;
 const ANSWER_BYTES_MAX: usize = 256 << 20;
 /// How long an answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often it is looked whether what is printed is still read, while nothing comes.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Which API to ask.
 #[derive(Debug, Clone, Default, Args)]
@@ -43,6 +45,26 @@ pub(super) struct Client {
     url: String,
     tasks: Tasks,
     runtime: tokio::runtime::Runtime,
+}
+
+/// Why no more of an answer is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// It was enough, or nobody reads it any more.
+    Stopped,
+    /// The node sent no more.
+    Answer,
+}
+
+impl End {
+    /// For what a node ends only when it stops.
+    pub(super) fn stopped(self) -> Result<Exit, Failure> {
+        match self {
+            End::Stopped => Ok(Exit::Done),
+            End::Answer => Err(Failure::new(Exit::Unreachable, "the node stops: nothing more comes from it")
+                .next("ask another node, or this one again when it is back")),
+        }
+    }
 }
 
 /// Whether a lost answer leaves it open what happened.
@@ -122,13 +144,23 @@ impl Client {
         })
     }
 
-    /// Reads an answer that has no end, piece by piece, until `each` says to stop.
+    /// Reads an answer that has no end, piece by piece, until `each` says to stop, or nobody reads what is printed.
     pub(super) fn stream(
         &self,
         target: &str,
         each: impl FnMut(&[u8]) -> Result<bool, Failure>,
+    ) -> Result<End, Failure> {
+        self.read_on("GET", target, None, Bytes::new(), each, print::is_read)
+    }
+
+    /// Reads an answer to its end, piece by piece.
+    pub(super) fn download(
+        &self,
+        target: &str,
+        mut each: impl FnMut(&[u8]) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        self.read_on("GET", target, None, Bytes::new(), each)
+        let each = |piece: &[u8]| each(piece).map(|()| true);
+        self.read_on("GET", target, None, Bytes::new(), each, || true).map(|_| ())
     }
 
     /// The same of what a body asks for, which changes nothing.
@@ -137,8 +169,8 @@ impl Client {
         target: &str,
         body: &B,
         each: impl FnMut(&[u8]) -> Result<bool, Failure>,
-    ) -> Result<(), Failure> {
-        self.read_on("POST", target, Some("application/json"), json(body)?, each)
+    ) -> Result<End, Failure> {
+        self.read_on("POST", target, Some("application/json"), json(body)?, each, print::is_read)
     }
 
     fn read_on(
@@ -148,23 +180,31 @@ impl Client {
         kind: Option<&str>,
         body: Bytes,
         mut each: impl FnMut(&[u8]) -> Result<bool, Failure>,
-    ) -> Result<(), Failure> {
+        is_wanted: impl Fn() -> bool,
+    ) -> Result<End, Failure> {
         self.runtime.block_on(async {
             let response = self.send(method, target, kind, body, Effect::Reads).await?;
             if !response.status().is_success() {
                 self.whole(response, Effect::Reads).await?;
-                return Ok(());
+                return Ok(End::Answer);
             }
             let mut body = response.into_body();
-            while let Some(frame) = body.frame().await {
+            loop {
+                // Nothing may come for hours, and who reads it may go.
+                let Ok(frame) = tokio::time::timeout(LOOK_EVERY, body.frame()).await else {
+                    if is_wanted() {
+                        continue;
+                    }
+                    return Ok(End::Stopped);
+                };
+                let Some(frame) = frame else { return Ok(End::Answer) };
                 let frame = frame.map_err(|e| self.lost(e, Effect::Reads))?;
                 if let Ok(data) = frame.into_data()
-                    && !each(&data)?
+                    && !(each(&data)? && is_wanted())
                 {
-                    break;
+                    return Ok(End::Stopped);
                 }
             }
-            Ok(())
         })
     }
 

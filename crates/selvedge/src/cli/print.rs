@@ -3,6 +3,7 @@
 use super::yaml;
 use super::{Exit, Failure};
 use clap::ValueEnum;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
@@ -70,6 +71,15 @@ impl Output {
             Ok(()) => Ok(Exit::Done),
         }
     }
+}
+
+/// Whether somebody may still read what is printed: not when standard output is a pipe whose other end was closed.
+pub(super) fn is_read() -> bool {
+    let stdout = io::stdout();
+    let mut asked = [PollFd::new(&stdout, PollFlags::empty())];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    // What cannot be asked is read.
+    !matches!(poll(&mut asked, Some(&now)), Ok(1..)) || !asked[0].revents().contains(PollFlags::ERR)
 }
 
 impl Table {

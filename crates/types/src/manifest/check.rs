@@ -24,10 +24,11 @@ pub const MAX_TARGETS: usize = 256;
 const LOG_NAME_BYTES_MAX: usize = 200;
 /// What a node itself keeps in its data directory. What is named like one of these up to a dot is its own as well: files
 /// are written under such a name, and then renamed.
-pub const DATA_NAMES: [&str; 13] = [
+pub const DATA_NAMES: [&str; 14] = [
     "cache",
     "context.json",
     "events",
+    "former",
     "generation",
     "handover.sock",
     "identity",

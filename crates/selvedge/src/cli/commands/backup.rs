@@ -143,11 +143,11 @@ fn write(client: &Client, part: &Path) -> Result<(), Failure> {
     let mut file = opened.map_err(failed)?;
     let (clock, mut written) = (Clock::real(), 0u64);
     let mut progress = Progress::start(clock.monotonic());
-    client.stream("/v1/backup", |piece| {
+    client.download("/v1/backup", |piece| {
         file.write_all(piece).map_err(failed)?;
         written += piece.len() as u64;
         progress.update(clock.monotonic(), || format!("{} written", bytes(written)));
-        Ok(true)
+        Ok(())
     })?;
     progress.finish();
     file.sync_all().map_err(failed)

@@ -53,7 +53,7 @@ pub(super) fn run(output: Output, args: &EventsArgs) -> Result<Exit, Failure> {
     let after = after.or_else(|| since.map(|ms| format!("since_ms={ms}")));
     let target = format!("/v1/events/follow?{}{}", after.unwrap_or_default(), filter(args));
     let mut lines = Lines::new(LINE_BYTES_MAX);
-    client.stream(&target, |piece| {
+    let end = client.stream(&target, |piece| {
         for line in lines.push(piece)? {
             let line: EventLine = serde_json::from_str(&line)
                 .map_err(|e| Failure::failed("the API sent a line that is not understood").because(e))?;
@@ -62,7 +62,7 @@ pub(super) fn run(output: Output, args: &EventsArgs) -> Result<Exit, Failure> {
         }
         Ok(true)
     })?;
-    Ok(Exit::Done)
+    end.stopped()
 }
 
 /// What happened until now: all since a time, or the last [`LAST`].

@@ -229,6 +229,21 @@ pub(super) fn leave_context(addresses: &Addresses, data: &Path) -> Option<LeftCo
     let token = addresses.token.clone().or_else(known)?;
     let context = Context { api: addresses.api().to_owned(), token };
     let former = user_directory().and_then(|home| Context::read(&home).ok().flatten());
+    let kept = data.join(FORMER);
+    let former = match former {
+        // This node's predecessor, or itself before it was killed, has left it: what was before that is kept.
+        Some(own) if own == context => Context::read(&kept).ok().flatten(),
+        former => {
+            let written = match &former {
+                Some(former) => former.write(&kept).map(|_| ()),
+                None => Context::remove(&kept),
+            };
+            if let Err(e) = written {
+                tracing::warn!(error = %e, "after an upgrade commands will not go where they went before");
+            }
+            former
+        }
+    };
     if let Some(former) = former.as_ref().filter(|former| former.api != context.api) {
         tracing::warn!(
             "commands without --data or --api go to this node ({}) while it runs, not to {} as before",
@@ -243,6 +258,9 @@ pub(super) fn leave_context(addresses: &Addresses, data: &Path) -> Option<LeftCo
     }
     Some(LeftContext { context, former })
 }
+
+/// In the data directory: where the user's context file is kept that was there before the node's.
+const FORMER: &str = "former";
 
 impl LeftContext {
     /// Leaves the user's context file as it was before, if it is still this node's.

@@ -30,7 +30,7 @@ pub(super) fn run(output: Output, args: &RequestsArgs) -> Result<Exit, Failure> 
     let client = Client::find(&args.api)?;
     let mut lines = Lines::new(LINE_BYTES_MAX);
     let mut left = args.count.unwrap_or(u64::MAX);
-    client.stream("/v1/requests", |piece| {
+    let end = client.stream("/v1/requests", |piece| {
         for line in lines.push(piece)? {
             if left == 0 {
                 break;
@@ -39,7 +39,7 @@ pub(super) fn run(output: Output, args: &RequestsArgs) -> Result<Exit, Failure> 
         }
         Ok(left > 0)
     })?;
-    Ok(Exit::Done)
+    end.stopped()
 }
 
 /// Prints a line; says whether it was a request.

@@ -1,6 +1,7 @@
 //! `selvedge kv watch`
 
 use super::{SpaceArgs, bytes, show};
+use crate::cli::client::End;
 use crate::cli::lines::Lines;
 use crate::cli::print::Format;
 use crate::cli::{Exit, Failure, Output};
@@ -39,7 +40,7 @@ pub(super) fn run(output: Output, args: WatchArgs) -> Result<Exit, Failure> {
     let keys = KvKeys { key: args.key.map(bytes), end: None, prefix: args.prefix.map(bytes) };
     let asked = KvWatch { keys, from: args.from, previous: args.previous };
     let (mut lines, mut left) = (Lines::new(LINE_BYTES_MAX), args.count.unwrap_or(u64::MAX));
-    let (mut through, mut is_over) = (None, left == 0);
+    let mut through = None;
     let followed = args.space.client()?.stream_of(&args.space.path("watch")?, &asked, |piece| {
         for line in lines.push(piece)? {
             let watched: KvWatched = serde_json::from_str(&line).map_err(|error| {
@@ -54,8 +55,7 @@ pub(super) fn run(output: Output, args: WatchArgs) -> Result<Exit, Failure> {
                 return Err(ended(end));
             }
         }
-        is_over = left == 0;
-        Ok(!is_over)
+        Ok(left > 0)
     });
     let go_on =
         |through: u64| format!("all up to revision {through} was shown; go on with --from {}", through + 1);
@@ -64,8 +64,8 @@ pub(super) fn run(output: Output, args: WatchArgs) -> Result<Exit, Failure> {
             Err(failure.next(go_on(through)))
         }
         (Err(failure), _) => Err(failure),
-        (Ok(()), _) if is_over => Ok(Exit::Done),
-        (Ok(()), through) => {
+        (Ok(End::Stopped), _) => Ok(Exit::Done),
+        (Ok(End::Answer), through) => {
             let failure = Failure::new(Exit::Unreachable, "the node ended the watch: it stops");
             Err(through.map_or_else(
                 || failure,
