@@ -4,7 +4,7 @@ use super::balance::{EndpointId, Seat};
 use super::endpoint::{Addrs, Endpoint, Place};
 use super::error::{FetchError, Stage};
 use super::pool::PoolLimits;
-use super::resolve::{Found, Resolve, ResolveError};
+use super::resolve::{Found, Resolve, ResolveError, Service};
 use rustls::pki_types::ServerName;
 use selvedge_cache::semantics::ProxyError;
 use selvedge_types::Scheme;
@@ -44,10 +44,18 @@ pub(super) struct Located {
     pub(super) priority: u16,
 }
 
+/// Where a target's servers are.
+#[derive(Debug, Default)]
+pub(super) struct Servers {
+    pub(super) located: Vec<Located>,
+    /// Hosts, as in a Host field, that its records name and that could not be looked up.
+    unknown: Vec<String>,
+}
+
 /// What resolving a group's targets came to.
 pub(super) struct Resolution {
     /// By target; an error stands for that target alone.
-    pub(super) targets: Vec<Result<Vec<Located>, FetchError>>,
+    pub(super) targets: Vec<Result<Servers, FetchError>>,
     /// When to resolve again; none if all targets are addresses.
     pub(super) ttl: Option<Duration>,
 }
@@ -57,7 +65,9 @@ pub(super) struct Resolution {
 pub(super) fn addresses(origin: &OriginTable) -> Resolution {
     let targets: Vec<_> = origin.targets.0.iter().map(|target| at_address(origin, target)).collect();
     let ttl = targets.iter().any(Option::is_none).then_some(Duration::ZERO);
-    Resolution { targets: targets.into_iter().map(|located| Ok(located.unwrap_or_default())).collect(), ttl }
+    let servers =
+        |located: Option<_>| Ok(Servers { located: located.unwrap_or_default(), unknown: Vec::new() });
+    Resolution { targets: targets.into_iter().map(servers).collect(), ttl }
 }
 
 /// Finds out where the targets of `origin` are, all at once, each within `limit`.
@@ -70,15 +80,13 @@ pub(super) async fn resolve(origin: &OriginTable, resolver: &dyn Resolve, limit:
         }
     };
     let found = all(origin.targets.0.iter().map(look_up)).await;
-    let ttl = |located: &Result<(_, Option<Duration>), FetchError>| match located {
+    let ttl = |found: &Result<(Servers, Option<Duration>), FetchError>| match found {
+        Ok((servers, _)) if !servers.unknown.is_empty() => Some(TTL_MIN),
         Ok((_, ttl)) => *ttl,
         Err(_) => Some(TTL_MIN),
     };
     let ttl = found.iter().filter_map(ttl).map(|ttl| ttl.clamp(TTL_MIN, TTL_MAX)).min();
-    Resolution {
-        targets: found.into_iter().map(|located| located.map(|(located, _)| located)).collect(),
-        ttl,
-    }
+    Resolution { targets: found.into_iter().map(|found| found.map(|(servers, _)| servers)).collect(), ttl }
 }
 
 /// Waits for all, and gives what they came to in their order.
@@ -99,10 +107,10 @@ async fn all<T>(futures: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T
 }
 
 /// The members that `found` makes; those that were there before stay the same endpoints. A target that
-/// cannot be found now keeps the endpoints it had.
+/// cannot be found now keeps the endpoints it had, and so does a host of its records.
 pub(super) fn merge(
     before: &[Vec<Member>],
-    found: Vec<Result<Vec<Located>, FetchError>>,
+    found: Vec<Result<Servers, FetchError>>,
     limits: PoolLimits,
     next_id: &mut u64,
 ) -> Vec<Vec<Member>> {
@@ -116,7 +124,11 @@ pub(super) fn merge(
         Member { endpoint, weight: located.weight, priority: located.priority }
     };
     let targets = found.into_iter().enumerate().map(|(i, located)| match located {
-        Ok(located) => located.into_iter().map(&mut make).collect(),
+        Ok(Servers { located, unknown }) => {
+            let stays = |m: &&Member| unknown.iter().any(|host| **host == *m.endpoint.place.authority);
+            let kept = before.get(i).into_iter().flatten().filter(stays).cloned();
+            located.into_iter().map(&mut make).chain(kept).take(ENDPOINTS_PER_TARGET_MAX).collect()
+        }
         Err(_) => before.get(i).cloned().unwrap_or_default(),
     });
     targets.collect()
@@ -127,34 +139,41 @@ async fn locate(
     url: &TargetUrl,
     weight: u32,
     resolver: &dyn Resolve,
-) -> Result<(Vec<Located>, Option<Duration>), FetchError> {
+) -> Result<(Servers, Option<Duration>), FetchError> {
     if !url.srv {
         let (places, ttl) = places_of(origin, url, url.port_or_default(), resolver).await?;
         let located = places.into_iter().map(|place| Located { place, weight, priority: 0 });
-        return Ok((located.collect(), ttl));
+        return Ok((Servers { located: located.collect(), unknown: Vec::new() }, ttl));
     }
     let services = resolver.services(&url.host).await.map_err(|e| failed(&url.host, e))?;
-    let mut ttl = services.ttl;
-    let mut located = Vec::new();
-    let mut error = None;
-    for service in services.items.into_iter().take(ENDPOINTS_PER_TARGET_MAX) {
-        let host = service.host.to_ascii_lowercase().into();
-        let url = TargetUrl { scheme: url.scheme, host, port: Some(service.port), srv: false };
-        match places_of(origin, &url, service.port, resolver).await {
+    let named: Vec<_> = services.items.into_iter().take(ENDPOINTS_PER_TARGET_MAX).collect();
+    let urls: Vec<_> = named.iter().map(|service| url_of(url.scheme, service)).collect();
+    let found = all(urls.iter().map(|url| places_of(origin, url, url.port_or_default(), resolver))).await;
+    let (mut ttl, mut servers, mut error) = (services.ttl, Servers::default(), None);
+    for ((service, url), found) in named.iter().zip(&urls).zip(found) {
+        match found {
             Ok((places, host_ttl)) => {
                 ttl = host_ttl.map_or(ttl, |host_ttl| ttl.min(host_ttl));
                 // A weight of 0 means a small chance (RFC 2782).
                 let weight = u32::from(service.weight).max(1);
                 let priority = service.priority;
-                located.extend(places.into_iter().map(|place| Located { place, weight, priority }));
+                servers.located.extend(places.into_iter().map(|place| Located { place, weight, priority }));
             }
-            Err(e) => error = Some(e),
+            Err(e) => {
+                servers.unknown.push(authority_of(url));
+                error = Some(e);
+            }
         }
     }
     match error {
-        Some(error) if located.is_empty() => Err(error),
-        _ => Ok((located, Some(ttl))),
+        Some(error) if servers.located.is_empty() => Err(error),
+        _ => Ok((servers, Some(ttl))),
     }
+}
+
+fn url_of(scheme: Scheme, service: &Service) -> TargetUrl {
+    let host = service.host.to_ascii_lowercase().into();
+    TargetUrl { scheme, host, port: Some(service.port), srv: false }
 }
 
 /// Where a target is whose URL holds an address.

@@ -141,6 +141,11 @@ impl Pool {
         drop(old);
     }
 
+    /// Closes the connections that are idle now.
+    pub(super) fn close_idle(&self) {
+        self.trim(0);
+    }
+
     /// How many connections are idle.
     pub(super) fn idle(&self) -> usize {
         lock(&self.shelves).iter().map(|shelf| shelf.idle.len()).sum()

@@ -7,6 +7,7 @@ use super::h1;
 use super::health::is_good;
 use super::http2;
 use super::outgoing::{Outgoing, Times};
+use super::service::Used;
 use super::upload::Upload;
 use selvedge_exchange::Body;
 use selvedge_rt::Rng;
@@ -18,12 +19,12 @@ use std::task::Poll;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// Probes the endpoints of `group` until it is dropped.
-pub(super) async fn probe(group: Weak<Group>, rules: Health, mut rng: Rng) {
+/// Probes the endpoints of a group for as long as it is used.
+pub(super) async fn probe(group: Weak<Used>, rules: Health, mut rng: Rng) {
     loop {
         let Some(alive) = group.upgrade() else { return };
-        if alive.endpoints().await.is_ok() {
-            probe_all(&alive, &rules).await;
+        if alive.group().endpoints().await.is_ok() {
+            probe_all(alive.group(), &rules).await;
         }
         drop(alive);
         sleep(varied(rules.interval.get(), &mut rng)).await;

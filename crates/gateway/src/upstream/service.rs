@@ -44,14 +44,30 @@ struct Inner {
     roots: Arc<RootCertStore>,
     metrics: UpstreamMetrics,
     rng: Rng,
-    groups: Mutex<BTreeMap<String, Weak<Group>>>,
+    groups: Mutex<BTreeMap<String, Weak<Used>>>,
 }
 
-/// A group of origin servers to fetch from. Clones share it; its connections are closed and its probes end
-/// when all are gone.
+/// A group that is to be fetched from, unlike one of which only requests under way are left.
+pub(super) struct Used(Arc<Group>);
+
+impl Used {
+    pub(super) fn group(&self) -> &Arc<Group> {
+        &self.0
+    }
+}
+
+impl Drop for Used {
+    fn drop(&mut self) {
+        // What is under way may hold the group for as long as a tunnel is open.
+        self.0.known_endpoints().iter().for_each(|endpoint| endpoint.pool.close_idle());
+    }
+}
+
+/// A group of origin servers to fetch from. Clones share it. When all are gone its probes end, and its connections are
+/// closed as the requests on them end.
 #[derive(Clone)]
 pub struct OriginGroup {
-    group: Arc<Group>,
+    used: Arc<Used>,
     /// Keeps the sweep of idle connections going.
     _service: Upstream,
 }
@@ -82,9 +98,9 @@ impl Upstream {
         ca_pem: Option<Bytes>,
     ) -> Result<OriginGroup, GroupError> {
         let mut groups = lock(&self.0.groups);
-        let same = |group: &Arc<Group>| group.origin == *origin && group.ca_pem == ca_pem;
-        if let Some(group) = groups.get(name).and_then(Weak::upgrade).filter(same) {
-            return Ok(self.handle(group));
+        let same = |used: &Arc<Used>| used.0.origin == *origin && used.0.ca_pem == ca_pem;
+        if let Some(used) = groups.get(name).and_then(Weak::upgrade).filter(same) {
+            return Ok(self.handle(used));
         }
         let is_encrypted = origin.targets.0.iter().any(|target| target.url.scheme == Scheme::Https);
         let tls = is_encrypted.then(|| Tls::new(origin, ca_pem.as_deref(), &self.0.roots)).transpose()?;
@@ -92,23 +108,24 @@ impl Upstream {
         let (seams, rng) = (self.0.seams.clone(), self.0.rng.branch(name));
         let probe_rng = rng.branch("probe");
         let group = Arc::new(Group::new(name.into(), origin.clone(), ca_pem, tls, counters, seams, rng));
+        let used = Arc::new(Used(group));
         groups.retain(|_, group| group.strong_count() > 0);
-        groups.insert(name.into(), Arc::downgrade(&group));
-        self.start_probes(&group, probe_rng);
-        Ok(self.handle(group))
+        groups.insert(name.into(), Arc::downgrade(&used));
+        self.start_probes(&used, probe_rng);
+        Ok(self.handle(used))
     }
 
-    fn handle(&self, group: Arc<Group>) -> OriginGroup {
-        OriginGroup { group, _service: self.clone() }
+    fn handle(&self, used: Arc<Used>) -> OriginGroup {
+        OriginGroup { used, _service: self.clone() }
     }
 
-    fn start_probes(&self, group: &Arc<Group>, rng: Rng) {
-        let Some(rules) = group.origin.health.clone() else { return };
-        let (group, tasks) = (Arc::downgrade(group), &self.0.seams.tasks);
+    fn start_probes(&self, used: &Arc<Used>, rng: Rng) {
+        let Some(rules) = used.0.origin.health.clone() else { return };
+        let (used, tasks) = (Arc::downgrade(used), &self.0.seams.tasks);
         let stopping = tasks.clone();
         tasks.spawn("origin health probes", OnEnd::Forget, async move {
             tokio::select! {
-                () = probe(group, rules, rng) => {}
+                () = probe(used, rules, rng) => {}
                 () = stopping.stopped() => {}
             }
         });
@@ -125,22 +142,22 @@ impl OriginGroup {
     /// complete and must not be stored. Dropping the future or the response frees what they hold; a
     /// connection that is cut off is never used again.
     pub async fn fetch(&self, request: Request, options: FetchOptions) -> Result<Response, FetchError> {
-        fetch::fetch(&self.group, request, options).await
+        fetch::fetch(&self.used.0, request, options).await
     }
 
     /// The name given to [`Upstream::group`].
     pub fn name(&self) -> &str {
-        &self.group.name
+        &self.used.0.name
     }
 
     /// How it is described.
     pub fn origin(&self) -> &OriginTable {
-        &self.group.origin
+        &self.used.0.origin
     }
 
     /// The servers as they stand; none before the first request.
     pub fn status(&self) -> Vec<EndpointStatus> {
-        self.group.status()
+        self.used.0.status()
     }
 }
 
@@ -155,7 +172,7 @@ async fn sweep(inner: Weak<Inner>) {
             named.values().filter_map(Weak::upgrade).collect()
         };
         let now = Instant::now();
-        for endpoint in groups.iter().flat_map(|group| group.known_endpoints().to_vec()) {
+        for endpoint in groups.iter().flat_map(|used: &Arc<Used>| used.0.known_endpoints().to_vec()) {
             endpoint.pool.sweep(now);
             endpoint.http2.sweep(now);
         }

@@ -8,7 +8,7 @@ use selvedge_types::resource::Period;
 use selvedge_types::{Fields, Method, Status, name};
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
@@ -226,6 +226,41 @@ async fn an_upgrade_hands_the_connection_over() {
     let mut got = String::new();
     tunnel.read_to_string(&mut got).await.unwrap();
     assert_eq!(got, "hello!");
+}
+
+#[tokio::test]
+async fn a_group_that_is_not_used_any_more_keeps_only_what_is_under_way() {
+    let closed = Arc::new(Notify::new());
+    let seen = closed.clone();
+    let origin = TestOrigin::start(move |_, mut stream| {
+        let seen = seen.clone();
+        async move {
+            let Some(head) = read_head(&mut stream).await else { return };
+            if head.contains("upgrade: echo") {
+                let answer =
+                    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\nConnection: upgrade\r\n\r\n";
+                stream.write_all(answer).await.unwrap();
+                let mut byte = [0];
+                stream.read_exact(&mut byte).await.unwrap();
+                return stream.write_all(&byte).await.unwrap();
+            }
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
+            assert!(read_head(&mut stream).await.is_none());
+            seen.notify_one();
+        }
+    })
+    .await;
+    let group = group(&[&origin.url()]);
+    let mut request = request(Method::Get, "/", Body::Empty);
+    request.fields = Fields::from_wire(b"Upgrade: echo\r\n").unwrap();
+    let mut tunnel = group.fetch(request, FetchOptions::default()).await.unwrap().tunnel.unwrap();
+    assert_eq!(get_text(&group).await.unwrap(), "ok");
+    drop(group);
+    closed.notified().await;
+    tunnel.write_all(b"!").await.unwrap();
+    let mut got = String::new();
+    tunnel.read_to_string(&mut got).await.unwrap();
+    assert_eq!(got, "!");
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use selvedge_gateway::upstream::*;
 use selvedge_types::resource::Period;
 use std::collections::VecDeque;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -154,6 +155,46 @@ async fn srv_records_name_hosts_and_ports_by_priority() {
         get(&group).await.unwrap();
     }
     assert_eq!((first.connections(), second.connections()), (1, 0));
+}
+
+/// Finds two hosts by SRV record, and the second one once.
+struct OnceFound(AtomicUsize);
+
+impl Resolve for OnceFound {
+    fn addresses<'a>(&'a self, host: &'a str) -> Lookup<'a, IpAddr> {
+        let is_lost = host == "b.test" && self.0.fetch_add(1, SeqCst) > 0;
+        let found = Found { items: ips(&["127.0.0.1"]), ttl: Duration::ZERO };
+        Box::pin(async move { if is_lost { Err(ResolveError::Timeout) } else { Ok(found) } })
+    }
+    fn services<'a>(&'a self, _: &'a str) -> Lookup<'a, Service> {
+        let service = |host: &str, port| Service { priority: 0, weight: 1, host: host.into(), port };
+        let items = vec![service("a.test", 1), service("b.test", 2)];
+        Box::pin(async { Ok(Found { items, ttl: Duration::from_secs(60) }) })
+    }
+}
+
+#[tokio::test]
+async fn a_host_of_srv_records_that_cannot_be_looked_up_keeps_what_it_had() {
+    let names = Arc::new(OnceFound(AtomicUsize::new(0)));
+    let (upstream, _) = upstream_with(names.clone());
+    let group = upstream.group("srv", &table(&["srv+http://_web._tcp.test"]), None).unwrap();
+    let _ = get(&group).await;
+    assert_eq!(group.status().len(), 2);
+    for looked_up in 2..4 {
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(2)).await;
+        tokio::time::resume();
+        // Asked again soon: not only when the records' own time is over.
+        until(|| {
+            drop(tokio::spawn({
+                let group = group.clone();
+                async move { get(&group).await }
+            }));
+            names.0.load(SeqCst) >= looked_up
+        })
+        .await;
+        assert_eq!(group.status().len(), 2);
+    }
 }
 
 #[tokio::test]
