@@ -1,10 +1,11 @@
 //! Who asks: bearer tokens (RFC 6750) and what they allow.
 
 use crate::problem::Problem;
+use crate::wire::Whoami;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use selvedge_rt::Secrets;
-use selvedge_types::resource::Namespace;
+use selvedge_types::resource::{Namespace, Text, TextError};
 use selvedge_types::token::{Role, Token};
 use std::fmt;
 use subtle::ConstantTimeEq;
@@ -39,6 +40,23 @@ impl Secret {
     }
 }
 
+impl From<Caller> for Whoami {
+    fn from(caller: Caller) -> Self {
+        let Caller { token, role, namespace } = caller;
+        Whoami { token, role: role.into(), namespace: namespace.map(|namespace| namespace.to_string()) }
+    }
+}
+
+impl TryFrom<Whoami> for Caller {
+    type Error = TextError;
+
+    fn try_from(whoami: Whoami) -> Result<Self, TextError> {
+        let Whoami { token, role, namespace } = whoami;
+        let namespace = namespace.as_deref().map(Namespace::parse_text).transpose()?;
+        Ok(Caller { token, role: role.into(), namespace })
+    }
+}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(..)")
@@ -57,6 +75,17 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
+    /// Fails unless the caller has that role at least.
+    pub(crate) fn check_role(&self, role: Role) -> Result<(), Problem> {
+        let Caller { token, role: has, .. } = self;
+        if *has < role {
+            return Err(Problem::forbidden(format!(
+                "this needs the role {role}; the token {token:?} has {has}"
+            )));
+        }
+        Ok(())
+    }
+
     /// Fails unless the caller may act in `namespace`.
     pub(crate) fn check_namespace(&self, namespace: &Namespace) -> Result<(), Problem> {
         if self.sees(namespace) {
@@ -101,20 +130,18 @@ pub(crate) fn authorize(
     let Some(token) = find(&hash(secret)) else {
         return Err(Problem::unauthorized("the token is not known, or was revoked"));
     };
-    if token.role < role {
-        let (name, has) = (&token.name, token.role);
-        return Err(Problem::forbidden(format!("this needs the role {role}; the token {name:?} has {has}")));
-    }
-    Ok(Caller { token: token.name, role: token.role, namespace: token.namespace })
+    let caller = Caller { token: token.name, role: token.role, namespace: token.namespace };
+    caller.check_role(role)?;
+    Ok(caller)
 }
 
-fn bearer(authorization: &[u8]) -> Option<&str> {
+pub(crate) fn bearer(authorization: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(authorization).ok()?;
     let (scheme, secret) = text.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| secret.trim())
 }
 
-fn hash(secret: &str) -> [u8; 32] {
+pub(crate) fn hash(secret: &str) -> [u8; 32] {
     *blake3::hash(secret.as_bytes()).as_bytes()
 }
 
@@ -122,7 +149,6 @@ fn hash(secret: &str) -> [u8; 32] {
 mod tests {
     use super::*;
     use selvedge_types::UnixMillis;
-    use selvedge_types::resource::Text;
 
     fn token(name: &str, role: Role, secret: &Secret) -> Token {
         Token { name: name.into(), role, namespace: None, hash: secret.hash(), created: UnixMillis(0) }

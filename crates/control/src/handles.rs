@@ -1,6 +1,7 @@
 //! What the API needs of the rest of the node, as narrow handles that the composition root supplies.
 
 use crate::cluster::Cluster;
+use crate::forward::Forwarder;
 use crate::wire;
 use selvedge_observe::Registry;
 use selvedge_rt::{Clock, Secrets, Tasks};
@@ -30,6 +31,8 @@ pub struct Handles {
     pub node: Arc<dyn NodeHandle>,
     /// The cluster, unless the control state could not be opened.
     pub cluster: Option<Cluster>,
+    /// The way to full nodes, if this is an edge node.
+    pub forwarder: Option<Forwarder>,
     /// Its metrics.
     pub registry: Registry,
     /// Where it keeps its data, to report the space there.

@@ -9,6 +9,7 @@
 mod auth;
 pub mod cluster;
 mod dashboard;
+mod forward;
 pub mod handles;
 mod kv;
 mod openapi;
@@ -20,6 +21,7 @@ mod stall;
 pub mod wire;
 
 pub use auth::{Secret, SecretError, is_token_of};
+pub use forward::{FORWARD, ForwardService, Forwarder};
 pub use handles::{Handles, StateError};
 pub use kv::KeyspaceMetrics;
 pub use problem::Problem;

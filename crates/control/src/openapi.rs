@@ -30,7 +30,7 @@ const PROBLEM: &str = "application/problem+json";
         routes::kv::compact, routes::kv::open_session, routes::kv::grant_lease, routes::kv::leases,
         routes::kv::renew_lease, routes::kv::revoke_lease,
         routes::cluster::revoke_ticket, routes::backup::backup,
-        routes::tokens::list, routes::tokens::create, routes::tokens::revoke,
+        routes::tokens::whoami, routes::tokens::list, routes::tokens::create, routes::tokens::revoke,
     ),
     modifiers(&TokenScheme, &Problems)
 )]

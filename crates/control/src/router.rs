@@ -1,6 +1,7 @@
 //! The table of routes: one place that says for each who may use it.
 
-use crate::auth::authorize;
+use crate::auth::{Caller, authorize};
+use crate::forward::hand_on;
 use crate::handles::{Handles, StateError};
 use crate::problem::Problem;
 use crate::routes;
@@ -119,6 +120,7 @@ pub(crate) fn router(handles: Handles) -> (Router, Vec<Route>) {
     table.add("get", "/v1/tickets", admin, routes::cluster::tickets);
     table.add("post", "/v1/tickets", admin, routes::cluster::create_ticket);
     table.add("delete", "/v1/tickets/{id}", admin, routes::cluster::revoke_ticket);
+    table.add("get", "/v1/whoami", viewer, routes::tokens::whoami);
     table.add("get", "/v1/tokens", admin, routes::tokens::list);
     table.add("post", "/v1/tokens", admin, routes::tokens::create);
     table.add("delete", "/v1/tokens/{name}", admin, routes::tokens::revoke);
@@ -126,6 +128,7 @@ pub(crate) fn router(handles: Handles) -> (Router, Vec<Route>) {
         .router
         .fallback(nothing)
         .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn_with_state(handles.clone(), hand_on))
         .layer(middleware::from_fn(finish))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(handles);
@@ -137,17 +140,29 @@ async fn check_token(
     mut request: Request,
     next: Next,
 ) -> Response {
-    if let Some(problem) = handles.state.problem() {
-        return Problem::from(StateError::Unavailable(problem)).into_response();
-    }
-    let authorization = request.headers().get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
-    match authorize(authorization, |hash| handles.state.find_token(hash), role) {
+    let checked = match &handles.forwarder {
+        Some(forwarder) => {
+            // A copy: a request cannot be looked at by two threads.
+            let headers = request.headers().clone();
+            forwarder.authorize(&headers, role).await
+        }
+        None => check_here(&handles, &request, role),
+    };
+    match checked {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
             next.run(request).await
         }
         Err(problem) => problem.into_response(),
     }
+}
+
+fn check_here(handles: &Handles, request: &Request, role: Role) -> Result<Caller, Problem> {
+    if let Some(problem) = handles.state.problem() {
+        return Err(StateError::Unavailable(problem).into());
+    }
+    let authorization = request.headers().get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
+    authorize(authorization, |hash| handles.state.find_token(hash), role)
 }
 
 /// Bounds the time, and says what holds for every answer.

@@ -55,6 +55,7 @@ impl World {
             requests: Arc::new(self.clone()),
             node: Arc::new(self.clone()),
             cluster: None,
+            forwarder: None,
             registry: Registry::default(),
             data: None,
             clock: Clock::real(),

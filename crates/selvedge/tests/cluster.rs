@@ -17,8 +17,8 @@ struct Cluster {
     nodes: Vec<Option<Node>>,
 }
 
-const NAMES: [&str; 3] = ["a", "b", "c"];
-const POPS: [&str; 3] = ["ams", "fra", "iad"];
+const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+const POPS: [&str; 4] = ["ams", "fra", "iad", "lis"];
 
 impl Cluster {
     /// Without a node.
@@ -155,7 +155,7 @@ fn what_is_applied_at_one_node_is_served_by_all_and_any_node_answers_any_command
             let is_known = |node: &Value| node["state"] == "alive" && node["control"] != "";
             list(nodes).len() == 3 && list(nodes).iter().all(is_known)
         });
-        assert_eq!(names(&nodes), NAMES);
+        assert_eq!(names(&nodes), NAMES[..3]);
         for (node, pop) in list(&nodes).iter().zip(POPS) {
             assert_eq!(node["pop"], pop);
             for field in ["id", "region", "role", "version"] {
@@ -169,7 +169,7 @@ fn what_is_applied_at_one_node_is_served_by_all_and_any_node_answers_any_command
     std::fs::write(&file, site("more")).unwrap();
     let (code, _, said) = cluster.run(1, &["apply", file.to_str().unwrap(), "--wait"]);
     assert_eq!(code, 0, "{said}");
-    assert!(NAMES.iter().all(|name| said.contains(&format!("{name} goes by it after"))), "{said}");
+    assert!(NAMES[..3].iter().all(|name| said.contains(&format!("{name} goes by it after"))), "{said}");
     for at in 0..3 {
         assert!(cluster.node(at).get("/", "").ends_with("more"));
     }
@@ -216,6 +216,88 @@ fn a_node_without_the_others_serves_also_after_a_restart_and_catches_up_by_itsel
         assert!(started.elapsed() < PATIENCE);
     }
     cluster.serves(2, "two");
+}
+
+#[test]
+fn an_edge_node_serves_what_is_applied_and_has_nothing_else() {
+    let mut cluster = Cluster::three();
+    let ticket = cluster.ticket(0, &["--role", "edge"]);
+    cluster.join(&ticket);
+    let is_there = |node: &Value| {
+        (&node["name"], &node["role"], &node["control"], &node["state"])
+            == (&"d".into(), &"edge".into(), &"".into(), &"alive".into())
+    };
+    cluster.wait(0, &["get", "nodes", "-o", "json"], |nodes| list(nodes).iter().any(is_there));
+    let (code, _, error) = cluster.run(0, &["voters", "set", "a,b,d"]);
+    assert!(code == 1 && error.contains("edge node"), "{error}");
+
+    // What users ask of it others do, by the user's token.
+    let space = cluster.dir.path().join("space.toml");
+    let keyspace = "[keyspace.users]\nconsistency = \"strong\"\nquota = \"4MiB\"\n";
+    std::fs::write(&space, format!("{keyspace}{}", site("one"))).unwrap();
+    let (code, _, said) = cluster.run(3, &["apply", space.to_str().unwrap(), "--wait"]);
+    assert!(code == 0 && said.contains("d goes by it after"), "{said}");
+    (0..4).for_each(|at| cluster.serves(at, "one"));
+    printed(&cluster, 3, &["kv", "put", "users", "a", "kept-from-the-edge"]);
+    assert_eq!(printed(&cluster, 3, &["kv", "get", "users", "a"]), "kept-from-the-edge");
+    printed(&cluster, 3, &["token", "create", "token-of-somebody", "--role", "viewer"]);
+    printed(&cluster, 1, &["kv", "get", "users", "a"]);
+    assert_eq!(api(&cluster, 3, "GET", "/v1/whoami", "").1["role"], "admin");
+    let unknown = support::send_to(
+        cluster.node(3).api,
+        "GET /v1/status HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer x\r\nConnection: close\r\n\r\n",
+    );
+    assert!(unknown.starts_with("HTTP/1.1 401"), "{unknown}");
+    assert!(printed(&cluster, 3, &["status"]).contains("an edge node: it follows"));
+    for secret in ["kept-from-the-edge", "token-of-somebody"] {
+        assert!(
+            is_on_disk(&cluster.home(1).join("data"), secret),
+            "{secret} is looked for in the right place"
+        );
+        assert!(!is_on_disk(&cluster.home(3).join("data"), secret), "{secret}");
+    }
+
+    // Without the others it goes on, also after a restart.
+    (0..3).for_each(|at| cluster.kill(at));
+    cluster.serves(3, "one");
+    let started = Instant::now();
+    while !cluster.run(3, &["status"]).1.contains("cut off") {
+        assert!(started.elapsed() < PATIENCE);
+    }
+    // What is sent while nobody knows yet that they are gone may have been done.
+    let started = Instant::now();
+    let error = loop {
+        let (code, _, error) = cluster.apply(3, "two");
+        assert!([3, 4].contains(&code) && started.elapsed() < PATIENCE, "{code} {error}");
+        if code == 4 {
+            break error;
+        }
+    };
+    assert!(error.contains("edge node"), "{error}");
+    cluster.kill(3);
+    cluster.start(3);
+    cluster.serves(3, "one");
+    (0..3).for_each(|at| cluster.start(at));
+    let file = cluster.dir.path().join("two.toml");
+    std::fs::write(&file, format!("{keyspace}{}", site("two"))).unwrap();
+    let started = Instant::now();
+    while cluster.run(0, &["apply", file.to_str().unwrap()]).0 != 0 {
+        assert!(started.elapsed() < PATIENCE);
+    }
+    cluster.serves(3, "two");
+    assert_eq!(cluster.run(1, &["cache", "purge", "--site", "a", "--all"]).0, 0);
+}
+
+/// Whether a file below a directory holds that text.
+fn is_on_disk(dir: &Path, text: &str) -> bool {
+    std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).any(|path| {
+        if path.is_dir() {
+            return is_on_disk(&path, text);
+        }
+        // A file that is gone meanwhile holds nothing.
+        let bytes = std::fs::read(&path).unwrap_or_default();
+        bytes.windows(text.len()).any(|window| window == text.as_bytes())
+    })
 }
 
 #[test]

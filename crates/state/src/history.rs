@@ -75,6 +75,12 @@ impl History {
         Watch { history: self.clone(), seen: after, latest: self.latest.subscribe() }
     }
 
+    /// Whether all changes after that revision are kept; never of one that is yet to come.
+    pub(crate) fn has(&self, after: Revision) -> bool {
+        let changes = self.lock();
+        changes.after <= after && after <= changes.latest
+    }
+
     fn lock(&self) -> MutexGuard<'_, Changes> {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -14,9 +14,11 @@
 mod backup;
 mod codec;
 mod command;
+mod frames;
 pub mod group;
 mod history;
 mod metrics;
+pub mod mirror;
 mod node;
 mod object;
 mod plan;

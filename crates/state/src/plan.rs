@@ -121,13 +121,7 @@ impl Plan {
             target: Target::Modified(*revision),
         };
         let marks = self.marks.iter().map(|mark| Ok(Op::Put(Put::new(&mark.key()[..], &b""[..]))));
-        let writes = self.writes.iter().map(|(name, value)| {
-            let key = encode_key(name);
-            Ok(match value {
-                Some(value) => Op::Put(Put::new(key, encode_value(value)?)),
-                None => Op::Delete(Delete { keys: KeyRange::one(key), previous: false }),
-            })
-        });
+        let writes = self.writes.iter().map(|(name, value)| Ok(write(name, value.as_ref())?.0));
         let then = marks.chain(writes).collect::<Result<_, _>>()?;
         Ok(Txn { compare: self.guards.iter().map(unchanged).collect(), then, otherwise: Vec::new() })
     }
@@ -154,6 +148,18 @@ impl Plan {
         let modified = view.version(name).map_or(Revision(0), |version| version.modified);
         self.guards.push((encode_key(name).into(), modified));
     }
+}
+
+/// What makes an object so, and the bytes that it takes.
+pub(crate) fn write(name: &ObjectName, value: Option<&Value>) -> Result<(Op, usize), CodecError> {
+    let key = encode_key(name);
+    let Some(value) = value else {
+        let bytes = key.len();
+        return Ok((Op::Delete(Delete { keys: KeyRange::one(key), previous: false }), bytes));
+    };
+    let value = encode_value(value)?;
+    let bytes = key.len() + value.len();
+    Ok((Op::Put(Put::new(key, value)), bytes))
 }
 
 /// Plans a command, whose time is `now`.

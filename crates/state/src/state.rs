@@ -1,7 +1,7 @@
 //! The handle to the control state, and opening it.
 
 use crate::backup::{Backup, BackupParts};
-use crate::codec::decode_object;
+use crate::codec::{CodecError, decode_object};
 use crate::command::Command;
 use crate::group::{self, Group, Level};
 use crate::history::Watch;
@@ -13,7 +13,7 @@ use crate::publish::{Publisher, Shared, control_keyspace, control_name};
 use crate::snapshots::{SnapshotFile, SnapshotFileError};
 use crate::view::Mark;
 use crate::{Error, Options};
-use selvedge_kv::{Answer, KeyspaceNumber, Op, Txn};
+use selvedge_kv::{Answer, KeyspaceNumber, Op, Put, Txn};
 use selvedge_mesh::ticket::TicketRecord;
 use selvedge_rt::{Clock, Disk, OnEnd, Rng, Tasks};
 use selvedge_store::wal;
@@ -39,6 +39,12 @@ const CHANGE_MAX: Duration = Duration::from_secs(10);
 
 /// What is said while the disk has no room.
 const FULL: &str = "the disk is full: free some space";
+
+/// Objects that an edge node takes over with one entry.
+const MIRRORED_AT_ONCE: usize = 2_000;
+
+/// Bytes of objects after which no more are in the same entry.
+const MIRRORED_BYTES: usize = 1 << 20;
 
 /// How often a change is planned anew because another one came first.
 const TRIES_MAX: usize = 50;
@@ -260,6 +266,10 @@ impl State {
 
     async fn propose(&self, plan: &Plan, end: Instant) -> Result<selvedge_kv::TxnAnswer, Error> {
         let txn = plan.txn().map_err(|error| Error::Unreadable { what: error.to_string() })?;
+        self.submit(txn, end).await
+    }
+
+    async fn submit(&self, txn: Txn, end: Instant) -> Result<selvedge_kv::TxnAnswer, Error> {
         let keyspace = self.keyspace(end).await?;
         let command = selvedge_kv::Command::Txn { keyspace, txn };
         let answer = match self.group.propose(command, None, left(end)).await? {
@@ -310,6 +320,56 @@ impl State {
     pub async fn backup(&self, cluster: ClusterId, version: &str) -> Result<BackupParts, Error> {
         let image = self.group.image(CHANGE_MAX).await?;
         Ok(BackupParts::new(image, cluster, (self.time)().millis(), version))
+    }
+
+    /// Makes objects of an edge node's state so; with them it is as the cluster's is at `up_to`.
+    pub(crate) async fn mirror(
+        &self,
+        changes: Vec<(ObjectName, Option<Value>)>,
+        up_to: Revision,
+    ) -> Result<(), Error> {
+        // Purges first: what they cover may go too early, but not too late.
+        let (stamps, others): (Vec<_>, Vec<_>) =
+            changes.into_iter().partition(|(name, _)| name.kind == Kind::Stamp);
+        let unreadable = |error: CodecError| Error::Unreadable { what: error.to_string() };
+        let (mut part, mut bytes) = (Vec::new(), 0);
+        for (name, value) in stamps.into_iter().chain(others) {
+            let (op, length) = plan::write(&name, value.as_ref()).map_err(unreadable)?;
+            part.push(op);
+            bytes += length;
+            if part.len() >= MIRRORED_AT_ONCE || bytes >= MIRRORED_BYTES {
+                bytes = 0;
+                self.mirror_part(std::mem::take(&mut part)).await?;
+            }
+        }
+        part.push(Op::Put(Put::new(Mark::Mirrored.key().to_vec(), up_to.0.to_be_bytes().to_vec())));
+        self.mirror_part(part).await
+    }
+
+    async fn mirror_part(&self, then: Vec<Op>) -> Result<(), Error> {
+        let txn = Txn { compare: Vec::new(), then, otherwise: Vec::new() };
+        self.submit(txn, Instant::now() + CHANGE_MAX).await.map(|_| ())
+    }
+
+    /// Up to which revision of the cluster's control state an edge node's is; 0 on others.
+    pub fn mirrored_revision(&self) -> Revision {
+        self.shared.view().mark(Mark::Mirrored)
+    }
+
+    /// All objects of the kinds that are wanted, in the order of their names, and the revision as of which they are.
+    pub(crate) fn objects(&self, is_wanted: impl Fn(Kind) -> bool) -> (Revision, Vec<(ObjectName, Value)>) {
+        let view = self.shared.view();
+        let wanted = view.objects().filter(|(name, ..)| is_wanted(name.kind));
+        (view.revision(), wanted.map(|(name, _, value)| (name, value)).collect())
+    }
+
+    /// Whether [`State::watch`] can show all changes after that revision.
+    pub(crate) fn is_kept_since(&self, after: Revision) -> bool {
+        self.shared.history.has(after)
+    }
+
+    pub(crate) fn tasks(&self) -> &Tasks {
+        &self.tasks
     }
 
     /// The present revision of this node.

@@ -19,6 +19,8 @@ pub(crate) enum Mark {
     Tokens,
     /// Nodes that come, go, or are named otherwise.
     Nodes,
+    /// Of an edge node's state: up to which revision of the cluster's it is. The number is what it holds.
+    Mirrored,
 }
 
 impl Mark {
@@ -28,11 +30,12 @@ impl Mark {
             Mark::Declared => [u8::MAX, 0],
             Mark::Tokens => [u8::MAX, 1],
             Mark::Nodes => [u8::MAX, 2],
+            Mark::Mirrored => [u8::MAX, 3],
         }
     }
 
     fn of_key(key: &[u8]) -> Option<Mark> {
-        [Mark::Declared, Mark::Tokens, Mark::Nodes].into_iter().find(|mark| mark.key() == key)
+        [Mark::Declared, Mark::Tokens, Mark::Nodes, Mark::Mirrored].into_iter().find(|mark| mark.key() == key)
     }
 }
 
@@ -46,6 +49,7 @@ pub(crate) struct View {
     tokens: BTreeMap<String, Token>,
     stamps: BTreeMap<String, Stamp>,
     nodes_changed: Revision,
+    mirrored: Revision,
     nodes: BTreeMap<NodeKey, NodeRecord>,
     tickets: BTreeMap<NodeKey, TicketRecord>,
     cluster: Option<ClusterRecord>,
@@ -84,7 +88,11 @@ impl View {
     ) -> Result<Option<Change>, CodecError> {
         self.revision = self.revision.max(revision);
         if let Some(mark) = Mark::of_key(key) {
-            *self.mark_mut(mark) = revision;
+            let number = record.and_then(|record| Some(u64::from_be_bytes(*record.value.first_chunk()?)));
+            *self.mark_mut(mark) = match (mark, number) {
+                (Mark::Mirrored, number) => Revision(number.unwrap_or_default()),
+                (Mark::Declared | Mark::Tokens | Mark::Nodes, _) => revision,
+            };
             return Ok(None);
         }
         let object = decode_key(key)?;
@@ -173,6 +181,7 @@ impl View {
             Mark::Declared => &mut self.declared,
             Mark::Tokens => &mut self.tokens_changed,
             Mark::Nodes => &mut self.nodes_changed,
+            Mark::Mirrored => &mut self.mirrored,
         }
     }
 
@@ -182,6 +191,7 @@ impl View {
             Mark::Declared => self.declared,
             Mark::Tokens => self.tokens_changed,
             Mark::Nodes => self.nodes_changed,
+            Mark::Mirrored => self.mirrored,
         }
     }
 

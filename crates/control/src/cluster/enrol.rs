@@ -75,6 +75,8 @@ pub struct Enrolment {
     pub mesh: Mesh,
     /// Set while every other node refuses this one: it was removed.
     pub refused: Arc<AtomicBool>,
+    /// Whether this is an edge node, which others have to write down.
+    pub is_edge: bool,
     /// What this node is, now.
     pub record: Box<dyn Fn() -> NodeRecord + Send + Sync>,
 }
@@ -85,8 +87,8 @@ impl Enrolment {
         loop {
             let told = async {
                 let record = (self.record)();
-                let has_leader = self.state.group().status().leader.is_some();
-                if has_leader && self.is_known(&record) {
+                let is_told = self.is_edge || self.state.group().status().leader.is_some();
+                if is_told && self.is_known(&record) {
                     self.refused.store(false, Ordering::Relaxed);
                     return LOOK;
                 }
@@ -111,7 +113,7 @@ impl Enrolment {
     }
 
     async fn tell(&self, record: &NodeRecord) -> bool {
-        if self.state.group().status().leader.is_some() {
+        if !self.is_edge && self.state.group().status().leader.is_some() {
             match self.state.apply(Command::UpdateNode(Box::new(record.clone()))).await {
                 Ok(_) => return true,
                 Err(error) => tracing::warn!(%error, "what is known of this node was not changed"),

@@ -75,8 +75,10 @@ impl Cluster {
             _ => "",
         };
         let seen = PopName::parse_text(&node.pop).ok().and_then(|pop| view.state_of(&node.key, &pop));
-        let state = match (node.voter, seen) {
-            (None, _) => "joining",
+        // An edge node takes no part in the group; it has said where it answers once it has said anything.
+        let has_joined = node.voter.is_some() || (node.role == NodeRole::Edge && !node.serves.api.is_empty());
+        let state = match (has_joined, seen) {
+            (false, _) => "joining",
             (_, Some(Alive)) if node.draining => "draining",
             (_, Some(Alive)) => "alive",
             (_, Some(Suspect)) => "suspect",
@@ -271,13 +273,18 @@ impl Cluster {
     }
 
     /// Makes a ticket; its text is told to nobody else.
-    pub async fn issue_ticket(&self, uses: u32, ttl: Duration) -> Result<(TicketInfo, String), StateError> {
+    pub async fn issue_ticket(
+        &self,
+        role: NodeRole,
+        uses: u32,
+        ttl: Duration,
+    ) -> Result<(TicketInfo, String), StateError> {
         let cluster = self.state.cluster().ok_or_else(|| {
             StateError::Unavailable("this node does not know its cluster yet; it has to reach others".into())
         })?;
         let offer = TicketOffer {
             cluster: self.id,
-            role: NodeRole::Voter,
+            role,
             uses,
             ttl,
             now: self.clock.wall(),

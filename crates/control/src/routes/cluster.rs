@@ -11,7 +11,7 @@ use crate::wire::{
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
-use selvedge_mesh::ticket::TTL;
+use selvedge_mesh::ticket::{NodeRole, TTL};
 use std::time::Duration;
 
 pub(super) fn cluster(handles: &Handles) -> Result<&Cluster, Problem> {
@@ -214,7 +214,8 @@ pub(crate) async fn create_ticket(
 ) -> Result<(StatusCode, Json<NewTicket>), Problem> {
     caller.check_whole("a ticket")?;
     let ttl = wanted.ttl.map_or(TTL, Duration::from_secs);
-    let (info, ticket) = cluster(&handles)?.issue_ticket(wanted.uses.unwrap_or(1), ttl).await?;
+    let role = wanted.role.map_or(NodeRole::Voter, NodeRole::from);
+    let (info, ticket) = cluster(&handles)?.issue_ticket(role, wanted.uses.unwrap_or(1), ttl).await?;
     tracing::info!(ticket = info.id, uses = info.uses, by = caller.token, "ticket made");
     Ok((StatusCode::CREATED, Json(NewTicket { info, ticket })))
 }

@@ -4,12 +4,20 @@ use super::parse;
 use crate::auth::{Caller, Secret};
 use crate::handles::Handles;
 use crate::problem::Problem;
-use crate::wire::{CreateToken, NewToken, TokenInfo};
+use crate::wire::{CreateToken, NewToken, TokenInfo, Whoami};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use selvedge_types::resource::{Namespace, TokenName};
 use selvedge_types::token::{Role, Token};
+
+/// Whose token it is that this is asked with.
+#[utoipa::path(get, path = "/v1/whoami", tag = "tokens", security(("token" = [])), responses(
+    (status = 200, description = "What the token allows", body = Whoami),
+    (status = 401, description = "No valid token", body = Problem)))]
+pub(crate) async fn whoami(Extension(caller): Extension<Caller>) -> Json<Whoami> {
+    Json(caller.into())
+}
 
 /// The tokens, without their secrets.
 #[utoipa::path(get, path = "/v1/tokens", tag = "tokens", security(("token" = [])), responses(

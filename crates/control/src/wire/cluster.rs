@@ -1,5 +1,6 @@
 //! Nodes, PoPs, voters and tickets.
 
+use selvedge_mesh::ticket::NodeRole;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -114,6 +115,28 @@ pub struct CreateTicket {
     /// For how many seconds it is good: up to 30 days.
     #[serde(default)]
     pub ttl: Option<u64>,
+    /// What the nodes that it lets in may be: `voter` unless it says `edge`.
+    #[serde(default)]
+    pub role: Option<TicketRole>,
+}
+
+/// What nodes may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum TicketRole {
+    /// It has the control state, and may be made a voter.
+    Voter,
+    /// It has what it serves by, and nothing else.
+    Edge,
+}
+
+impl From<TicketRole> for NodeRole {
+    fn from(role: TicketRole) -> Self {
+        match role {
+            TicketRole::Voter => NodeRole::Voter,
+            TicketRole::Edge => NodeRole::Edge,
+        }
+    }
 }
 
 /// A ticket, without its secret.

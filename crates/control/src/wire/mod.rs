@@ -10,7 +10,7 @@ mod token;
 pub use cache::{CacheStats, Entry, InspectRequest, Inspection, PurgeRequest, Purged, Rule, SiteStats, Tier};
 pub use cluster::{
     ChooseLeader, ChooseVoters, ClusterNode, CreateTicket, NewTicket, NodeAddresses, PopInfo, RolloutNode,
-    TicketInfo, Voters,
+    TicketInfo, TicketRole, Voters,
 };
 pub use kv::{
     Bytes, KeyspaceResource, KvCall, KvChanged, KvCompact, KvCompare, KvDelete, KvEnd, KvEvent, KvGrant,
@@ -21,4 +21,4 @@ pub use node::{Check, DiskStatus, MachineStatus, NetworkStatus, NodeInfo, Pressu
 pub use resource::{
     Action, Applied, Change, FieldChange, ManifestProblem, Plan, SettingsResource, SiteResource,
 };
-pub use token::{CreateToken, NewToken, RoleName, TokenInfo};
+pub use token::{CreateToken, NewToken, RoleName, TokenInfo, Whoami};

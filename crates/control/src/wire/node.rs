@@ -10,6 +10,9 @@ use utoipa::ToSchema;
 pub struct NodeInfo {
     /// Its name.
     pub name: String,
+    /// What it may be: `voter` or `edge`.
+    #[serde(default)]
+    pub role: String,
     /// Its point of presence.
     pub pop: String,
     /// Its region.

@@ -36,6 +36,18 @@ impl From<RoleName> for Role {
     }
 }
 
+/// What a token allows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Whoami {
+    /// Its name.
+    pub token: String,
+    /// What its bearer may do.
+    pub role: RoleName,
+    /// The only namespace in which they may do it; none for all.
+    #[serde(default)]
+    pub namespace: Option<String>,
+}
+
 /// A token, without its secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TokenInfo {

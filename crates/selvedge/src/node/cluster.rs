@@ -7,7 +7,10 @@ use selvedge_control::cluster::{
     Council, Directory, ENROL, EnrolService, Enrolment, JOIN, JoinService, Keyspaces, Known, ROLLOUT,
     RolloutService, join as ask_to_join,
 };
-use selvedge_mesh::members::{Inbox, Options as MemberOptions, SERVICE as MEMBERS, Seed, learn_into};
+use selvedge_control::{FORWARD, ForwardService};
+use selvedge_mesh::members::{
+    Inbox, Options as MemberOptions, SERVICE as MEMBERS, Seed, State as Seen, learn_into,
+};
 use selvedge_mesh::rpc::{Options as CallOptions, PROTOCOLS, Service};
 use selvedge_mesh::ticket::{NodeRole, Ticket};
 use selvedge_mesh::{Hybrid, Identity as NodeIdentity, Members, Mesh};
@@ -15,6 +18,7 @@ use selvedge_observe::Registry;
 use selvedge_rt::links::{Options as LinkOptions, Peers};
 use selvedge_rt::{Clock, Disk, OnEnd, Rng, Secrets, Tasks};
 use selvedge_state::group::{Receiver, SERVICE as GROUP};
+use selvedge_state::mirror::{MIRROR, MirrorService};
 use selvedge_state::{ClusterRecord, Command, NodeRecord, Serves, State};
 use selvedge_types::resource::{PopName, Text};
 use selvedge_types::{ClusterId, Hlc, HlcClock, NodeKey};
@@ -46,6 +50,15 @@ struct JoinedForm {
     format: u16,
     #[n(1)]
     nodes: Vec<(NodeKey, String, Vec<String>)>,
+    /// Of those that joined before there were others, none: they may vote.
+    #[n(2)]
+    role: Option<NodeRole>,
+}
+
+/// What a node that was let in was told.
+struct Joined {
+    nodes: Vec<Known>,
+    role: NodeRole,
 }
 
 /// The node's links, and what answers on them. Clones are the same.
@@ -58,7 +71,14 @@ pub(super) struct Linked {
     joining: JoinService,
     enrolling: EnrolService,
     pub(super) rollout: RolloutService,
+    mirrors: MirrorService,
+    /// Answers for edge nodes.
+    pub(super) forwarding: ForwardService,
     pub(super) members: Members,
+    /// What this node may be.
+    pub(super) role: NodeRole,
+    pop: String,
+    region: String,
     /// Whether every other node refuses this one.
     pub(super) refused: Arc<AtomicBool>,
     /// Whether this node was let in by others; else it makes the cluster.
@@ -88,18 +108,22 @@ impl Linked {
         let joined = read_joined(seams.disk).map_err(|source| NodeError::data(seams.disk, source))?;
         let peers = Peers::default();
         let directory = Directory::new(identity.key(), peers.clone(), seams.clock.clone());
-        directory.seed(joined.as_deref().unwrap_or_default());
+        let known: &[Known] = joined.as_ref().map_or(&[], |joined| &joined.nodes);
+        directory.seed(known);
         let admission = directory.clone();
         let receiver = Receiver::new(Arc::new(move |peer: &NodeKey| admission.may_vote(peer)));
         let (joining, enrolling) = (JoinService::new(cluster, seams.clock.clone()), EnrolService::default());
         let rollout = RolloutService::default();
+        let (mirrors, forwarding) = (MirrorService::default(), ForwardService::default());
         let (door, inbox) = Inbox::new(seams.registry);
-        let services: [(&'static str, Arc<dyn Service>); 5] = [
+        let services: [(&'static str, Arc<dyn Service>); 7] = [
             (MEMBERS, door),
             (GROUP, Arc::new(receiver.clone())),
             (JOIN, Arc::new(joining.clone())),
             (ENROL, Arc::new(enrolling.clone())),
             (ROLLOUT, Arc::new(rollout.clone())),
+            (MIRROR, Arc::new(mirrors.clone())),
+            (FORWARD, Arc::new(forwarding.clone())),
         ];
         let options = LinkOptions { cluster, accepts: PROTOCOLS.to_vec(), peers: peers.clone() };
         let links = seams.links.bind(&identity, &config.mesh, options, seams.clock, seams.tasks).await?;
@@ -123,12 +147,13 @@ impl Linked {
             region: config.region.clone(),
             version: env!("CARGO_PKG_VERSION").into(),
             addresses: told(mesh.links().addresses()),
-            seeds: joined.iter().flatten().filter_map(|known| seed(known.key, &known.pop)).collect(),
+            seeds: known.iter().filter_map(|known| seed(known.key, &known.pop)).collect(),
             learnt: learn_into(peers),
             registry: seams.registry.clone(),
         };
         let (members, _) = Members::start(&mesh, inbox, options, seams.clock, seams.rng, seams.tasks);
         let was_let_in = joined.is_some();
+        let role = joined.as_ref().map_or(NodeRole::Voter, |joined| joined.role);
         let (key, refused) = (identity.key(), Arc::default());
         Ok(Linked {
             key,
@@ -138,7 +163,12 @@ impl Linked {
             joining,
             enrolling,
             rollout,
+            mirrors,
+            forwarding,
             members,
+            role,
+            pop: config.pop.to_string(),
+            region: config.region.to_string(),
             refused,
             was_let_in,
         })
@@ -154,6 +184,10 @@ impl Linked {
         secrets: &Secrets,
         tasks: &Tasks,
     ) -> Result<(), NodeError> {
+        if self.is_edge() {
+            self.take_part(state, record, tasks);
+            return Ok(());
+        }
         self.receiver.serve(state.group().clone());
         if !self.was_let_in && state.cluster().is_none() {
             let seed = secrets.bytes().map_err(|source| NodeError::Randomness(source.to_string()))?;
@@ -166,17 +200,56 @@ impl Linked {
         }
         self.joining.serve(state.clone());
         self.enrolling.serve(state.clone());
-        let (mesh, refused) = (self.mesh.clone(), self.refused.clone());
-        let enrolment = Enrolment { state: state.clone(), mesh, refused, record };
-        tasks.spawn("enrolment", OnEnd::Forget, enrolment.run(tasks.clone()));
+        self.mirrors.serve(state.clone());
+        self.take_part(state, record, tasks);
         tasks.spawn("tickets", OnEnd::Forget, self.directory.clone().sweep(tasks.clone()));
-        let telling = tell_members(state.clone(), self.key, self.members.clone(), tasks.clone());
-        tasks.spawn("nodes for membership", OnEnd::Forget, telling);
         let council = Council { state: state.clone() };
         tasks.spawn("council", OnEnd::Forget, council.run(tasks.clone()));
         let keyspaces = Keyspaces { state: state.clone() };
         tasks.spawn("keyspaces", OnEnd::Forget, keyspaces.run(tasks.clone()));
         Ok(())
+    }
+
+    /// What nodes of every role do: says what this node is, and tells membership of the others.
+    fn take_part(&self, state: &State, record: Box<dyn Fn() -> NodeRecord + Send + Sync>, tasks: &Tasks) {
+        let (mesh, refused, is_edge) = (self.mesh.clone(), self.refused.clone(), self.is_edge());
+        let enrolment = Enrolment { state: state.clone(), mesh, refused, is_edge, record };
+        tasks.spawn("enrolment", OnEnd::Forget, enrolment.run(tasks.clone()));
+        let telling = tell_members(state.clone(), self.key, self.members.clone(), tasks.clone());
+        tasks.spawn("nodes for membership", OnEnd::Forget, telling);
+    }
+
+    /// Whether this node has what it serves by, and nothing else of the control state.
+    pub(super) fn is_edge(&self) -> bool {
+        self.role == NodeRole::Edge
+    }
+
+    /// The nodes that have the control state, the nearest of those that are there first; no two edge nodes of a place
+    /// have the same order.
+    pub(super) fn full_nodes(&self, state: &State) -> impl Fn() -> Vec<NodeKey> + Send + Sync + use<> {
+        let (linked, state) = (self.clone(), state.clone());
+        move || {
+            let view = linked.members.view();
+            let is_there = |node: &NodeRecord| {
+                let pop = PopName::parse_text(&node.pop).ok();
+                pop.and_then(|pop| view.state_of(&node.key, &pop)) == Some(Seen::Alive)
+            };
+            let nodes = state.nodes();
+            let mut full: Vec<&NodeRecord> = nodes
+                .values()
+                .filter(|node| node.role == NodeRole::Voter && node.key != linked.key)
+                .collect();
+            full.sort_by_key(|node| {
+                let (own, other) = (linked.key.as_bytes(), node.key.as_bytes());
+                let distance: Vec<u8> = own.iter().zip(other).map(|(a, b)| a ^ b).collect();
+                (!is_there(node), node.pop != linked.pop, node.region != linked.region, distance)
+            });
+            if full.is_empty() {
+                // Those that it was told of when it was let in.
+                return linked.mesh.links().peers().all();
+            }
+            full.into_iter().map(|node| node.key).collect()
+        }
     }
 
     /// Where the mesh of this node is reached.
@@ -271,11 +344,12 @@ pub(super) async fn join(
     tasks.stop();
     mesh.close().await;
     let joined = joined.map_err(|error| NodeError::Join(chain(&error)))?;
-    write_joined(seams.disk, &joined.nodes).map_err(|source| NodeError::data(seams.disk, source))?;
+    write_joined(seams.disk, &joined.nodes, ticket.grant().role)
+        .map_err(|source| NodeError::data(seams.disk, source))?;
     Ok(cluster)
 }
 
-fn read_joined(disk: &Disk) -> io::Result<Option<Vec<Known>>> {
+fn read_joined(disk: &Disk) -> io::Result<Option<Joined>> {
     let file = match disk.open(JOINED, false) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -290,13 +364,15 @@ fn read_joined(disk: &Disk) -> io::Result<Option<Vec<Known>>> {
     }
     let addresses = |texts: Vec<String>| texts.iter().filter_map(|text| text.parse().ok()).collect();
     let known = |(key, pop, texts)| Known { key, pop, addresses: addresses(texts) };
-    Ok(Some(form.nodes.into_iter().map(known).collect()))
+    let role = form.role.unwrap_or(NodeRole::Voter);
+    Ok(Some(Joined { nodes: form.nodes.into_iter().map(known).collect(), role }))
 }
 
-fn write_joined(disk: &Disk, nodes: &[Known]) -> io::Result<()> {
+fn write_joined(disk: &Disk, nodes: &[Known], role: NodeRole) -> io::Result<()> {
     let texts = |addresses: &[SocketAddr]| addresses.iter().map(ToString::to_string).collect();
     let nodes = nodes.iter().map(|known| (known.key, known.pop.clone(), texts(&known.addresses))).collect();
-    let bytes = minicbor::to_vec(JoinedForm { format: FORMAT, nodes }).map_err(io::Error::other)?;
+    let bytes =
+        minicbor::to_vec(JoinedForm { format: FORMAT, nodes, role: Some(role) }).map_err(io::Error::other)?;
     write(disk, JOINED, JOINED_NEW, &bytes)
 }
 

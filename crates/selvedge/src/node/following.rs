@@ -11,11 +11,13 @@ use selvedge_gateway::site::SecretSource;
 use selvedge_observe::{Gauge, Registry};
 use selvedge_rt::{OnEnd, Tasks};
 use selvedge_state::State;
+use selvedge_state::mirror::Mirrored;
 use selvedge_types::resource::Settings;
 use selvedge_types::{Hlc, Revision, Snapshot};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// What the node goes by now, for those who ask.
 #[derive(Clone)]
@@ -27,6 +29,10 @@ struct Shared {
     /// As bits; 0 while not known.
     oldest: AtomicU64,
     problems: Mutex<Vec<String>>,
+    /// Of an edge node: its state, and how far that is.
+    mirrored: OnceLock<(State, watch::Receiver<Mirrored>)>,
+    /// The revision of the cluster's that every part of an edge node goes by.
+    mirrored_revision: AtomicU64,
     certificates: Certificates,
     count: Gauge,
 }
@@ -59,6 +65,8 @@ impl InForce {
             drain_ms: AtomicU64::new(0),
             oldest: AtomicU64::new(0),
             problems: Mutex::default(),
+            mirrored: OnceLock::new(),
+            mirrored_revision: AtomicU64::new(0),
             certificates,
             count,
         }))
@@ -67,6 +75,27 @@ impl InForce {
     /// The revision that every part goes by.
     pub(super) fn revision(&self) -> Revision {
         Revision(self.0.revision.load(Ordering::Acquire))
+    }
+
+    /// Takes `state` for one that mirrors the cluster's, and is as far as `at` says. Only the first call counts.
+    pub(super) fn mirrors(&self, state: State, at: watch::Receiver<Mirrored>) {
+        drop(self.0.mirrored.set((state, at)));
+    }
+
+    /// How far an edge node's state is; none on others.
+    pub(super) fn mirrored(&self) -> Option<Mirrored> {
+        self.0.mirrored.get().map(|(_, at)| *at.borrow())
+    }
+
+    /// The revision of the cluster's control state that every part goes by.
+    pub(super) fn cluster_revision(&self) -> Revision {
+        let Some((state, at)) = self.0.mirrored.get() else { return self.revision() };
+        // In this order: with that revision came the snapshot, if it made one.
+        let at = at.borrow().revision;
+        if self.revision() >= state.snapshots().borrow().revision {
+            self.0.mirrored_revision.fetch_max(at.0, Ordering::AcqRel);
+        }
+        Revision(self.0.mirrored_revision.load(Ordering::Acquire))
     }
 
     /// How long requests may go on after the node was told to stop.
@@ -90,7 +119,7 @@ impl InForce {
 
 impl rollout::InForce for InForce {
     fn revision(&self) -> u64 {
-        InForce::revision(self).0
+        self.cluster_revision().0
     }
 
     fn problems(&self) -> Vec<String> {

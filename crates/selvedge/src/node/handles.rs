@@ -164,7 +164,8 @@ impl StateHandle for ApiState {
         let version =
             |v: selvedge_state::Version| Version { generation: v.generation, revision: v.modified.0 };
         Declared {
-            revision: declared.revision.0,
+            // Of an edge node: as of the cluster's.
+            revision: declared.revision.max(state.mirrored_revision()).0,
             resources: declared.resources,
             versions: declared.versions.into_iter().map(|(id, v)| (id, version(v))).collect(),
         }
@@ -428,6 +429,7 @@ impl NodeHandle for ApiNode {
         let texts = |addrs: Vec<SocketAddr>| addrs.iter().map(ToString::to_string).collect();
         wire::NodeInfo {
             name: self.config.name.clone(),
+            role: self.linked.role.to_string(),
             pop: self.config.pop.to_string(),
             region: self.config.region.to_string(),
             version: env!("CARGO_PKG_VERSION").into(),
@@ -435,17 +437,18 @@ impl NodeHandle for ApiNode {
             https: texts(self.listening.addresses(true)),
             api: self.api.to_string(),
             uptime: self.clock.monotonic().saturating_sub(self.started).as_secs(),
-            snapshot: self.in_force.revision().0,
+            snapshot: self.in_force.cluster_revision().0,
         }
     }
 
     fn checks(&self) -> Vec<wire::Check> {
         let problem = self.state_problem.clone().or_else(|| self.state.as_ref()?.problem());
         let state = match problem {
+            None if self.linked.is_edge() => self.check_mirrored(),
             None => check("state", true, "takes changes".into()),
             Some(problem) => check("state", false, problem),
         };
-        let serves = format!("serves by revision {}", self.in_force.revision());
+        let serves = format!("serves by revision {}", self.in_force.cluster_revision());
         let gateway = wire::Check { readiness: true, ..check("gateway", true, serves) };
         let mut checks = vec![gateway, state];
         if self.is_drained() {
@@ -468,6 +471,22 @@ fn check(name: &str, ok: bool, detail: String) -> wire::Check {
 }
 
 impl ApiNode {
+    /// Whether an edge node hears of changes.
+    fn check_mirrored(&self) -> wire::Check {
+        match self.in_force.mirrored().and_then(|mirrored| mirrored.source) {
+            Some(source) => {
+                let nodes = self.state.as_ref().map(State::nodes).unwrap_or_default();
+                let name = nodes.get(&source).map_or_else(|| source.to_string(), |node| node.name.clone());
+                check("state", true, format!("an edge node: it follows {name}"))
+            }
+            None => {
+                let why = "an edge node, cut off: no node with the control state can be reached; what was declared \
+                           before is served";
+                check("state", false, why.to_owned())
+            }
+        }
+    }
+
     fn is_drained(&self) -> bool {
         let nodes = self.state.as_ref().map(State::nodes).unwrap_or_default();
         nodes.get(&self.linked.key).is_some_and(|node| node.draining)

@@ -24,7 +24,7 @@ use following::{InForce, Parts};
 use handles::{ApiCache, ApiNode, ApiRequests, ApiState};
 use listening::{ListenError, Listening};
 use selvedge_control::cluster::{BACKUPS_MAX, Cluster};
-use selvedge_control::{ApiOptions, Handles, KeyspaceMetrics, Secret, SecretError};
+use selvedge_control::{ApiOptions, Forwarder, Handles, KeyspaceMetrics, Secret, SecretError};
 use selvedge_gateway::access_log::AccessLog;
 use selvedge_gateway::cache::{Cache, CacheOptions};
 use selvedge_gateway::front::{CertificateError, Certificates, Front};
@@ -38,6 +38,7 @@ use selvedge_observe::Registry;
 use selvedge_rt::disk::DiskLock;
 use selvedge_rt::{OnEnd, Tasks, Workers};
 use selvedge_state::group::{Member, MeshLinks};
+use selvedge_state::mirror::Mirroring;
 use selvedge_state::{Change, Command, NodeRecord, Serves, Setup, SnapshotFile, Stamp, State, Value};
 use selvedge_store::segments::{self, DiskTier, Segments};
 use selvedge_store::wal;
@@ -202,7 +203,8 @@ impl Config {
             cluster: identity.cluster,
             member: Member { node: linked.key.to_string() },
             restore,
-            founds: !linked.was_let_in,
+            // An edge node keeps what it is sent in a group of its own.
+            founds: !linked.was_let_in || linked.is_edge(),
             clock: clock.clone(),
             hlc: hlc.clone(),
             rng: rng.branch("state"),
@@ -366,6 +368,13 @@ impl Config {
             })?;
         }
         self.close_unclaimed();
+        let forwarder = state.as_ref().filter(|_| linked.is_edge()).map(|state| {
+            let (mirroring, at) =
+                Mirroring::new(state.clone(), linked.mesh.clone(), linked.full_nodes(state), &registry);
+            in_force.mirrors(state.clone(), at);
+            data_tasks.spawn("mirroring", OnEnd::Forget, mirroring.run(data_tasks.clone()));
+            Forwarder::new(linked.mesh.clone(), linked.full_nodes(state))
+        });
         linked.rollout.serve(Box::new(in_force.clone()));
         if let Some(state) = &state {
             let record = self.record(&linked, state, &listening, api);
@@ -390,7 +399,7 @@ impl Config {
             translate: handles::translate,
         });
         if let Some(cluster) = &cluster {
-            expire_purges(cluster, &cache, &in_force, &tasks);
+            expire_purges(cluster, linked.is_edge(), &cache, &in_force, &tasks);
             KeyspaceMetrics::register(&registry, cluster.state.clone());
         }
         let handles = Handles {
@@ -418,6 +427,7 @@ impl Config {
                 state_problem: state_problem.clone(),
             }),
             cluster: cluster.clone(),
+            forwarder,
             registry,
             data: self.data.clone(),
             clock,
@@ -455,7 +465,7 @@ impl Config {
         api: SocketAddr,
     ) -> Box<dyn Fn() -> NodeRecord + Send + Sync> {
         let (config, linked, listening) = (self.clone(), linked.clone(), listening.clone());
-        let voter = state.group().id();
+        let voter = Some(state.group().id()).filter(|_| !linked.is_edge());
         Box::new(move || {
             let texts = |addresses: Vec<SocketAddr>| addresses.iter().map(ToString::to_string).collect();
             let serves = Serves {
@@ -464,7 +474,7 @@ impl Config {
                 api: api.to_string(),
             };
             let mesh = linked.addresses();
-            NodeRecord { voter: Some(voter), mesh, serves, ..cluster::record(&config, linked.key) }
+            NodeRecord { voter, mesh, serves, ..cluster::record(&config, linked.key) }
         })
     }
 
@@ -560,6 +570,9 @@ impl Node {
     /// Answers its API from now on.
     pub fn open_api(&mut self) {
         if let Some((listener, handles)) = self.closed_api.take() {
+            if self.state.is_some() && !self.linked.is_edge() {
+                self.linked.forwarding.serve(handles.clone());
+            }
             let serving = selvedge_control::serve(listener, ApiOptions::default(), handles);
             self.data_tasks.spawn("api", OnEnd::Essential, serving);
         }
@@ -659,7 +672,7 @@ fn forget_gone(plane: &Plane, tasks: &Tasks) {
 
 /// Drops purges with the last object that they could cover, in the cache and then, when that holds of every node, in
 /// the control state.
-fn expire_purges(cluster: &Cluster, cache: &Cache, in_force: &InForce, tasks: &Tasks) {
+fn expire_purges(cluster: &Cluster, is_edge: bool, cache: &Cache, in_force: &InForce, tasks: &Tasks) {
     let (cluster, cache, in_force) = (cluster.clone(), cache.clone(), in_force.clone());
     let stopping = tasks.clone();
     tasks.spawn("purge expiry", OnEnd::Forget, async move {
@@ -675,6 +688,10 @@ fn expire_purges(cluster: &Cluster, cache: &Cache, in_force: &InForce, tasks: &T
                     tracing::warn!(error = chain(&error), "purges stay in the control state");
                     continue;
                 }
+            }
+            if is_edge {
+                // Others ask it, and it hears from them what goes.
+                continue;
             }
             let Some(oldest) = cluster.oldest(EXPIRE_ASKING).await else { continue };
             if let Err(error) = cluster.state.apply(Command::ExpireStamps { oldest }).await {

@@ -77,7 +77,8 @@ pub(super) fn admit(
     let name = ObjectName::ticket(ticket);
     plan.guard(view, &name);
     plan.writes.push((name, Some(Value::Ticket(record))));
-    let node = NodeRecord { role, joined: at, draining: false, ..node.clone() };
+    let voter = node.voter.filter(|_| role == NodeRole::Voter);
+    let node = NodeRecord { role, joined: at, draining: false, voter, ..node.clone() };
     plan.writes.push((ObjectName::node(&node.key), Some(Value::Node(node))));
     Ok(plan)
 }
@@ -86,7 +87,9 @@ pub(super) fn update(view: &View, node: &NodeRecord) -> Result<Plan, Rejection> 
     let name = ObjectName::node(&node.key);
     let Some(now) = view.nodes().get(&node.key) else { return Err(Rejection::NotFound(name)) };
     let NodeRecord { role, joined, draining, .. } = now.clone();
-    let next = NodeRecord { role, joined, draining, ..node.clone() };
+    // Whatever an edge node says of itself, it is no member.
+    let voter = node.voter.filter(|_| role == NodeRole::Voter);
+    let next = NodeRecord { role, joined, draining, voter, ..node.clone() };
     if next == *now {
         return Ok(Plan::default());
     }

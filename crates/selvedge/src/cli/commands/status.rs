@@ -61,6 +61,7 @@ fn node_table(status: &Status) -> Table {
     let mut line = |name: &str, value: String| table.row([name.to_owned(), value]);
     let place = [node.pop.as_str(), node.region.as_str()].join(", ");
     line("node", format!("{} ({})", node.name, place.trim_matches([',', ' '])));
+    line("role", node.role.clone());
     line("version", node.version.clone());
     line("up", seconds(node.uptime as f64));
     line("http", node.http.join(" "));

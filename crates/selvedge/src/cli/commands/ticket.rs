@@ -5,7 +5,7 @@ use crate::cli::print::Format;
 use crate::cli::units::date;
 use crate::cli::{Exit, Failure, Output, Table};
 use clap::{Args, Subcommand};
-use selvedge_control::wire::{CreateTicket, NewTicket, TicketInfo};
+use selvedge_control::wire::{CreateTicket, NewTicket, TicketInfo, TicketRole};
 use selvedge_types::resource::Period;
 
 /// Digits of an id that are shown: enough to tell tickets apart and to name one.
@@ -28,6 +28,10 @@ pub struct CreateArgs {
     /// How many nodes it lets in, up to 1000
     #[arg(long, default_value_t = 1, value_name = "COUNT")]
     pub uses: u32,
+    /// What they are: `voter` for nodes that have the control state and may vote, `edge` for nodes that have only what
+    /// they serve by
+    #[arg(long, default_value = "voter", value_parser = ["voter", "edge"], value_name = "ROLE")]
+    pub role: String,
     /// For how long it is good, up to 30 days
     #[arg(long, default_value = "1h", value_name = "TIME", value_parser = super::estimate::period)]
     pub ttl: Period,
@@ -71,7 +75,9 @@ pub(super) fn run(output: Output, command: TicketCommand) -> Result<Exit, Failur
 }
 
 fn create(output: Output, args: &CreateArgs) -> Result<Exit, Failure> {
-    let wanted = CreateTicket { uses: Some(args.uses), ttl: Some(args.ttl.get().as_secs()) };
+    let role = if args.role == "edge" { TicketRole::Edge } else { TicketRole::Voter };
+    let wanted =
+        CreateTicket { uses: Some(args.uses), ttl: Some(args.ttl.get().as_secs()), role: Some(role) };
     let made: NewTicket = Client::find(&args.api)?.change("/v1/tickets", &wanted)?;
     match output.format {
         Format::Json | Format::Yaml => output.print(&made, |_| Table::new()),
