@@ -74,7 +74,7 @@ impl Api {
 
     /// A ticket by which that many nodes join within ten minutes.
     pub(super) async fn ticket(&self, uses: u32) -> Result<String, Failure> {
-        let wanted = wire::CreateTicket { uses: Some(uses), ttl: Some(600) };
+        let wanted = wire::CreateTicket { uses: Some(uses), ttl: Some(600), role: None };
         Ok(self.post::<_, wire::NewTicket>("/v1/tickets", &wanted).await?.ticket)
     }
 

@@ -103,11 +103,8 @@ pub(super) async fn form(
     };
     api.set_nodes(ask(&nodes));
     if nodes.len() > 1 {
-        say(format!(
-            "  {} {}",
-            names(&nodes, &first),
-            if first.len() == 1 { "runs " } else { "run " } + &after()
-        ));
+        let runs = if first.len() == 1 { "runs" } else { "run" };
+        say(format!("  {} {runs} {}", names(&nodes, &first), after()));
     }
     if !joining.is_empty() {
         let uses = u32::try_from(joining.len()).unwrap_or(u32::MAX);
@@ -152,7 +149,7 @@ fn prepare(args: &DevArgs, root: &Path) -> Result<Vec<Node>, Failure> {
         let identity = Identity::load_or_make(&disk, &Secrets::System);
         let key = identity.map_err(|e| unusable(&data, e.into()))?.key();
         let mesh = mesh_address(&data, free).map_err(|e| unusable(&data, e.into()))?;
-        let addresses = if nodes.is_empty() { args.addresses() } else { Addresses::anywhere() };
+        let addresses = if nodes.is_empty() { args.addresses() } else { anywhere() };
         nodes.push(Node { place, key, data, addresses, process: None, mesh, machine: machine.clone() });
     }
     write_distances(&nodes, &BTreeSet::new())?;
@@ -203,6 +200,12 @@ fn mesh_address(data: &Path, free: SocketAddr) -> io::Result<SocketAddr> {
 fn free_udp(count: usize) -> io::Result<Vec<SocketAddr>> {
     let sockets: io::Result<Vec<UdpSocket>> = (0..count).map(|_| UdpSocket::bind("127.0.0.1:0")).collect();
     sockets?.iter().map(UdpSocket::local_addr).collect()
+}
+
+/// Where a node answers of which nobody expects where.
+fn anywhere() -> Addresses {
+    let free = SocketAddr::from(([127, 0, 0, 1], 0));
+    Addresses::at(free, free, free)
 }
 
 /// The usual port if it is free, else any.

@@ -64,7 +64,12 @@ fn read(press: &mpsc::Sender<u8>, tasks: &Tasks) {
         }
         let mut keys = [0; 32];
         match rustix::io::read(&stdin, &mut keys) {
-            Ok(n @ 1..) => keys.iter().take(n).for_each(|key| drop(press.try_send(*key))),
+            Ok(n @ 1..) => {
+                for key in keys.iter().take(n) {
+                    // One too many is ignored.
+                    let _ = press.try_send(*key);
+                }
+            }
             Ok(_) | Err(_) => return,
         }
     }
