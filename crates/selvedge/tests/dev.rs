@@ -2,10 +2,13 @@
 
 mod support;
 
+use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::Value;
-use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{self, Receiver};
@@ -250,6 +253,47 @@ fn three_pops_are_one_cluster_that_goes_on_when_a_node_dies_or_a_pop_is_cut_off(
     dev.end(Signal::INT);
     all_end(&processes);
     assert!(!dev.root().join("ams.cut").exists() && dev.root().join("ams/identity").exists());
+}
+
+#[test]
+fn keys_on_a_terminal_kill_a_node_and_start_it_again() {
+    let home = tempfile::tempdir().unwrap();
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let name = ptsname(&terminal, Vec::new()).unwrap();
+    let side = || {
+        Stdio::from(rustix::fs::open(name.as_c_str(), OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap())
+    };
+    let free = "127.0.0.1:0";
+    let mut child = selvedge(home.path())
+        .args(["dev", "--pops", "1", "--http", free, "--https", free, "--api", free])
+        .stdin(side())
+        .stdout(Stdio::null())
+        .stderr(side())
+        .spawn()
+        .unwrap();
+    let mut press = File::from(terminal.try_clone().unwrap());
+    let mut lines = BufReader::new(File::from(terminal)).lines().map_while(Result::ok);
+    let mut says = |what: &str| assert!(lines.any(|line| line.contains(what)), "it does not say {what:?}");
+    says("Ctrl-C ends all");
+    press.write_all(b"k1").unwrap();
+    says("killed dev (-9)");
+    says("k1    dev   local  killed");
+    press.write_all(b"k1").unwrap();
+    says("dev runs again");
+    says("k1    dev   local  alive");
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_node_that_does_not_start_ends_the_world_and_says_why() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let (code, said) = refused(home.path(), &["--http", &taken.local_addr().unwrap().to_string()]);
+    assert!(code == 1 && said.contains("node ams did not start"), "{said}");
+    assert!(said.contains("for http") && said.contains("Address already in use"), "{said}");
 }
 
 #[test]

@@ -183,7 +183,7 @@ async fn live(
     };
     print(output, data, &nodes, &api)?;
     eprintln!("{}", demo.begin().await);
-    let mut world = World::new(data, nodes, origin, api.clone(), demo, tasks);
+    let mut world = World::new(data, nodes, origin, api.clone(), demo, tasks).await;
     if let Some((file, text)) = manifest {
         tasks.spawn(
             "manifest",

@@ -9,11 +9,11 @@ use std::io::{self, IsTerminal, Write};
 /// A node, as it is shown.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Row {
-    /// The digit that stands for it, if there is one.
-    pub(super) digit: String,
+    /// The keys that kill it and cut its PoP off; none where there are no keys.
+    pub(super) keys: String,
     /// Its name.
     pub(super) name: String,
-    /// Its PoP, and the digit that stands for it.
+    /// Its PoP.
     pub(super) pop: String,
     /// How it is.
     pub(super) state: String,
@@ -39,18 +39,20 @@ pub(super) struct Board {
 impl Board {
     /// The table.
     pub(super) fn table(&self) -> Table {
-        let mut table =
-            Table::new().column("").column("NODE").column("POP").column("STATE").column("CONTROL");
+        let keys = self.rows.iter().any(|row| !row.keys.is_empty());
+        let mut table = if keys { Table::new().column("KEYS") } else { Table::new() };
+        table = table.column("NODE").column("POP").column("STATE").column("CONTROL");
         table = table.column("HTTP").number(match self.seen_by.as_str() {
             "" => "RTT".to_owned(),
             name => format!("RTT FROM {name}"),
         });
         table = table.number("ANSWERED").number("ELSEWHERE").number("FAILED");
         for row in &self.rows {
-            let Row { digit, name, pop, state, control, http, round_trip, counted } = row.clone();
+            let Row { keys: pressed, name, pop, state, control, http, round_trip, counted } = row.clone();
             let Counted { near, elsewhere, failed } = counted;
             let counts = [near, elsewhere, failed].map(|count| count.to_string());
-            table.row([digit, name, pop, state, control, http, round_trip].into_iter().chain(counts));
+            let of_node = [name, pop, state, control, http, round_trip];
+            table.row(keys.then_some(pressed).into_iter().chain(of_node).chain(counts));
         }
         table
     }

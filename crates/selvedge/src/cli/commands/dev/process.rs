@@ -10,11 +10,14 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 /// The file in a node's directory that says how far others are.
 pub(super) const DISTANCES: &str = "distances";
 /// The file in a node's directory that has what it logs.
 const LOG: &str = "log";
+/// How long a node may take until it says where it answers.
+const START_MAX: Duration = Duration::from_secs(60);
 /// How much of a log is shown when a node does not start, in bytes.
 const SHOWN_BYTES_MAX: u64 = 2000;
 
@@ -49,18 +52,26 @@ impl Process {
             let said = serde_json::Deserializer::from_reader(&mut stdout).into_iter().next()?.ok()?;
             Some((stdout, said))
         });
-        match read.await.map_err(failed)? {
-            Some((stdout, addresses)) => {
-                process.stdout = Some(stdout);
-                Ok((process, addresses))
-            }
-            None => {
-                let said = tail(&log, logged).unwrap_or_default();
-                let what = format!("node {} did not start", start.name);
-                let next = format!("all that it said is in {}", log.display());
-                Err(Failure::failed(what).because(said.trim().to_owned()).next(next))
-            }
-        }
+        let why = match tokio::time::timeout(START_MAX, read).await {
+            Ok(said) => match said.map_err(failed)? {
+                Some((stdout, addresses)) => {
+                    process.stdout = Some(stdout);
+                    return Ok((process, addresses));
+                }
+                None => process.why_it_ended(),
+            },
+            Err(_) => format!("it does not say where it answers within {START_MAX:?}"),
+        };
+        let said = tail(&log, logged).unwrap_or_default();
+        let why = if said.trim().is_empty() { why } else { said.trim().to_owned() };
+        Err(Failure::failed(format!("node {} did not start", start.name)).because(why))
+    }
+
+    /// How it ended, once it prints nothing any more.
+    fn why_it_ended(&mut self) -> String {
+        // One that goes on without its output is of no use.
+        let _ = self.child.kill();
+        self.child.wait().map_or_else(|e| e.to_string(), |status| format!("it ended: {status}"))
     }
 
     /// The process, and how long its log was before.

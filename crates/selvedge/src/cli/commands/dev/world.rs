@@ -55,6 +55,8 @@ pub(super) struct World {
     api: Api,
     demo: Demo,
     seen: watch::Receiver<Seen>,
+    /// Whether keys are read.
+    has_keys: bool,
     say: Say,
     said: mpsc::UnboundedReceiver<String>,
     tasks: Tasks,
@@ -70,7 +72,7 @@ enum Switch {
 
 impl World {
     /// The nodes that `form` started, and the origin of their site if it is ours.
-    pub(super) fn new(
+    pub(super) async fn new(
         root: &Path,
         nodes: Vec<Node>,
         origin: Option<Origin>,
@@ -82,7 +84,7 @@ impl World {
         let send = |i| visitors::send(&nearest(&nodes, i), demo.host(), every, tasks);
         let counts = (0..nodes.len()).map(send).collect();
         let (say, said) = mpsc::unbounded_channel();
-        let (tell, seen) = watch::channel(Seen::default());
+        let (tell, seen) = watch::channel(api.nodes().await.unwrap_or_default());
         tasks.spawn("cluster as seen", OnEnd::Forget, look_on(api.clone(), tell, tasks.clone()));
         World {
             root: root.to_owned(),
@@ -97,6 +99,7 @@ impl World {
             api,
             demo,
             seen,
+            has_keys: false,
             say,
             said,
             tasks: tasks.clone(),
@@ -112,8 +115,9 @@ impl World {
     pub(super) async fn run(&mut self, signals: &mut Signals) -> Result<(), Failure> {
         let mut screen = Screen::new();
         let mut keys = Keys::listen(&self.tasks);
+        self.has_keys = keys.is_some();
         self.remove_switches();
-        screen.say(&self.invitation(keys.is_some()));
+        screen.say(&self.invitation());
         let mut ticks = tokio::time::interval(LOOK);
         let mut verb = None;
         loop {
@@ -303,8 +307,8 @@ impl World {
     }
 
     /// What can be done.
-    fn invitation(&self, keys: bool) -> String {
-        let (curl, root) = (self.demo.curl(), self.root.display());
+    fn invitation(&self) -> String {
+        let (curl, root, keys) = (self.demo.curl(), self.root.display(), self.has_keys);
         let mut text = String::from("\n");
         match &self.origin {
             Some(origin) => {
@@ -316,9 +320,10 @@ impl World {
             None => text.push_str(&format!("Try: {curl}\n")),
         }
         if keys {
-            text.push_str("k1 kills node 1 (-9) or starts it again");
-            text.push_str(if self.pops().is_empty() { "" } else { ", c1 cuts PoP 1 off or heals it" });
-            text.push_str(", and so on. ");
+            text.push_str("Press k1 to kill the first node (-9), and again to start it");
+            let cut = "; c1 to cut the first PoP off, and again to heal it";
+            text.push_str(if self.pops().is_empty() { "" } else { cut });
+            text.push_str(".\n");
         }
         if let (Some(node), false) = (self.nodes.last(), self.nodes.len() == 1) {
             let (name, pop) = (&node.place.name, node.place.pop);
@@ -341,12 +346,22 @@ impl World {
         text
     }
 
+    /// What to press for a node and for its PoP.
+    fn keys(&self, i: usize) -> String {
+        if !self.has_keys {
+            return String::new();
+        }
+        let pop = self.nodes.get(i).map(|node| node.place.pop);
+        let pop = self.pops().iter().position(|name| Some(*name) == pop);
+        let key = |verb, i: Option<usize>| i.filter(|i| *i < 9).map(|i| format!("{verb}{}", i + 1));
+        [key("k", Some(i)), key("c", pop)].into_iter().flatten().collect::<Vec<_>>().join(" ")
+    }
+
     /// How it is now.
     fn board(&self) -> Board {
         let seen = self.seen.borrow();
         let (seen_by, known) = &*seen;
         let asked = self.nodes.iter().find(|node| node.addresses.api() == seen_by);
-        let pops = self.pops();
         let rows = self.nodes.iter().enumerate().map(|(i, node)| {
             let known = known.iter().find(|known| known.name == node.place.name);
             let of = |field: fn(&ClusterNode) -> &str| known.map_or("", field).to_owned();
@@ -359,13 +374,10 @@ impl World {
             };
             let round_trip = known.and_then(|known| known.round_trip_us);
             let round_trip = round_trip.filter(|_| node.process.is_some() && !is_cut);
-            let digit =
-                |i: Option<usize>| i.filter(|i| *i < 9).map_or(String::new(), |i| format!("{} ", i + 1));
-            let pop = digit(pops.iter().position(|pop| *pop == node.place.pop)) + node.place.pop;
             Row {
-                digit: digit(Some(i)).trim().to_owned(),
+                keys: self.keys(i),
                 name: node.place.name.clone(),
-                pop,
+                pop: node.place.pop.to_owned(),
                 state,
                 control: of(|known| &known.control),
                 http: node.addresses.front().map_or(String::new(), |addr| format!("http://{addr}/")),
