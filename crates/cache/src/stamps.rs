@@ -5,6 +5,7 @@
 //! all for an object that is younger than the newest stamp or was checked since.
 
 use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 use selvedge_types::Hlc;
 use selvedge_types::planted::{Bug, is_planted};
 use std::collections::VecDeque;
@@ -71,7 +72,8 @@ pub struct ScopeHasher {
     key: [u8; 32],
 }
 
-/// How many segments of a path a prefix purge can name.
+/// How many segments of a path a prefix purge tells apart: a longer one is one of its first so many, which covers more
+/// and never less.
 pub const PREFIX_DEPTH_MAX: usize = 32;
 
 impl ScopeHasher {
@@ -95,7 +97,10 @@ impl ScopeHasher {
     pub fn scope(&self, scope: &PurgeScope) -> ScopeHash {
         match scope {
             PurgeScope::Site { site } => self.hash(0, site, ""),
-            PurgeScope::Prefix { site, path } => self.hash(1, site, path.trim_end_matches('/')),
+            PurgeScope::Prefix { site, path } => {
+                let known = path.match_indices('/').nth(PREFIX_DEPTH_MAX).map_or(path.len(), |(end, _)| end);
+                self.hash(1, site, path[..known].trim_end_matches('/'))
+            }
             PurgeScope::Url { site, uri } => self.hash(2, site, uri),
             PurgeScope::Tag { namespace, tag } => self.hash(3, namespace, tag),
         }
@@ -150,6 +155,14 @@ struct Invalidation {
 struct Stamp {
     hard: Hlc,
     soft: Hlc,
+    /// Whether it is among the invalidations, where each scope is once at most.
+    is_listed: bool,
+}
+
+impl Stamp {
+    fn newest(&self) -> Hlc {
+        self.hard.max(self.soft)
+    }
 }
 
 impl Stamps {
@@ -190,23 +203,43 @@ impl Stamps {
     }
 
     /// Purges `scope`, which lies in `site`, because of a visitor's request (RFC 9111 section 4.4). Only
-    /// [`INVALIDATIONS_MAX`] of these are told apart: before there are more, the oldest becomes one of its whole
-    /// site, up to the same moment, which covers more and never less. Says whether it came to that.
+    /// [`INVALIDATIONS_MAX`] scopes of these are told apart: before there are more, the one that was invalidated the
+    /// longest ago becomes one of its whole site, up to the same moment, which covers more and never less. Says whether
+    /// it came to that.
     pub fn invalidate(&mut self, scope: ScopeHash, site: ScopeHash, at: Hlc) -> bool {
         self.purge(scope, PurgeKind::Hard, at);
-        self.invalidations.push_back(Invalidation { scope, site, at });
+        if let Some(stamp) = self.by_scope.get_mut(&scope)
+            && !std::mem::replace(&mut stamp.is_listed, true)
+        {
+            self.invalidations.push_back(Invalidation { scope, site, at });
+        }
         if self.invalidations.len() <= INVALIDATIONS_MAX {
             return false;
         }
-        let Some(oldest) = self.invalidations.pop_front() else { return false };
+        let Some(oldest) = self.oldest_invalidation() else { return false };
         self.purge(oldest.site, PurgeKind::Hard, oldest.at);
-        if let Some(stamp) = self.by_scope.get(&oldest.scope)
-            && oldest.scope != oldest.site
-            && stamp.hard.max(stamp.soft) <= oldest.at
-        {
-            self.by_scope.remove(&oldest.scope);
+        if let Entry::Occupied(mut stamp) = self.by_scope.entry(oldest.scope) {
+            stamp.get_mut().is_listed = false;
+            if oldest.scope != oldest.site && stamp.get().newest() <= oldest.at {
+                stamp.remove();
+            }
         }
         true
+    }
+
+    /// Takes the scope that was invalidated the longest ago off the list. Those that were again since they came to its
+    /// front go to its end: each such step is paid for by the invalidation that made it necessary.
+    fn oldest_invalidation(&mut self) -> Option<Invalidation> {
+        for _ in 0..=self.invalidations.len() {
+            let first = self.invalidations.pop_front()?;
+            match self.by_scope.get(&first.scope) {
+                Some(stamp) if stamp.hard > first.at => {
+                    self.invalidations.push_back(Invalidation { at: stamp.hard, ..first });
+                }
+                _ => return Some(first),
+            }
+        }
+        None
     }
 
     /// The purges that were written at `at` or later, in no order.
@@ -250,8 +283,7 @@ impl Stamps {
     /// looked for.
     pub fn expire(&mut self, oldest: Hlc) -> usize {
         let before = self.by_scope.len();
-        self.by_scope.retain(|_, s| s.hard.max(s.soft) >= oldest);
-        self.invalidations.retain(|i| i.at >= oldest);
+        self.retain(|stamp| stamp.newest() >= oldest);
         let dropped = before - self.by_scope.len();
         if dropped > 0 {
             self.set_floor(Hlc::from_bits(oldest.to_bits().saturating_sub(1)));
@@ -261,9 +293,13 @@ impl Stamps {
 
     /// Makes everything that was fetched up to `at` count as purged, whatever its scopes.
     pub fn raise_floor(&mut self, at: Hlc) {
-        self.by_scope.retain(|_, s| s.hard.max(s.soft) > at);
-        self.invalidations.retain(|i| i.at > at);
+        self.retain(|stamp| stamp.newest() > at);
         self.set_floor(at);
+    }
+
+    fn retain(&mut self, stays: impl Fn(&Stamp) -> bool) {
+        self.by_scope.retain(|_, stamp| stays(stamp));
+        self.invalidations.retain(|i| self.by_scope.contains_key(&i.scope));
     }
 
     fn set_floor(&mut self, at: Hlc) {
@@ -317,6 +353,18 @@ mod tests {
     }
 
     #[test]
+    fn a_prefix_that_is_too_deep_covers_all_below_what_is_told_apart() {
+        for depth in [PREFIX_DEPTH_MAX, PREFIX_DEPTH_MAX + 1, PREFIX_DEPTH_MAX + 2, 3 * PREFIX_DEPTH_MAX] {
+            let path: String = (0..depth).map(|i| format!("/{i}")).collect();
+            let purge = PurgeScope::Prefix { site: "default/a".into(), path: path.clone() };
+            assert!(covered(&purge, "default/a", &path), "{depth}");
+            assert!(covered(&purge, "default/a", &format!("{path}/more")), "{depth}");
+            assert!(covered(&purge, "default/a", &format!("{path}/")), "{depth}");
+            assert!(!covered(&purge, "default/a", "/0/1/other"), "{depth}");
+        }
+    }
+
+    #[test]
     fn a_url_covers_itself_alone_and_a_site_everything() {
         let url = PurgeScope::Url { site: "a".into(), uri: "a.example/x?y=1".into() };
         assert!(covered(&url, "a", "/x?y=1"));
@@ -358,6 +406,28 @@ mod tests {
         }
         assert_eq!(covered(&[ScopeHash(9), site], at(49)), Some(Purged::Hard), "covers more");
         assert_eq!(covered(&[ScopeHash(9), other], at(49)), None, "but only of its site");
+    }
+
+    #[test]
+    fn one_scope_counts_once_however_often_it_is_invalidated() {
+        let (site, own) = (ScopeHash(1), ScopeHash(7));
+        let at = Hlc::from_bits;
+        let mut stamps = Stamps::new();
+        stamps.invalidate(ScopeHash(8), site, at(5));
+        for i in 0..2 * INVALIDATIONS_MAX as u64 {
+            assert!(!stamps.invalidate(own, site, at(10 + i)));
+        }
+        // All but one of those there may be are there now; that one is the oldest: the other came again.
+        (0..INVALIDATIONS_MAX as u128 - 2)
+            .for_each(|i| assert!(!stamps.invalidate(ScopeHash(1000 + i), site, at(20))));
+        stamps.invalidate(ScopeHash(8), site, at(30 + 2 * INVALIDATIONS_MAX as u64));
+        assert!(stamps.invalidate(ScopeHash(9), site, at(40 + 2 * INVALIDATIONS_MAX as u64)));
+        assert_eq!(stamps.covering([ScopeHash(5000), site].into_iter(), at(21)), None, "{stamps:?}");
+        // What has expired is not counted any more, nor forgotten when it comes again.
+        stamps.raise_floor(at(u64::MAX / 2));
+        assert!(stamps.is_empty() && stamps.invalidations.is_empty());
+        stamps.invalidate(own, site, at(u64::MAX));
+        assert_eq!(stamps.invalidations.len(), 1);
     }
 
     #[test]

@@ -32,7 +32,7 @@ use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::ops::RangeInclusive;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -101,24 +101,33 @@ struct ToldForm {
 
 /// Answers for edge nodes. Clones are the same; until it has the API, and on edge nodes, it says "not now".
 #[derive(Clone, Default)]
-pub struct ForwardService(Arc<OnceLock<axum::Router>>);
+pub struct ForwardService(Arc<OnceLock<Weak<axum::Router>>>);
+
+/// That edge nodes are answered, for as long as this is kept. The service itself keeps nothing: what it answers by has
+/// the mesh, which has the service.
+pub struct Forwarding {
+    _router: Arc<axum::Router>,
+}
 
 impl ForwardService {
     /// Answers by these handles from now on. Only the first call counts.
-    pub fn serve(&self, handles: Handles) {
-        drop(self.0.set(router(handles).0));
+    pub fn serve(&self, handles: Handles) -> Forwarding {
+        let router = Arc::new(router(handles).0);
+        drop(self.0.set(Arc::downgrade(&router)));
+        Forwarding { _router: router }
     }
 
     async fn pass(&self, message: &[u8]) -> Result<Answer, Fault> {
         let malformed = |text: String| Fault::new(FaultKind::Malformed, text);
-        let router = self.0.get().ok_or_else(|| Fault::new(FaultKind::NotNow, "the API is not open here"))?;
+        let closed = || Fault::new(FaultKind::NotNow, "the API is not open here");
+        let router = self.0.get().and_then(Weak::upgrade).ok_or_else(closed)?;
         let ask: AskForm = minicbor::decode(message).map_err(|error| malformed(error.to_string()))?;
         let mut request = axum::http::Request::builder().method(ask.method.as_str()).uri(ask.target);
         for (name, value) in &ask.fields {
             request = request.header(name, value.as_slice());
         }
         let request = request.body(Body::from(ask.content)).map_err(|error| malformed(error.to_string()))?;
-        let service = hyper_util::service::TowerToHyperService::new(router.clone());
+        let service = hyper_util::service::TowerToHyperService::new((*router).clone());
         // It fails at nothing: what goes wrong is in the answer.
         let response = service.call(request).await.unwrap_or_else(|never| match never {});
         let (head, body) = response.into_parts();

@@ -21,7 +21,7 @@ mod stall;
 pub mod wire;
 
 pub use auth::{Secret, SecretError, is_token_of};
-pub use forward::{FORWARD, ForwardService, Forwarder};
+pub use forward::{FORWARD, ForwardService, Forwarder, Forwarding};
 pub use handles::{Handles, StateError};
 pub use kv::KeyspaceMetrics;
 pub use problem::Problem;

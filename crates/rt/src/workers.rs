@@ -49,7 +49,11 @@ impl Workers {
             let runtime = Builder::new_current_thread().enable_all().build()?;
             workers.runtimes.handles.push(runtime.handle().clone());
             let tasks = tasks.clone();
-            let body = move || runtime.block_on(tasks.ended());
+            let body = move || {
+                runtime.block_on(tasks.ended());
+                // Without waiting for blocking work: a disk that hangs must not keep the node from ending.
+                runtime.shutdown_background();
+            };
             workers.threads.push(spawn_thread(format!("{name}-{i}"), body)?);
         }
         Ok(workers)

@@ -102,6 +102,12 @@ pub enum Error {
         /// What is to be left free ([`Options::reserve_bytes`]).
         reserved: u64,
     },
+    /// Nothing is written any more: the files may be another's by now.
+    #[error("the cache's disk at {path} was let go of")]
+    Closed {
+        /// Where the files are.
+        path: String,
+    },
     /// The disk failed.
     #[error("using the cache's disk at {path} failed")]
     Failed {

@@ -48,7 +48,7 @@ impl Inner {
         };
         let (stored, now) = (stored.clone(), self.tick());
         let make = Box::new(move || encode(key, &stored, now, asked));
-        disk.put(Offer { key: disk_key(key), bytes: bytes + RECORD_BYTES, asked, make });
+        disk.put(Offer { key: disk_key(key), at: now, bytes: bytes + RECORD_BYTES, asked, make });
     }
 
     /// Tells the disk's eviction policy of a hit in memory.
@@ -84,7 +84,7 @@ impl Inner {
     pub(crate) fn forget(&self, key: KeyHash) {
         drop(self.memory.remove(key));
         if let Some(disk) = &self.disk {
-            disk.remove(disk_key(key));
+            disk.remove(disk_key(key), self.tick());
         }
     }
 

@@ -405,10 +405,12 @@ impl Inner {
     /// that may not be stored, but stays when asking failed.
     fn note_pass(&self, order: &Order, key: KeyHash, status: Status, now: UnixMillis) {
         let replaces = order.stored.is_none() || status.is_success();
-        let tells_of_others = order.rules.collapse && !order.facts.directives.no_store;
-        if tells_of_others && replaces && order.request.method == Method::Get {
+        let tells_of_others = !order.facts.directives.no_store && order.request.method == Method::Get;
+        if tells_of_others && replaces {
             self.forget(key);
-            self.keep_in_memory(key, Stored::Pass(now.plus(PASS_TIME)));
+            if order.rules.collapse {
+                self.keep_in_memory(key, Stored::Pass(now.plus(PASS_TIME)));
+            }
         }
     }
 }

@@ -70,11 +70,6 @@ impl Flights {
         }
     }
 
-    /// Whether something is being fetched for `key`.
-    pub(crate) fn is_under_way(&self, key: KeyHash) -> bool {
-        self.lock().contains_key(&key)
-    }
-
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.lock().len()

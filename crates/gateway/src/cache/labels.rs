@@ -1,14 +1,13 @@
 //! The names by which stored responses are purged together, and what unsafe requests invalidate.
 
+use super::beginnings::Beginning;
 use super::fill::Order;
-use super::keep::key_with_credentials;
 use super::rules::CacheRules;
 use super::{Inner, target_of, without_scheme};
 use selvedge_cache::semantics::tags::{cache_groups, tags};
-use selvedge_cache::semantics::{RequestFacts, Target, invalidation};
+use selvedge_cache::semantics::{Target, invalidation};
 use selvedge_cache::stamps::{PurgeScope, ScopeHash};
-use selvedge_exchange::Request;
-use selvedge_types::{Fields, Status};
+use selvedge_types::{Fields, Hlc, Status};
 
 impl Inner {
     /// The scopes of a response's tags and groups; none if it has more tags than are followed, and must
@@ -34,18 +33,12 @@ impl Inner {
     }
 
     /// Makes invalid what a response to an unsafe request says (RFC 9111 section 4.4, RFC 9875 section 3).
-    pub(crate) fn invalidate(
-        &self,
-        request: &Request,
-        facts: &RequestFacts,
-        rules: &CacheRules,
-        status: Status,
-        response: &Fields,
-    ) {
+    pub(crate) fn invalidate(&self, order: &Order, beginning: &Beginning, status: Status, response: &Fields) {
+        let Order { request, facts, rules, .. } = order;
         let Some(found) = invalidation(facts.method, target_of(request), status, response) else { return };
         let at = self.tick();
         for target in &found.targets {
-            self.invalidate_uri(rules, target.as_target(), at);
+            self.invalidate_uri(rules, target.as_target(), at, beginning);
         }
         let origin = origin_of(target_of(request));
         for group in &found.groups {
@@ -53,13 +46,12 @@ impl Inner {
         }
     }
 
-    fn invalidate_uri(&self, rules: &CacheRules, target: Target<'_>, at: selvedge_types::Hlc) {
+    fn invalidate_uri(&self, rules: &CacheRules, target: Target<'_>, at: Hlc, beginning: &Beginning) {
         let mut text = Vec::new();
         rules.key_rule().write(target, &Fields::new(), None, &mut text);
         // What is not stored and not on its way needs no stamp, so that such requests do not pile them up.
         let key = self.memory.key(&text);
-        let is_under_way =
-            || [key, key_with_credentials(key)].into_iter().any(|key| self.flights.is_under_way(key));
+        let is_under_way = || self.beginnings.has_others(key, beginning);
         if rules.keys_by_uri && !self.may_have(key) && !is_under_way() {
             return;
         }

@@ -386,7 +386,7 @@ impl Inner {
         if self.is_passed(listed, &facts) {
             return;
         }
-        let Some(flight) = self.flights.begin(listed, || self.begin()) else { return };
+        let Some(flight) = self.flights.begin(listed, || self.begin(primary)) else { return };
         let order = Order {
             request: Request { method: Method::Get, ..copy_of(&ask.request) },
             facts,
@@ -490,13 +490,14 @@ impl Inner {
 
     fn join(&self, order: &Order, key: KeyHash) -> Joined {
         if !order.rules.collapse || self.is_passed(key, &order.facts) || is_planted(Bug::FetchedByEach) {
-            return Joined::Lead(Flight::new(self.begin()).seat());
+            return Joined::Lead(Flight::new(self.begin(order.primary)).seat());
         }
         let is_outdated = |flight: &Flight<Answer>| self.is_outdated(order, flight);
         let seats_max = self.collapsed_waiters_max.load(Relaxed);
         // What comes of `no-store` is for the one who said it: it may wait for others, not they for it.
         let open = !order.facts.directives.no_store;
-        let joined = self.flights.join(key, seats_max, open, || self.begin(), is_outdated);
+        let begin = || self.begin(order.primary);
+        let joined = self.flights.join(key, seats_max, open, begin, is_outdated);
         if matches!(joined, Joined::Alone) {
             self.metrics.waiters_limit_reached();
         }
@@ -638,9 +639,9 @@ impl Inner {
         }
     }
 
-    /// Notes that a fetch begins.
-    pub(crate) fn begin(&self) -> Beginning {
-        self.beginnings.begin(self.tick())
+    /// Notes that a fetch for a primary key begins.
+    pub(crate) fn begin(&self, primary: KeyHash) -> Beginning {
+        self.beginnings.begin(self.tick(), primary)
     }
 
     /// A reading of the clock that orders fetches and purges.

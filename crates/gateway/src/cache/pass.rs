@@ -45,12 +45,12 @@ impl Inner {
             let seen = super::copy_of(&request);
             let order =
                 Order { request: seen, facts, rules, origin, primary, stored: stored.clone(), interim: None };
-            let beginning = inner.begin();
+            let beginning = inner.begin(primary);
             let requested = inner.clock.wall();
             match ask_origin(&*order.origin, &order.rules, request, Some(sender)).await {
                 Ok(response) => {
                     let times = Times { requested, responded: inner.clock.wall() };
-                    inner.take_passing(&order, &uri, response, times, (beginning.at(), why))
+                    inner.take_passing(&order, &uri, response, times, (&beginning, why))
                 }
                 Err(failure) => inner.without_origin(&order, failure, why),
             }
@@ -65,13 +65,14 @@ impl Inner {
         uri: &str,
         mut response: Response,
         times: Times,
-        (started, why): (Hlc, Forwarded),
+        (beginning, why): (&Beginning, Forwarded),
     ) -> Response {
         let Order { request, facts, rules, .. } = order;
+        let started = beginning.at();
         let may_store = facts.method == MethodClass::Post
             && why == Forwarded::Method
             && !self.was_purged(order, uri, &response.fields, started);
-        self.invalidate(request, facts, rules, response.status, &response.fields);
+        self.invalidate(order, beginning, response.status, &response.fields);
         if self.hold_passing(&mut response, &request.method).is_err() {
             return self.no_memory(&rules.cache_name);
         }
@@ -89,7 +90,7 @@ impl Inner {
         if may_store {
             // It is younger than the invalidation that it caused itself.
             // Only a part could be misstated, and none is stored of a POST.
-            status.stored = self.tee(order, &mut response, times, self.begin()).unwrap_or(false);
+            status.stored = self.tee(order, &mut response, times, self.begin(order.primary)).unwrap_or(false);
         }
         if let (Some((key, object)), Method::Head) = (&order.stored, &request.method)
             && let Some(fresh) = self.update_by_head(order, *key, object, &response, times, started)
@@ -155,7 +156,7 @@ impl Inner {
 
     /// Fetches for one request alone, with its own conditions and range; keeps what may be kept as it passes.
     pub(crate) async fn fetch_alone(self: Arc<Self>, mut order: Order, why: Forwarded) -> Response {
-        let beginning = self.begin();
+        let beginning = self.begin(order.primary);
         let requested = self.clock.wall();
         let request = super::copy_of(&order.request);
         let interim = order.interim.take();

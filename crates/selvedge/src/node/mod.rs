@@ -165,16 +165,27 @@ impl Config {
     /// As [`Config::build`], but does not answer its API yet: as long as a predecessor accepts connections, nothing
     /// may be purged here that is still served there.
     pub async fn begin(self, seams: Seams) -> Result<Node, NodeError> {
-        let Seams { clock, rng, secrets, net, links, resolver, disk, tasks, registry } = seams;
+        let data_error = |source| NodeError::Data { path: seams.disk.display().to_string(), source };
+        let lock = seams.disk.lock("lock").map_err(data_error)?;
+        let tasks = seams.tasks.child();
+        let owners = Owners { data: tasks.child(), traffic: tasks.child(), all: tasks };
+        match Box::pin(self.begin_locked(seams, &owners)).await {
+            Ok(node) => Ok(Node { lock: Some(lock), ..node }),
+            Err(error) => {
+                owners.give_up().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn begin_locked(self, seams: Seams, owners: &Owners) -> Result<Node, NodeError> {
+        let Seams { clock, rng, secrets, net, links, resolver, disk, registry, .. } = seams;
+        let Owners { all: tasks, data: data_tasks, traffic: traffic_tasks } = owners.clone();
         let data_error = |source| NodeError::Data { path: disk.display().to_string(), source };
-        let lock = disk.lock("lock").map_err(data_error)?;
         let restore = restoring::begin(&disk, self.restore.as_deref(), &tasks).await?;
         let begins_with_backup = restore.is_some();
         let identity = Identity::load(&disk, &secrets)?;
         let hlc: Arc<Mutex<HlcClock>> = Arc::default();
-        let traffic_tasks = tasks.child();
-        // What uses the data directory: a node that hands over ends it before its last requests have ended.
-        let data_tasks = tasks.child();
         let workers = if tasks.is_inline() {
             Workers::inline(&traffic_tasks)
         } else {
@@ -399,7 +410,7 @@ impl Config {
             translate: handles::translate,
         });
         if let Some(cluster) = &cluster {
-            expire_purges(cluster, linked.is_edge(), &cache, &in_force, &tasks);
+            expire_purges(cluster, linked.is_edge(), &cache, &in_force, &data_tasks);
             KeyspaceMetrics::register(&registry, cluster.state.clone());
         }
         let handles = Handles {
@@ -452,7 +463,7 @@ impl Config {
             data_tasks,
             traffic_tasks,
             workers,
-            lock: Some(lock),
+            lock: None,
         })
     }
 
@@ -570,10 +581,12 @@ impl Node {
     /// Answers its API from now on.
     pub fn open_api(&mut self) {
         if let Some((listener, handles)) = self.closed_api.take() {
-            if self.state.is_some() && !self.linked.is_edge() {
-                self.linked.forwarding.serve(handles.clone());
-            }
-            let serving = selvedge_control::serve(listener, ApiOptions::default(), handles);
+            let answers_edges = self.state.is_some() && !self.linked.is_edge();
+            let forwarding = answers_edges.then(|| self.linked.forwarding.serve(handles.clone()));
+            let serving = async move {
+                selvedge_control::serve(listener, ApiOptions::default(), handles).await;
+                drop(forwarding);
+            };
             self.data_tasks.spawn("api", OnEnd::Essential, serving);
         }
     }
@@ -627,6 +640,28 @@ impl Node {
         // Threads end when their tasks have, or were given up.
         let joined = self.workers.ended().await;
         drained && stopped && joined
+    }
+}
+
+/// The owners of a node's tasks.
+#[derive(Clone)]
+struct Owners {
+    all: Tasks,
+    /// Of what uses the data directory: a node that hands over ends it before its last requests have ended.
+    data: Tasks,
+    /// Of what answers requests.
+    traffic: Tasks,
+}
+
+impl Owners {
+    /// Ends what was begun of a node that will not be.
+    async fn give_up(&self) {
+        let ended = [&self.data, &self.traffic, &self.all].map(|tasks| tasks.shut_down(LENDING));
+        let [data, traffic, all] = ended;
+        if !(data.await & traffic.await & all.await) {
+            tracing::warn!("not all that was begun has ended in time");
+        }
+        self.traffic.abandon();
     }
 }
 
@@ -744,8 +779,11 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 mod tests {
     use super::*;
     use selvedge_cache::stamps::PurgeScope;
+    use selvedge_gateway::upstream::SystemResolver;
+    use selvedge_rt::{Clock, Disk, Net, Rng, Secrets};
     use selvedge_state::group::OpenError;
     use selvedge_store::engine;
+    use selvedge_types::resource::{PopName, RegionName, Text};
 
     #[test]
     fn a_state_that_lacks_space_is_told_from_one_that_is_damaged() {
@@ -756,6 +794,58 @@ mod tests {
         assert!(of(io::Error::from(io::ErrorKind::StorageFull).into()));
         assert!(!of(engine::Error::Damaged { path, what }.into()));
         assert!(!of(io::Error::from(io::ErrorKind::PermissionDenied).into()));
+    }
+
+    fn config(api: SocketAddr) -> Config {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        Config {
+            name: "one".into(),
+            pop: PopName::parse_text("default").unwrap(),
+            region: RegionName::parse_text("default").unwrap(),
+            http: vec![any],
+            https: Vec::new(),
+            api,
+            mesh: vec![any],
+            workers: 1,
+            cache_ram: Some(1 << 20),
+            cache_disk: Some(64 << 20),
+            storage: Storage::default(),
+            restore: None,
+            data: None,
+            sockets: Arc::default(),
+        }
+    }
+
+    fn seams(dir: &tempfile::TempDir, tasks: &Tasks) -> Seams {
+        Seams {
+            clock: Clock::real(),
+            rng: Rng::from_seed(1),
+            secrets: Secrets::System,
+            net: Net::Real,
+            links: Arc::new(RealLinks),
+            resolver: Arc::new(SystemResolver::new()),
+            disk: Disk::real(dir.path()).unwrap(),
+            tasks: tasks.clone(),
+            registry: Registry::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_begun_of_a_node_that_cannot_be_has_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let busy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let tasks = Tasks::real();
+        let failed = config(busy.local_addr().unwrap()).begin(seams(&dir, &tasks)).await;
+        assert!(matches!(failed.err(), Some(NodeError::Listen { .. })));
+        // At once, and as often as one likes: nothing uses the directory.
+        drop(busy);
+        for _ in 0..2 {
+            let node =
+                config(SocketAddr::from(([127, 0, 0, 1], 0))).build(seams(&dir, &tasks)).await.unwrap();
+            assert!(node.state_problem.is_none());
+            assert!(node.shut_down().await);
+        }
+        assert!(!tasks.is_stopping(), "the owner's other tasks go on");
     }
 
     #[test]

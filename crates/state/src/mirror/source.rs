@@ -67,10 +67,16 @@ impl Service for MirrorService {
 
 /// What one edge node is told.
 struct Feed {
-    /// What is not listed yet, and as of when; none once all is.
-    list: Option<(Peekable<std::vec::IntoIter<(ObjectName, Value)>>, Revision)>,
+    /// What is not listed yet; none once all is.
+    list: Option<List>,
     changes: Watch,
     tasks: Tasks,
+}
+
+/// The rest of a list, and as of when it is one.
+struct List {
+    objects: Peekable<std::vec::IntoIter<(ObjectName, Value)>>,
+    revision: Revision,
 }
 
 impl Feed {
@@ -80,12 +86,13 @@ impl Feed {
             return Feed { list: None, changes: state.watch(after), tasks };
         }
         let (revision, objects) = state.objects(is_mirrored);
-        Feed { list: Some((objects.into_iter().peekable(), revision)), changes: state.watch(revision), tasks }
+        let list = List { objects: objects.into_iter().peekable(), revision };
+        Feed { list: Some(list), changes: state.watch(revision), tasks }
     }
 
     /// The next part of the list.
     fn listed(&mut self) -> Result<Option<News>, CodecError> {
-        let Some((objects, revision)) = &mut self.list else { return Ok(None) };
+        let Some(List { objects, revision }) = &mut self.list else { return Ok(None) };
         let (mut part, mut bytes) = (News { lists: true, ..News::default() }, 0);
         while bytes < PART_BYTES
             && let Some((name, value)) = objects.next()

@@ -77,7 +77,8 @@ impl Segment {
         Ok(segment)
     }
 
-    /// Opens the file, and says which floor its header tells; none if it is not one that this version wrote.
+    /// Opens the file, and says which floor its header tells; none if it is not one that this version wrote, or has no
+    /// header. A damaged one is an error.
     pub(super) fn open(disk: &Disk, id: u64) -> io::Result<Option<(Segment, Hlc)>> {
         let file = disk.open(&name(id), false)?;
         let mut start = [0; HEADER];
@@ -85,7 +86,13 @@ impl Segment {
         let nonce = u64_at(&start, 24).unwrap_or_default();
         let floor = Hlc::from_bits(u64_at(&start, 32).unwrap_or_default());
         let segment = Segment { id, nonce, file, oldest: AtomicU64::new(u64::MAX) };
-        Ok((read == HEADER && start == header(id, nonce, floor)).then_some((segment, floor)))
+        if read < HEADER || start == [0; HEADER] {
+            return Ok(None);
+        }
+        if u32_at(&start, 60) != Some(crc32fast::hash(&start[..60])) {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the header is damaged"));
+        }
+        Ok((start == header(id, nonce, floor)).then_some((segment, floor)))
     }
 
     /// An object of that age is in it, or about to be.

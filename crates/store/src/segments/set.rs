@@ -49,6 +49,9 @@ pub struct Opened {
     pub floor: Hlc,
     /// The latest time of a fetch or an invalidation. No later one may be before it.
     pub newest: Hlc,
+    /// Files that could not be read. What they told of invalidations is not known: nothing that was fetched before is
+    /// found any more.
+    pub unreadable: usize,
 }
 
 /// The files and the index of what is in them.
@@ -79,6 +82,7 @@ impl Segments {
             unplaced: Vec::new(),
             floor_told: Hlc::ZERO,
             tally: Tally::default(),
+            is_closed: false,
         };
         let segments = Segments {
             disk,
@@ -167,16 +171,22 @@ impl Segments {
 
     fn recover(&self) -> io::Result<Opened> {
         let mut opened = Opened::default();
+        let mut unreadable = Vec::new();
         for id in self.disk.list()?.iter().filter_map(|n| file::parse_name(n)) {
             self.writer().next_id = id + 1;
-            match Segment::open(&self.disk, id) {
-                Ok(Some((segment, floor))) => {
-                    opened.floor = opened.floor.max(floor);
-                    self.set_floor(floor);
-                    self.recover_file(segment, &mut opened);
-                }
-                // A file that cannot be read, or is not ours, is only in the way.
-                _ => drop(self.disk.remove(&file::name(id))),
+            match self.recover_file(id, &mut opened) {
+                Ok(Some(())) => {}
+                // One that is not ours, or has no beginning, is only in the way.
+                Ok(None) => drop(self.disk.remove(&file::name(id))),
+                Err(_) => unreadable.push(id),
+            }
+        }
+        if !unreadable.is_empty() {
+            opened.unreadable = unreadable.len();
+            opened.floor = opened.floor.max(opened.newest);
+            if self.raise_floor(opened.floor).is_ok() {
+                // What they told is made up for, for good.
+                unreadable.iter().for_each(|id| drop(self.disk.remove(&file::name(*id))));
             }
         }
         self.adopt_all();
@@ -186,11 +196,12 @@ impl Segments {
         Ok(opened)
     }
 
-    fn recover_file(&self, segment: Segment, opened: &mut Opened) {
-        let Ok(contents) = segment.contents() else {
-            let _ = self.disk.remove(&file::name(segment.id));
-            return;
-        };
+    /// Takes what is in a file; none if it is of no use.
+    fn recover_file(&self, id: u64, opened: &mut Opened) -> io::Result<Option<()>> {
+        let Some((segment, floor)) = Segment::open(&self.disk, id)? else { return Ok(None) };
+        opened.floor = opened.floor.max(floor);
+        self.set_floor(floor);
+        let contents = segment.contents()?;
         if !contents.listed {
             opened.unlisted += 1;
             // Only so that the next start is quicker.
@@ -198,6 +209,7 @@ impl Segments {
         }
         contents.entries.iter().for_each(|entry| self.take_entry(&segment, entry, opened));
         self.files_write().push_back(Arc::new(segment));
+        Ok(Some(()))
     }
 
     fn take_entry(&self, segment: &Segment, entry: &Entry, opened: &mut Opened) {

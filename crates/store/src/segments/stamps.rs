@@ -40,7 +40,7 @@ impl Segments {
     pub fn raise_floor(&self, at: Hlc) -> Result<(), Error> {
         let mut writer = self.writer();
         self.set_floor(at);
-        let raised = self.write_floor(&mut writer);
+        let raised = self.check_open(&writer).and_then(|()| self.write_floor(&mut writer));
         if raised.is_err() {
             self.abandon(&mut writer);
         }
@@ -68,13 +68,16 @@ impl Segments {
 
     /// A stamp came that is to be written.
     pub(super) fn note_stamp(&self, writer: &mut Writer, record: &NewRecord) {
-        let at = record.head.fetched;
         if self.take_stamp(record) {
             writer.unplaced.push(record.clone());
         }
-        if self.in_force().len() > self.options.stamps_max {
+        let too_many = {
+            let stamps = self.in_force();
+            stamps.values().max().copied().filter(|_| stamps.len() > self.options.stamps_max)
+        };
+        if let Some(latest) = too_many {
             // One stamp instead of many: coarse, but safe.
-            self.set_floor(at);
+            self.set_floor(latest);
             writer.unplaced.clear();
         }
     }

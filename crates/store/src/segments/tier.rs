@@ -1,97 +1,33 @@
 //! The disk tier shared by the data-plane threads: writes are queued, reads wait on other threads.
 
+mod metrics;
+mod writer;
+
+pub use metrics::Metrics;
+
+use super::Error;
 use super::read::Located;
 use super::record::{Found, Key, NewRecord};
 use super::set::{Opened, Segments};
 use super::write::Tally;
-use super::{Error, Options};
-use selvedge_observe::{Counter, Gauge, Registry};
 use selvedge_rt::{Clock, OnEnd, Tasks};
-use selvedge_types::{Hlc, HlcClock};
+use selvedge_types::Hlc;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, mpsc};
+use writer::Writer;
 
-/// Objects written at once.
-const BATCH_MAX: usize = 256;
+/// How long a read may take, with waiting for others'. Then it is a miss, and nothing is read for a while.
+const READ_TIME: Duration = Duration::from_secs(2);
 
 /// One in so many hits in memory is told to the disk's eviction policy, and counts for all of them.
 const ONE_HIT_IN: u8 = 8;
 
 /// So many of these hits are gathered before they are told.
 const HITS_GATHERED: usize = 64;
-
-/// What the disk tier counts.
-#[derive(Clone, Default)]
-pub struct Metrics {
-    written: Counter,
-    written_bytes: Counter,
-    rewritten_bytes: Counter,
-    declined: Counter,
-    dropped: Counter,
-    evicted: Counter,
-    failures: Counter,
-    damaged: Gauge,
-    available: Gauge,
-    objects: Gauge,
-    bytes: Gauge,
-    index_bytes: Gauge,
-}
-
-impl Metrics {
-    /// Registers the metrics of a node's disk tier.
-    pub fn register(registry: &Registry) -> Self {
-        let m = Metrics::default();
-        registry.register("cache_disk_written", "Objects written to disk", m.written.clone());
-        registry.register("cache_disk_written_bytes", "Bytes of objects written", m.written_bytes.clone());
-        registry.register(
-            "cache_disk_rewritten_bytes",
-            "Bytes of objects written anew since they are hot and their file went",
-            m.rewritten_bytes.clone(),
-        );
-        registry.register(
-            "cache_disk_declined",
-            "Objects not written because others on disk are asked for more",
-            m.declined.clone(),
-        );
-        registry.register(
-            "cache_disk_dropped",
-            "Objects not written because the queue was full or the disk failed",
-            m.dropped.clone(),
-        );
-        registry.register(
-            "cache_disk_evictions",
-            "Objects that left the disk with their file to make room",
-            m.evicted.clone(),
-        );
-        registry.register("cache_disk_failures", "Failed writes to the cache's disk", m.failures.clone());
-        registry.register("cache_disk_damaged", "Reads that failed or found damage", m.damaged.clone());
-        registry.register(
-            "cache_disk_available",
-            "Whether the cache's disk is written to",
-            m.available.clone(),
-        );
-        registry.register("cache_disk_objects", "Objects on disk", m.objects.clone());
-        registry.register("cache_disk_size_bytes", "Bytes of the cache's files", m.bytes.clone());
-        registry.register(
-            "cache_disk_index_bytes",
-            "Memory of the index of what is on disk",
-            m.index_bytes.clone(),
-        );
-        m
-    }
-
-    fn count(&self, tally: &Tally) {
-        self.written.inc_by(tally.objects);
-        self.written_bytes.inc_by(tally.bytes);
-        self.rewritten_bytes.inc_by(tally.rewritten_bytes);
-        self.declined.inc_by(tally.declined);
-        self.evicted.inc_by(tally.evicted);
-    }
-}
 
 /// A handle to the disk tier. Cheap to clone.
 #[derive(Clone)]
@@ -107,6 +43,8 @@ pub struct DiskTier {
 pub struct Offer {
     /// Its name.
     pub key: Key,
+    /// Now, by the clock that orders fetches: what was there of its name was fetched before.
+    pub at: Hlc,
     /// About how many bytes it has, of memory and on disk.
     pub bytes: usize,
     /// See [`NewRecord::asked`].
@@ -117,9 +55,18 @@ pub struct Offer {
 
 impl From<NewRecord> for Offer {
     fn from(record: NewRecord) -> Self {
-        let (key, bytes, asked) = (record.head.key, record.encoded_len(), record.asked);
-        Offer { key, bytes, asked, make: Box::new(move || Some(record)) }
+        let (key, at) = (record.head.key, record.head.fetched);
+        let (bytes, asked) = (record.encoded_len(), record.asked);
+        Offer { key, at, bytes, asked, make: Box::new(move || Some(record)) }
     }
+}
+
+/// An object that was asked for and is not written.
+struct Dropped {
+    key: Key,
+    gone: Gone,
+    /// Whether another of its name was there when it was to be written.
+    was_there: bool,
 }
 
 /// An object on its way, and when it came.
@@ -128,6 +75,14 @@ type Queued = (Turn, Offer);
 /// Counts what objects and removals come, in their order.
 type Turn = u64;
 
+/// That an object was removed.
+#[derive(Clone, Copy)]
+struct Gone {
+    turn: Turn,
+    /// When, by the clock that orders fetches.
+    at: Hlc,
+}
+
 struct Shared {
     segments: Segments,
     opened: Opened,
@@ -135,19 +90,21 @@ struct Shared {
     hits: AtomicU32,
     /// Some of them, with the objects' bytes.
     gathered: Mutex<Vec<(Key, usize)>>,
-    /// Stamps to be written before anything else.
-    stamps: Mutex<Vec<NewRecord>>,
-    /// In place of stamps that were too many: a floor to be set, as bits.
+    /// Stamps to be written before anything else, by scope and kind.
+    stamps: Mutex<BTreeMap<(Key, u8), Hlc>>,
+    /// In place of stamps or removals that were too many: a floor to be set, as bits.
     floor: AtomicU64,
     stamped: Notify,
     turns: AtomicU64,
     /// Objects that were removed, to be noted before anything else, and when.
-    gone: Mutex<BTreeMap<Key, Turn>>,
+    gone: Mutex<BTreeMap<Key, Gone>>,
     queued_bytes: AtomicUsize,
     available: AtomicBool,
     /// Why the last write failed.
     problem: Mutex<String>,
-    reads: Semaphore,
+    reads: Arc<Semaphore>,
+    /// Until when nothing is read, since the device hangs; in milliseconds of the monotonic clock.
+    unread_until: AtomicU64,
     clock: Clock,
     tasks: Tasks,
     metrics: Metrics,
@@ -176,15 +133,14 @@ impl DiskTier {
             queued_bytes: AtomicUsize::new(0),
             available: AtomicBool::new(true),
             problem: Mutex::default(),
-            reads: Semaphore::new(options.reads_max),
-            clock: clock.clone(),
+            reads: Arc::new(Semaphore::new(options.reads_max)),
+            unread_until: AtomicU64::new(0),
+            clock,
             tasks: tasks.clone(),
             metrics,
         });
         shared.observe();
-        let gone = BTreeMap::new();
-        let writer = Writer { shared: shared.clone(), offers, clock, pause: None, owes: false, gone };
-        tasks.spawn("cache disk", OnEnd::Forget, writer.run(tasks.clone()));
+        tasks.spawn("cache disk", OnEnd::Forget, Writer::new(shared.clone(), offers).run());
         DiskTier { shared, queue }
     }
 
@@ -196,19 +152,22 @@ impl DiskTier {
     /// Hands an object over to be written, and says whether it was taken. Never waits.
     ///
     /// It is found once it is written, if the eviction policy finds it worth that. Not taken while the queue is
-    /// full or the disk fails; what was there of its name is then forgotten, since it is not the newest.
+    /// full, the disk fails or the tier stops; what was there of its name is then forgotten, since it is not the newest.
     pub fn put(&self, offer: impl Into<Offer>) -> bool {
         let offer = offer.into();
-        let (shared, bytes, key, asked) = (&self.shared, offer.bytes, offer.key, offer.asked);
-        let queued = shared.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let (shared, bytes, key) = (&self.shared, offer.bytes, offer.key);
+        let asked_at = offer.asked.then_some(offer.at);
+        // Before its turn is drawn: while anything is queued, removals are remembered.
+        let queued = shared.queued_bytes.fetch_add(bytes, Ordering::SeqCst);
         let taken = self.is_available()
+            && !shared.tasks.is_stopping()
             && queued + bytes <= shared.segments.options().queue_bytes_max
             && self.queue.try_send((shared.turn(), offer)).is_ok();
         if !taken {
-            shared.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            shared.queued_bytes.fetch_sub(bytes, Ordering::SeqCst);
             shared.metrics.dropped.inc();
-            if asked {
-                self.remove(key);
+            if let Some(at) = asked_at {
+                self.remove(key, at);
             }
         }
         taken
@@ -218,10 +177,12 @@ impl DiskTier {
     /// the disk fails it is kept to be written later.
     pub fn stamp(&self, scope: Key, at: Hlc, kind: u8) {
         let mut stamps = lock(&self.shared.stamps);
-        stamps.push(NewRecord::stamp(scope, at, kind));
+        let stamp = stamps.entry((scope, kind)).or_default();
+        *stamp = at.max(*stamp);
         if stamps.len() > self.shared.segments.options().stamps_max {
+            let latest = stamps.values().max().copied().unwrap_or(at);
             stamps.clear();
-            self.shared.floor.fetch_max(at.to_bits(), Ordering::Relaxed);
+            self.shared.floor.fetch_max(latest.to_bits(), Ordering::SeqCst);
         }
         drop(stamps);
         self.shared.stamped.notify_one();
@@ -268,7 +229,7 @@ impl DiskTier {
 
     /// Whether objects were taken that are not written yet: any of them may be there in a moment.
     pub fn has_queued(&self) -> bool {
-        self.shared.queued_bytes.load(Ordering::Acquire) > 0
+        self.shared.queued_bytes.load(Ordering::SeqCst) > 0
     }
 
     /// Finds an object, counting a hit; does not wait.
@@ -297,24 +258,15 @@ impl DiskTier {
     }
 
     /// Forgets an object, for good: what was written of it is not found after a restart either. Never waits; while the
-    /// disk fails it is kept to be noted later.
-    pub fn remove(&self, key: Key) {
+    /// disk fails it is kept to be noted later. `at` is now, by the clock that orders fetches.
+    pub fn remove(&self, key: Key, at: Hlc) {
         let shared = &self.shared;
         // In this order: what is written meanwhile is in one of them.
-        let is_coming = self.has_queued();
-        if !shared.segments.remove(key) && !is_coming {
-            return;
+        if self.has_queued() || self.contains(key) {
+            shared.note_gone(key, Gone { turn: shared.turn(), at });
+            shared.segments.remove(key);
+            shared.stamped.notify_one();
         }
-        let mut gone = lock(&shared.gone);
-        gone.insert(key, shared.turn());
-        if gone.len() > shared.segments.options().stamps_max {
-            // Too many to be told apart: nothing that is there now is used any more.
-            gone.clear();
-            let now = HlcClock::default().tick(shared.clock.wall());
-            shared.floor.fetch_max(now.to_bits(), Ordering::Relaxed);
-        }
-        drop(gone);
-        shared.stamped.notify_one();
     }
 
     /// Forgets what is in a place, and nothing that has been written of the same name since.
@@ -342,19 +294,81 @@ impl DiskTier {
         self.shared.segments.bytes()
     }
 
+    /// Reads on another thread, unless the device hangs: whoever waits for it then would be better off without.
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Segments) -> Option<T> + Send + 'static,
     ) -> Option<T> {
-        let _turn = self.shared.reads.acquire().await.ok()?;
         let shared = self.shared.clone();
-        self.shared.tasks.blocking("cache disk read", move || work(&shared.segments)).await.ok()?
+        if shared.now_ms() < shared.unread_until.load(Ordering::Relaxed) {
+            return None;
+        }
+        let reading = async {
+            let turn = shared.reads.clone().acquire_owned().await.ok()?;
+            let of = shared.clone();
+            // The turn goes with the work, which goes on when nobody waits for it any more.
+            let work = move || (work(&of.segments), turn).0;
+            shared.tasks.blocking("cache disk read", work).await.ok()?
+        };
+        let read = tokio::time::timeout(READ_TIME, reading).await;
+        read.unwrap_or_else(|_| {
+            shared.pause_reading();
+            None
+        })
     }
 }
 
 impl Shared {
     fn turn(&self) -> Turn {
-        self.turns.fetch_add(1, Ordering::Relaxed)
+        self.turns.fetch_add(1, Ordering::SeqCst)
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.clock.monotonic().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn pause_reading(&self) {
+        let pause = self.segments.options().retry_after;
+        let until = self.now_ms() + u64::try_from(pause.as_millis()).unwrap_or(u64::MAX / 2);
+        if self.unread_until.fetch_max(until, Ordering::Relaxed) + 1000 < until {
+            tracing::warn!(
+                pause_s = pause.as_secs(),
+                "the cache's disk does not answer; it is not read for a while"
+            );
+        }
+    }
+
+    /// An object is to be noted as removed. Of too many none is: nothing that is there now is used any more instead.
+    fn note_gone(&self, key: Key, removed: Gone) {
+        let mut gone = lock(&self.gone);
+        let known = gone.entry(key).or_insert(removed);
+        if known.turn < removed.turn {
+            *known = removed;
+        }
+        if gone.len() > self.segments.options().stamps_max {
+            let latest = gone.values().map(|gone| gone.at).max().unwrap_or(removed.at);
+            gone.clear();
+            self.floor.fetch_max(latest.to_bits(), Ordering::SeqCst);
+        }
+    }
+
+    /// Those that were asked for: one that was not leaves what is there of its name.
+    fn asked(&self, queued: &[Queued]) -> Vec<Dropped> {
+        let dropped = |(turn, offer): &Queued| Dropped {
+            key: offer.key,
+            gone: Gone { turn: *turn, at: offer.at },
+            was_there: self.segments.contains(offer.key),
+        };
+        queued.iter().filter(|(_, offer)| offer.asked).map(dropped).collect()
+    }
+
+    /// What was asked for and is not written is not what is there of its name either.
+    fn drop_offers<'a>(&self, offers: impl Iterator<Item = &'a Dropped>) {
+        for Dropped { key, gone, was_there } in offers {
+            if self.segments.remove(*key) || *was_there {
+                self.note_gone(*key, *gone);
+            }
+        }
     }
 
     fn write(&self, batch: Vec<Offer>, notes: Vec<NewRecord>, floor: Hlc) -> Result<Tally, Error> {
@@ -362,7 +376,10 @@ impl Shared {
             self.segments.set_floor(floor);
         }
         let mut records = notes;
-        records.extend(batch.into_iter().filter_map(|offer| (offer.make)()));
+        records.extend(batch.into_iter().filter_map(|offer| {
+            let (key, asked) = (offer.key, offer.asked);
+            (offer.make)().or_else(|| asked.then(|| NewRecord::gone(key)))
+        }));
         self.segments.write(&records)
     }
 
@@ -377,202 +394,9 @@ impl Shared {
     }
 }
 
-struct Writer {
-    shared: Arc<Shared>,
-    offers: mpsc::Receiver<Queued>,
-    clock: Clock,
-    /// What was removed while something older of its name may be on its way.
-    gone: BTreeMap<Key, Turn>,
-    /// Since the last failure: how long to pause, and since when.
-    pause: Option<(Duration, Duration)>,
-    /// Whether stamps could not be written.
-    owes: bool,
-}
-
-impl Writer {
-    async fn run(mut self, tasks: Tasks) {
-        loop {
-            let mut batch = Vec::with_capacity(BATCH_MAX);
-            let pause = pause(self.pause_left());
-            tokio::select! {
-                biased;
-                count = self.offers.recv_many(&mut batch, BATCH_MAX) => if count == 0 { break },
-                () = self.shared.stamped.notified() => {}
-                () = pause => {
-                    self.shared.available.store(true, Ordering::Relaxed);
-                    self.shared.observe();
-                }
-                () = tasks.stopped() => break,
-            }
-            self.write(batch).await;
-        }
-    }
-
-    /// How long it is until writing is to be tried again; none while it goes well.
-    fn pause_left(&self) -> Option<Duration> {
-        let paused = !self.shared.available.load(Ordering::Relaxed);
-        let (length, since) = self.pause.filter(|_| paused)?;
-        Some((since + length).saturating_sub(self.clock.monotonic()))
-    }
-
-    async fn write(&mut self, queued: Vec<Queued>) {
-        let bytes: usize = queued.iter().map(|(_, offer)| offer.bytes).sum();
-        let count = queued.len() as u64;
-        let m = self.shared.metrics.clone();
-        if !self.shared.available.load(Ordering::Relaxed) {
-            self.shared.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
-            m.dropped.inc_by(count);
-            return;
-        }
-        let removed = std::mem::take(&mut *lock(&self.shared.gone));
-        self.gone.extend(removed.iter().map(|(key, turn)| (*key, *turn)));
-        let is_newest = |(turn, offer): &Queued| self.gone.get(&offer.key).is_none_or(|gone| gone < turn);
-        let batch: Vec<Offer> = queued.into_iter().filter(is_newest).map(|(_, offer)| offer).collect();
-        if self.offers.is_empty() {
-            self.gone.clear();
-        }
-        let mut notes = std::mem::take(&mut *lock(&self.shared.stamps));
-        notes.extend(removed.keys().map(|key| NewRecord::gone(*key)));
-        let floor = Hlc::from_bits(self.shared.floor.swap(0, Ordering::Relaxed));
-        if batch.is_empty() && notes.is_empty() && floor == Hlc::ZERO && !self.owes {
-            return;
-        }
-        let shared = self.shared.clone();
-        let written =
-            self.shared.tasks.blocking("cache disk write", move || shared.write(batch, notes, floor)).await;
-        self.shared.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
-        match written {
-            Ok(Ok(tally)) => {
-                self.pause = None;
-                self.owes = false;
-                m.count(&tally);
-            }
-            Ok(Err(error)) => {
-                self.fail(&error);
-                // To be noted again; a later removal of the same name stays.
-                let mut gone = lock(&self.shared.gone);
-                for (key, turn) in removed {
-                    gone.entry(key).or_insert(turn);
-                }
-            }
-            Err(error) => tracing::error!(%error, "a write to the cache's disk was lost"),
-        }
-        self.shared.observe();
-    }
-
-    fn fail(&mut self, error: &Error) {
-        let Options { retry_after, retry_after_max, .. } = self.shared.segments.options();
-        let length = self.pause.map_or(retry_after, |(length, _)| (length * 2).min(retry_after_max));
-        self.pause = Some((length, self.clock.monotonic()));
-        self.owes = true;
-        let why = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
-        *lock(&self.shared.problem) =
-            format!("{error}{why}; tried again every {} s", length.as_secs().max(1));
-        self.shared.available.store(false, Ordering::Relaxed);
-        self.shared.metrics.failures.inc();
-        tracing::warn!(%error, retry_s = length.as_secs(), "the cache goes on in RAM alone");
-    }
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn pause(left: Option<Duration>) {
-    match left {
-        Some(left) => tokio::time::sleep(left).await,
-        None => std::future::pending().await,
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::segments::{Head, Kind};
-    use selvedge_rt::{Disk, Rng};
-
-    fn record(i: u128, body_len: usize) -> NewRecord {
-        let head = Head { key: Key(i << 8), fetched: Hlc::from_bits(1), kind: Kind::Object, note: 0 };
-        NewRecord { head, meta: "m".into(), body: vec![7; body_len].into(), asked: true }
-    }
-
-    async fn start(dir: &tempfile::TempDir, options: Options) -> (DiskTier, Tasks) {
-        let disk = Disk::real(dir.path()).unwrap();
-        let opened = Segments::open(disk, options, Rng::from_seed(1)).unwrap();
-        let tasks = Tasks::real();
-        (DiskTier::start(opened, &tasks, Clock::real(), Metrics::default()), tasks)
-    }
-
-    #[tokio::test]
-    async fn what_was_put_is_read_after_it_was_written() {
-        let dir = tempfile::tempdir().unwrap();
-        let (tier, tasks) = start(&dir, Options { reserve_bytes: 0, ..Options::default() }).await;
-        assert!(tier.put(record(1, 5000)));
-        while !tier.contains(Key(1 << 8)) {
-            tokio::task::yield_now().await;
-        }
-        let at = tier.locate(Key(1 << 8)).unwrap();
-        assert_eq!(tier.read(at.clone()).await.unwrap().body.len(), 5000);
-        assert_eq!(tier.read_part(at, 10..20).await.unwrap().body.len(), 10);
-        assert!(tasks.shut_down(Duration::from_secs(5)).await);
-    }
-
-    #[tokio::test]
-    async fn what_is_removed_is_not_found_after_a_restart() {
-        let dir = tempfile::tempdir().unwrap();
-        let options = Options { reserve_bytes: 0, ..Options::default() };
-        let (tier, tasks) = start(&dir, options).await;
-        let key = |i: u128| Key(i << 8);
-        for i in 1..=3 {
-            assert!(tier.put(record(i, 100)));
-        }
-        // On its way still, and on disk.
-        tier.remove(key(1));
-        while tier.has_queued() {
-            tokio::task::yield_now().await;
-        }
-        assert!(!tier.contains(key(1)) && tier.contains(key(2)));
-        tier.remove(key(2));
-        tier.remove(key(3));
-        // What comes after its removal is there.
-        assert!(tier.put(record(3, 200)));
-        while tier.has_queued() {
-            tokio::task::yield_now().await;
-        }
-        assert!(tasks.shut_down(Duration::from_secs(5)).await);
-        drop(tier);
-        let (tier, _tasks) = start(&dir, options).await;
-        assert!(!tier.contains(key(1)) && !tier.contains(key(2)));
-        let at = tier.locate(key(3)).unwrap();
-        assert_eq!(tier.read(at).await.unwrap().body.len(), 200);
-    }
-
-    #[tokio::test]
-    async fn a_full_queue_takes_nothing_and_never_waits() {
-        let dir = tempfile::tempdir().unwrap();
-        let options = Options { reserve_bytes: 0, queue_bytes_max: 100_000, ..Options::default() };
-        let (tier, _tasks) = start(&dir, options).await;
-        let taken = (0..10).filter(|i| tier.put(record(*i, 30_000))).count();
-        assert_eq!(taken, 3);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn without_space_it_pauses_and_tries_again() {
-        let dir = tempfile::tempdir().unwrap();
-        let options = Options { reserve_bytes: u64::MAX, ..Options::default() };
-        let (tier, _tasks) = start(&dir, options).await;
-        assert!(tier.put(record(1, 10)));
-        while tier.is_available() {
-            tokio::task::yield_now().await;
-        }
-        assert!(!tier.put(record(2, 10)));
-        let problem = tier.problem().unwrap();
-        assert!(problem.contains("MiB free, and the cache leaves"), "{problem}");
-        tokio::time::sleep(options.retry_after).await;
-        while !tier.is_available() {
-            tokio::task::yield_now().await;
-        }
-        assert_eq!(tier.problem(), None);
-        assert!(tier.put(record(3, 10)), "tried again after the pause");
-    }
-}
+mod tests;

@@ -25,6 +25,8 @@ pub(super) struct Writer {
     /// The floor that the file being written tells.
     pub(super) floor_told: Hlc,
     pub(super) tally: Tally,
+    /// Whether nothing is written any more.
+    pub(super) is_closed: bool,
 }
 
 /// What one write came to.
@@ -71,6 +73,7 @@ impl Segments {
     /// After an error some are written and found, others are not; stamps are written with what comes next.
     pub fn write(&self, records: &[NewRecord]) -> Result<Tally, Error> {
         let mut writer = self.writer();
+        self.check_open(&writer)?;
         writer.tally = Tally::default();
         for record in records.iter().filter(|r| matches!(r.head.kind, Kind::Stamp(_))) {
             self.note_stamp(&mut writer, record);
@@ -82,6 +85,16 @@ impl Segments {
         written.map(|()| writer.tally)
     }
 
+    /// Ends all writing, once what is being written is.
+    pub fn close(&self) {
+        self.writer().is_closed = true;
+    }
+
+    pub(super) fn check_open(&self, writer: &Writer) -> Result<(), Error> {
+        let closed = || Error::Closed { path: self.disk.display().to_string() };
+        if writer.is_closed { Err(closed()) } else { Ok(()) }
+    }
+
     fn write_all(&self, writer: &mut Writer, records: &[NewRecord]) -> Result<(), Error> {
         self.place_stamps(writer)?;
         self.tell_floor(writer)?;
@@ -91,31 +104,38 @@ impl Segments {
             self.append_note(writer, record)?;
         }
         for record in records.iter().filter(|r| r.head.kind == Kind::Object) {
-            self.put_object(writer, record)?;
+            let was_there = record.asked && self.contains(record.head.key);
+            if !self.put_object(writer, record)? && was_there {
+                // What was there is in its file still, and not the newest any more.
+                self.remove(record.head.key);
+                self.append_note(writer, &NewRecord::gone(record.head.key))?;
+            }
         }
         // Files that went may have left some.
         self.place_stamps(writer)?;
         self.flush_current(writer)
     }
 
-    fn put_object(&self, writer: &mut Writer, record: &NewRecord) -> Result<(), Error> {
+    /// Says whether it was written.
+    fn put_object(&self, writer: &mut Writer, record: &NewRecord) -> Result<bool, Error> {
         let length = record.encoded_len();
         if record.head.fetched <= self.floor() || record.meta.len() > META_BYTES_MAX {
-            return Ok(());
+            return Ok(false);
         }
         let Some(mark) = self.admit(record, length) else {
             writer.tally.declined += 1;
-            return Ok(());
+            return Ok(false);
         };
         let room = self.make_room(writer, length);
         // What fails from here on is in the buffer, and taken care of with it.
-        if room.is_err() || !self.append(writer, record, Placing::New(mark))? {
-            self.not_placed(record.head.key, length, mark);
-        } else {
+        let placed = room.is_ok() && self.append(writer, record, Placing::New(mark))?;
+        if placed {
             writer.tally.objects += 1;
             writer.tally.bytes += length as u64;
+        } else {
+            self.not_placed(record.head.key, length, mark);
         }
-        room
+        room.map(|()| placed)
     }
 
     /// Puts a record into the file being written, and says whether it could: only if there is one with room.

@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::cache::beginnings::Beginnings;
+use selvedge_cache::semantics::KeyHash;
 
 fn flight() -> Arc<Flight<()>> {
-    Flight::new(Beginnings::default().begin(Hlc::ZERO))
+    Flight::new(Beginnings::default().begin(Hlc::ZERO, KeyHash::from_bytes([0; 16])))
 }
 
 /// Memory that is not scarce.

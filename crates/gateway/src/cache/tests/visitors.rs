@@ -131,6 +131,41 @@ async fn a_change_made_while_one_with_credentials_fetches_counts_for_what_it_sto
 }
 
 #[tokio::test]
+async fn a_change_made_while_one_fetches_alone_counts_for_what_it_stores() {
+    for method in ["GET", "POST"] {
+        let page = |content| ok("Cache-Control: max-age=60|Content-Location: /a|", content);
+        let changed = Step::Answer(204, String::new(), vec![]);
+        let mut world = World::with(vec![changed, page("before"), page("after")], true);
+        world.rules.collapse = false;
+        let change = tokio::spawn(world.ask("POST", "/a", "").wait());
+        world.settle().await;
+        let own = tokio::spawn(world.ask(method, "/a", "").wait());
+        world.settle().await;
+        world.answer_next();
+        assert_eq!(change.await.unwrap().status.code(), 204);
+        world.answer_next();
+        assert_eq!(told(own.await.unwrap()).await.1, "before");
+        world.answer_next();
+        assert_eq!(world.get("/a", "").await.1, "after", "{method}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_becomes_private_is_not_kept_where_nobody_waits_for_others_either() {
+    let steps = vec![
+        ok("Cache-Control: max-age=60, stale-if-error=600|", "for all"),
+        ok("Cache-Control: private|", "for one"),
+        Step::Answer(500, String::new(), vec![]),
+    ];
+    let mut world = World::new(steps);
+    world.rules.collapse = false;
+    assert_eq!(world.get("/a", "").await.1, "for all");
+    world.pass_time(61);
+    assert_eq!(world.get("/a", "").await.1, "for one");
+    assert_eq!(world.get("/a", "").await.0, 500, "what was for all is gone");
+}
+
+#[tokio::test]
 async fn a_slice_that_is_another_for_one_with_credentials_evicts_nothing() {
     let part = |range: &str| {
         let head = format!("Cache-Control: max-age=600|ETag: \"a\"|Content-Range: bytes {range}|");

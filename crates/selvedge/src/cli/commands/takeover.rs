@@ -18,6 +18,7 @@ use selvedge_types::Hlc;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
+use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
@@ -45,6 +46,9 @@ pub(super) struct Takeover<'a> {
     pub(super) before: &'a Tasks,
 }
 
+/// A listening socket and its name.
+type Socket = (&'static str, TcpListener);
+
 /// What became of it.
 pub(super) enum Outcome {
     /// The new process serves, and all requests in this one have ended.
@@ -67,8 +71,17 @@ impl Takeover<'_> {
             () = signals.stop() => return Outcome::Stop(node),
         }
         let since = node.plane().cache().moment();
+        // Kept until there is a successor: a node that has closed has none.
+        let sockets = match node.sockets() {
+            Ok(sockets) => sockets,
+            Err(error) => {
+                tracing::error!(%error, "the sockets cannot be handed over; this process goes on");
+                self.note_failure(&error);
+                return Outcome::Stays(node);
+            }
+        };
         let tried = tokio::select! {
-            tried = self.try_successor(&mut node) => tried,
+            tried = self.try_successor(&mut node, &sockets) => tried,
             () = signals.stop() => return Outcome::Stop(node),
         };
         let error = match tried {
@@ -95,7 +108,7 @@ impl Takeover<'_> {
             return Outcome::Stays(node);
         }
         tokio::select! {
-            taken = self.take_back(&mut node) => {
+            taken = self.take_back(&mut node, &sockets) => {
                 tracing::info!("took the data directory back");
                 self.replace(node, taken, since)
             }
@@ -107,8 +120,15 @@ impl Takeover<'_> {
     pub(super) async fn renew(&self, mut node: Node, signals: &mut Signals) -> Outcome {
         let since = node.plane().cache().moment();
         tracing::info!("there is space on the disk again: the node begins anew, on the same sockets");
+        let sockets = match node.sockets() {
+            Ok(sockets) => sockets,
+            Err(error) => {
+                tracing::error!(%error, "it cannot: there are no copies of its sockets");
+                return Outcome::Stays(node);
+            }
+        };
         tokio::select! {
-            new = self.take_back(&mut node) => {
+            new = self.take_back(&mut node, &sockets) => {
                 // There was no space for it before.
                 up::write_pid(self.data, std::process::id());
                 self.replace(node, new, since)
@@ -118,8 +138,8 @@ impl Takeover<'_> {
     }
 
     /// Starts the new program and waits until it serves. It is ended when this fails or is dropped.
-    async fn try_successor(&self, node: &mut Node) -> io::Result<Successor> {
-        let successor = Successor::start(node, self).await?;
+    async fn try_successor(&self, node: &mut Node, sockets: &[Socket]) -> io::Result<Successor> {
+        let successor = Successor::start(sockets, self).await?;
         if !node.lend().await {
             return Err(io::Error::other("what uses the data directory did not end in time"));
         }
@@ -128,9 +148,9 @@ impl Takeover<'_> {
     }
 
     /// A node on the data directory that was lent, with the same sockets. Tries until that works.
-    async fn take_back(&self, node: &mut Node) -> Node {
+    async fn take_back(&self, node: &mut Node, sockets: &[Socket]) -> Node {
         loop {
-            match self.begin_again(node).await {
+            match self.begin_again(node, sockets).await {
                 Ok(node) => return node,
                 Err(problem) => tracing::error!(
                     problem,
@@ -141,13 +161,14 @@ impl Takeover<'_> {
         }
     }
 
-    async fn begin_again(&self, node: &mut Node) -> Result<Node, String> {
+    async fn begin_again(&self, node: &mut Node, kept: &[Socket]) -> Result<Node, String> {
         if !node.lend().await {
             return Err("what uses the data directory has not ended".to_owned());
         }
         let mut sockets: BTreeMap<String, Vec<_>> = BTreeMap::new();
-        for (name, socket) in node.sockets().map_err(|e| e.to_string())? {
-            sockets.entry(name.to_owned()).or_default().push(socket);
+        for (name, socket) in kept {
+            let socket = socket.try_clone().map_err(|e| e.to_string())?;
+            sockets.entry((*name).to_owned()).or_default().push(socket);
         }
         let config = up::config(self.args, self.data, sockets);
         node::begin(config, self.data).await.map_err(|failure| chain(&failure))
@@ -208,11 +229,11 @@ struct Successor {
 impl Successor {
     /// Starts the program that lies there now with the same arguments, gives it the sockets, and waits until it is
     /// ready.
-    async fn start(node: &Node, takeover: &Takeover<'_>) -> io::Result<Self> {
+    async fn start(kept: &[Socket], takeover: &Takeover<'_>) -> io::Result<Self> {
         let Takeover { data, program, beside, args, .. } = takeover;
         let mut sockets = Vec::new();
-        for (name, socket) in node.sockets()? {
-            sockets.push((name, OwnedFd::from(socket)));
+        for (name, socket) in kept {
+            sockets.push((*name, OwnedFd::from(socket.try_clone()?)));
         }
         let offer = Offer::open(data)?;
         let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();

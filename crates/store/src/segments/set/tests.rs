@@ -335,3 +335,37 @@ fn measure_a_million_objects() {
     let (_, opened) = open(&disk, options);
     lap(&format!("opened {opened:?}"), at);
 }
+
+#[test]
+fn what_a_file_that_cannot_be_read_told_of_invalidations_is_made_up_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Disk::real(dir.path()).unwrap();
+    let (segments, _) = open(&disk, SMALL);
+    segments.write(&[record(1, 100), record(2, 100)]).unwrap();
+    segments.begin(&mut segments.writer()).unwrap();
+    // Of this file, which says that one of them is gone, the header is damaged then.
+    segments.write(&[NewRecord::gone(key(1))]).unwrap();
+    let newest = segments.newest();
+    drop(segments);
+    disk.open(&file::name(newest), false).unwrap().write_at(b"?", 30).unwrap();
+    let (segments, opened) = open(&disk, SMALL);
+    assert_eq!(opened.unreadable, 1);
+    assert!(get(&segments, 1).is_none(), "it may be the one");
+    segments.write(&[record(9, 100)]).unwrap();
+    drop(segments);
+    let (segments, opened) = open(&disk, SMALL);
+    assert_eq!(opened.unreadable, 0, "it is out of the way");
+    assert!(get(&segments, 1).is_none() && get(&segments, 9).is_some());
+}
+
+#[test]
+fn a_file_without_a_header_is_what_a_crash_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Disk::real(dir.path()).unwrap();
+    let (segments, _) = open(&disk, SMALL);
+    segments.write(&[record(1, 100)]).unwrap();
+    disk.open(&file::name(segments.newest() + 1), true).unwrap().set_len(4096).unwrap();
+    drop(segments);
+    let (segments, opened) = open(&disk, SMALL);
+    assert!(opened.unreadable == 0 && get(&segments, 1).is_some());
+}
