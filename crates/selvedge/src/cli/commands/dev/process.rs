@@ -32,6 +32,9 @@ pub(super) struct Start {
     pub(super) words: Vec<OsString>,
 }
 
+/// What comes of starting a node: its process, and where it answers.
+pub(super) type Started = Result<(Process, Addresses), Failure>;
+
 /// A node that runs. Dropped, it is killed.
 #[derive(Debug)]
 pub(super) struct Process {
@@ -42,7 +45,7 @@ pub(super) struct Process {
 
 impl Process {
     /// Starts a node, and waits until it says where it answers.
-    pub(super) async fn start(start: Start, tasks: &Tasks) -> Result<(Self, Addresses), Failure> {
+    pub(super) async fn start(start: Start, tasks: &Tasks) -> Started {
         let failed = |e: io::Error| Failure::failed(format!("cannot start node {}", start.name)).because(e);
         let log = start.data.join(LOG);
         let (mut process, logged) = Self::spawn(&start, &log).map_err(failed)?;

@@ -10,11 +10,11 @@ use super::forming::{Node, write_distances};
 use super::keys::Keys;
 use super::origin::Origin;
 use super::plan;
-use super::process::Process;
+use super::process::{Process, Started};
 use super::visitors::{self, Count};
 use crate::cli::Failure;
 use crate::cli::commands::cluster::round_trip as shown_round_trip;
-use crate::cli::commands::node::{Addresses, Signals};
+use crate::cli::commands::node::Signals;
 use selvedge_control::wire::ClusterNode;
 use selvedge_rt::{OnEnd, Tasks};
 use std::collections::BTreeSet;
@@ -46,7 +46,7 @@ pub(super) struct World {
     root: PathBuf,
     nodes: Vec<Node>,
     counts: Vec<Arc<Count>>,
-    starting: JoinSet<(usize, Result<(Process, Addresses), Failure>)>,
+    starting: JoinSet<(usize, Started)>,
     being_started: BTreeSet<usize>,
     origin: Option<Origin>,
     origin_url: Option<String>,
@@ -190,7 +190,7 @@ impl World {
         }
     }
 
-    fn started(&mut self, i: usize, started: Result<(Process, Addresses), Failure>, screen: &mut Screen) {
+    fn started(&mut self, i: usize, started: Started, screen: &mut Screen) {
         self.being_started.remove(&i);
         let Some(node) = self.nodes.get_mut(i) else { return };
         match started {
