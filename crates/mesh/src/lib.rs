@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   endpoint   rt::Links over QUIC (iroh): keys pinned, peers from a table, nobody else is contacted
+//!   distance   links as over a distance: for small worlds on one machine
 //!   identity   the node's own key, in its data directory
 //!   rpc        calls, streams and datagrams between nodes: deadlines, limits, priorities, timestamps
 //!   members    who is there: `membership`'s core over those datagrams
@@ -11,6 +12,7 @@
 //! Deliberately absent: relays, port mapping, public discovery. A node is found at the addresses that its
 //! operator or its peers name.
 
+pub mod distance;
 pub mod endpoint;
 mod hybrid;
 pub mod identity;

@@ -191,7 +191,7 @@ async fn settled(ours: &Ours) -> io::Result<usize> {
 }
 
 /// Of sorted times.
-fn quantiles(times: &[Duration]) {
+pub(crate) fn quantiles(times: &[Duration]) {
     let at = |q: f64| times.get(((times.len() as f64 - 1.0) * q) as usize).copied().unwrap_or_default();
     let ms = |time: Duration| time.as_secs_f64() * 1e3;
     println!("median {:.1} ms, p90 {:.1} ms, longest {:.1} ms", ms(at(0.5)), ms(at(0.9)), ms(at(1.0)));

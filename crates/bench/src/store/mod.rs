@@ -11,6 +11,7 @@ mod grpc;
 mod ours;
 mod report;
 mod round;
+mod world;
 
 use std::io;
 use std::path::PathBuf;
@@ -40,6 +41,10 @@ pub enum Case {
     Transfer,
     /// Watchers of one node, and how soon all have each event: ours alone.
     Watch,
+    /// A change is applied in a world of `dev`, until all its nodes answer by it: ours alone.
+    Apply,
+    /// A node joins that world, until it answers: ours alone.
+    Join,
 }
 
 /// What to race.
@@ -57,7 +62,7 @@ pub struct Args {
     /// Bytes of a value
     #[arg(long, default_value_t = 256)]
     pub value_bytes: usize,
-    /// Trials of `failover` and `transfer`
+    /// Trials of `failover`, `transfer`, `apply` and `join`
     #[arg(long, default_value_t = 50)]
     pub trials: usize,
     /// Watchers in `watch`
@@ -88,6 +93,19 @@ async fn race(args: &Args) -> io::Result<()> {
         Some(directory) => tempfile::tempdir_in(directory)?,
         None => tempfile::tempdir()?,
     };
+    let (small, cases): (Vec<Case>, Vec<Case>) = args.case.iter().copied().partition(|case| case.is_of_dev());
+    if !small.is_empty() {
+        let world = world::World::start(&args.selvedge, place.path())?;
+        for case in small {
+            match case {
+                Case::Apply => world::apply(&world, args.trials).await?,
+                _ => world::join(&world, args.trials).await?,
+            }
+        }
+    }
+    if cases.is_empty() {
+        return Ok(());
+    }
     let mut ours = ours::Ours::start(&args.selvedge, place.path()).await?;
     println!("selvedge  {}", ours.version()?);
     let races = args.case.iter().any(|case| case.plan().is_some());
@@ -95,7 +113,7 @@ async fn race(args: &Args) -> io::Result<()> {
     if let Some(etcd) = &etcd {
         println!("etcd      {}", etcd.version()?);
     }
-    for case in &args.case {
+    for case in &cases {
         match (case.plan(), &etcd) {
             (Some(plan), Some(etcd)) => {
                 let contenders: [&dyn Connect; 2] = [&ours, etcd];
@@ -138,6 +156,11 @@ pub(crate) enum Action {
 }
 
 impl Case {
+    /// Whether it is played in a world of `dev`, with distances.
+    fn is_of_dev(self) -> bool {
+        matches!(self, Case::Apply | Case::Join)
+    }
+
     fn plan(self) -> Option<Plan> {
         let plan = |about, clients, action, asked| Some(Plan { about, clients, action, asked });
         match self {
@@ -146,7 +169,7 @@ impl Case {
             Case::Put256 => plan("linearizable writes, 256 clients", 256, Action::Put, 3.0),
             Case::Read64 => plan("linearizable reads, 64 clients", 64, Action::Read, 2.0),
             Case::Local64 => plan("local reads, 64 clients", 64, Action::Local, 5.0),
-            Case::Failover | Case::Transfer | Case::Watch => None,
+            Case::Failover | Case::Transfer | Case::Watch | Case::Apply | Case::Join => None,
         }
     }
 }

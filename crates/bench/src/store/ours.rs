@@ -208,16 +208,27 @@ impl Http {
     pub(crate) async fn connect(api: SocketAddr, token: &str) -> io::Result<Self> {
         let stream = TcpStream::connect(api).await?;
         stream.set_nodelay(true)?;
-        let head =
-            format!("Host: {api}\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n");
+        let head = format!("Host: {api}\r\nAuthorization: Bearer {token}\r\n");
         Ok(Http { stream, head, buffer: Vec::with_capacity(4096) })
     }
 
     /// Sends a request and reads the answer's head and, if its length is stated, its content.
     pub(crate) async fn ask(&mut self, method: &str, target: &str, body: &str) -> io::Result<(u16, &[u8])> {
-        let length = body.len();
-        let request =
-            format!("{method} {target} HTTP/1.1\r\n{}Content-Length: {length}\r\n\r\n{body}", self.head);
+        self.send(method, target, "application/json", body).await
+    }
+
+    /// The same, with content of any kind.
+    pub(crate) async fn send(
+        &mut self,
+        method: &str,
+        target: &str,
+        kind: &str,
+        body: &str,
+    ) -> io::Result<(u16, &[u8])> {
+        let (head, length) = (&self.head, body.len());
+        let request = format!(
+            "{method} {target} HTTP/1.1\r\n{head}Content-Type: {kind}\r\nContent-Length: {length}\r\n\r\n{body}"
+        );
         self.stream.write_all(request.as_bytes()).await?;
         self.buffer.clear();
         let end = loop {

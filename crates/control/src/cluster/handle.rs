@@ -104,8 +104,20 @@ impl Cluster {
                 https: node.serves.https.clone(),
                 api: node.serves.api.clone(),
             },
+            round_trip_us: self
+                .round_trip(node, view)
+                .map(|time| time.as_micros().try_into().unwrap_or(u64::MAX)),
             joined_ms: node.joined.0,
         }
+    }
+
+    /// The time to a node and back.
+    fn round_trip(&self, node: &NodeRecord, view: &View) -> Option<Duration> {
+        if node.key == self.me {
+            return Some(Duration::ZERO);
+        }
+        let of_pop = || view.pops.get(&PopName::parse_text(&node.pop).ok()?)?.round_trip;
+        self.members.round_trip(&node.key).or_else(of_pop)
     }
 
     /// The keyspaces as they are declared, by name, and what they take here.

@@ -26,6 +26,10 @@ pub struct ClusterNode {
     pub version: String,
     /// Where it is reached.
     pub addresses: NodeAddresses,
+    /// The time from the node that answers to this one and back, in microseconds: as the link between them measures it,
+    /// else as network coordinates have it; none before either does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub round_trip_us: Option<u64>,
     /// When it was let in, in milliseconds since 1970.
     pub joined_ms: u64,
 }

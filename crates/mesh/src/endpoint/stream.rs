@@ -8,7 +8,7 @@ use selvedge_rt::links::side::{Boxed, RecvSide, SendSide};
 use selvedge_rt::links::{Code, LinkError};
 use std::future::Future;
 use std::pin::pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 pub(super) struct Sender {
     quic: SendStream,
@@ -76,6 +76,11 @@ impl RecvSide for Receiver {
         // Its future keeps nothing between polls: the stream remembers whom to wake.
         let polled = pin!(self.quic.read_chunk(max)).poll(cx);
         polled.map(|read| read.map_err(|e| read_error(e, &self.said)))
+    }
+
+    fn is_at_end(&mut self) -> bool {
+        let read = pin!(self.quic.read_chunk(1)).poll(&mut Context::from_waker(Waker::noop()));
+        matches!(read, Poll::Ready(Ok(None)))
     }
 
     fn stop(&mut self, code: Code) {

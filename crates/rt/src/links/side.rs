@@ -70,6 +70,10 @@ pub trait SendSide: Send {
 pub trait RecvSide: Send {
     /// The next bytes, `max` at most and at least one; none at the end.
     fn poll_read(&mut self, cx: &mut Context<'_>, max: usize) -> Poll<Result<Option<Bytes>, LinkError>>;
+    /// Whether what was not read is the end alone, and that is there. Asked last: what else there is may be lost.
+    fn is_at_end(&mut self) -> bool {
+        false
+    }
     /// Tells the sender that no more is wanted.
     fn stop(&mut self, code: Code);
 }

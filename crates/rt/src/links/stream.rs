@@ -101,9 +101,10 @@ impl RecvStream {
     }
 }
 
+/// Who knew how much to read has not read the end: that is no reason to tell the sender anything.
 impl Drop for RecvStream {
     fn drop(&mut self) {
-        if !self.ended {
+        if !self.ended && !self.side.is_at_end() {
             self.side.stop(Code::CANCELLED);
         }
     }

@@ -112,14 +112,19 @@ impl Failure {
     /// Prints it to standard error; colours only on a terminal and without `NO_COLOR`.
     pub(super) fn report(&self) -> ExitCode {
         if !self.0.what.is_empty() {
-            let mut text = String::new();
-            if self.handler().render_report(&mut text, self).is_err() {
-                text = format!("error: {}\n", self.0.what);
-            }
             // There is nowhere to report a failing standard error to.
-            let _ = io::stderr().lock().write_all(text.as_bytes());
+            let _ = io::stderr().lock().write_all(self.text().as_bytes());
         }
         self.0.exit.into()
+    }
+
+    /// What is printed.
+    pub(super) fn text(&self) -> String {
+        let mut text = String::new();
+        match self.handler().render_report(&mut text, self) {
+            Ok(()) => text,
+            Err(_) => format!("error: {}\n", self.0.what),
+        }
     }
 
     fn handler(&self) -> GraphicalReportHandler {

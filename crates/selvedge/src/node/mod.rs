@@ -6,6 +6,7 @@
 
 mod cluster;
 mod config;
+pub(crate) mod distances;
 mod events;
 mod following;
 mod handles;
@@ -15,6 +16,7 @@ mod restoring;
 mod settings;
 
 pub use config::{BindLinks, Config, Listen, RealLinks, Seams, Storage};
+pub use distances::DistantLinks;
 pub use identity::{Identity, IdentityError};
 pub(crate) use restoring::MARK as RESTORING;
 
@@ -577,16 +579,6 @@ impl Node {
     /// The data plane.
     pub fn plane(&self) -> &Plane {
         &self.plane
-    }
-
-    /// Makes a change to the control state, and waits until the data plane goes by it.
-    pub async fn declare(&self, command: Command) -> Result<(), selvedge_state::Error> {
-        let state = self.state.as_ref().ok_or(selvedge_state::Error::Stopped)?;
-        let revision = state.apply(command).await?;
-        while self.in_force.revision() < revision && !self.tasks.is_stopping() {
-            tokio::task::yield_now().await;
-        }
-        Ok(())
     }
 
     /// Copies of its sockets with their names, to be handed to a successor.

@@ -155,7 +155,7 @@ async fn node(world: &World, n: u8, clock: HlcClock) -> Node {
     };
     let tasks = match world {
         World::Real(tasks) => tasks.clone(),
-        World::Simulated(_) => Tasks::simulated(),
+        World::Simulated(_) | World::Distant(..) => Tasks::simulated(),
     };
     Node { mesh: Mesh::start(links, options, &tasks), tester, refused_clocks }
 }

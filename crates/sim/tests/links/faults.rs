@@ -11,7 +11,7 @@ use tokio::time::Instant;
 fn mesh(world: &World) -> SimMesh {
     match world {
         World::Simulated(mesh) => mesh.clone(),
-        World::Real(_) => unreachable!("a simulated world"),
+        World::Real(_) | World::Distant(..) => unreachable!("a simulated world"),
     }
 }
 

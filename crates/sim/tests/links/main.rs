@@ -1,20 +1,31 @@
-//! One contract for all links, and for calls and membership over them: each line is tried between simulated nodes and
-//! on real ones.
+//! One contract for all links, and for calls and membership over them: each line is tried between simulated nodes, near
+//! each other and as if at a distance, and on real ones.
 
 mod calls;
 mod contract;
+mod distance;
 mod faults;
 mod groups;
 mod members;
 mod stamps;
 mod world;
 
+/// One way, where nodes are as if at a distance.
+const DISTANCE: std::time::Duration = std::time::Duration::from_millis(20);
+
 macro_rules! contract {
-    ($on:ident $simulated:ident $real:ident: $($name:ident)*) => {
+    ($on:ident $simulated:ident $distant:ident $real:ident: $($name:ident)*) => {
         mod $simulated {
             $(#[tokio::test(start_paused = true)]
             async fn $name() {
                 super::$on::$name(super::world::World::simulated()).await;
+            })*
+        }
+
+        mod $distant {
+            $(#[tokio::test(start_paused = true)]
+            async fn $name() {
+                super::$on::$name(super::world::World::distant(super::DISTANCE)).await;
             })*
         }
 
@@ -28,7 +39,7 @@ macro_rules! contract {
 }
 
 contract! {
-    contract simulated real:
+    contract simulated distant real:
     streams_carry_bytes_both_ways_and_in_order
     either_end_opens_streams
     both_ends_know_each_other_by_key
@@ -57,7 +68,7 @@ contract! {
 }
 
 contract! {
-    calls simulated_calls real_calls:
+    calls simulated_calls distant_calls real_calls:
     a_question_is_answered_to_whom_asked
     many_ask_at_once
     a_link_serves_both_directions
@@ -79,7 +90,7 @@ contract! {
 }
 
 contract! {
-    members simulated_members real_members:
+    members simulated_members distant_members real_members:
     nodes_find_each_other_through_one_that_all_know
     whoever_leaves_is_known_to_have_left
 }

@@ -41,7 +41,7 @@ impl Node {
         let links = world.node_with(number, options).await;
         let tasks = match world {
             World::Real(tasks) => tasks.child(),
-            World::Simulated(_) => Tasks::simulated(),
+            World::Simulated(_) | World::Distant(..) => Tasks::simulated(),
         };
         let (clock, registry) = (Clock::real(), Registry::default());
         let (service, inbox) = Inbox::new(&registry);

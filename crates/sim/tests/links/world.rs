@@ -1,11 +1,14 @@
 //! Where the contract is tried: nodes of one kind, and what tests need of them.
 
 use bytes::Bytes;
+use selvedge_mesh::distance::{Distances, Way, at_distance};
 use selvedge_mesh::{Endpoint, Identity};
 use selvedge_rt::links::{CONNECT_MAX, Link, Options, Peers, Protocol};
 use selvedge_rt::{Clock, Links, Rng, Tasks};
+use selvedge_sim::links::Conditions;
 use selvedge_sim::{SimMesh, Trace};
 use selvedge_types::{ClusterId, NodeKey};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -24,11 +27,26 @@ pub(crate) enum World {
     Simulated(SimMesh),
     /// QUIC over the loopback interface.
     Real(Tasks),
+    /// Simulated, and at a distance on top of that.
+    Distant(SimMesh, Distances),
 }
 
 impl World {
     pub(crate) fn simulated() -> Self {
         World::Simulated(SimMesh::new(Rng::from_seed(1), Trace::default()))
+    }
+
+    /// Where each way takes that long.
+    pub(crate) fn distant(delay: Duration) -> Self {
+        let mesh = SimMesh::new(Rng::from_seed(1), Trace::default());
+        mesh.set_usual(Conditions {
+            latency_min: Duration::ZERO,
+            latency_max: Duration::ZERO,
+            ..Conditions::default()
+        });
+        let distances = Distances::default();
+        distances.set(everybody(Way { delay, cut: false }));
+        World::Distant(mesh, distances)
     }
 
     pub(crate) fn real() -> Self {
@@ -48,12 +66,15 @@ impl World {
                 let identity = Identity::from_seed([n; 32]);
                 Endpoint::bind(&identity, &free_port, options, &Clock::real(), tasks).await.unwrap()
             }
+            World::Distant(mesh, distances) => {
+                at_distance(mesh.links(self.key(n), options), distances.clone(), &Tasks::real())
+            }
         }
     }
 
     pub(crate) fn key(&self, n: u8) -> NodeKey {
         match self {
-            World::Simulated(_) => NodeKey::from_bytes([n; 32]),
+            World::Simulated(_) | World::Distant(..) => NodeKey::from_bytes([n; 32]),
             World::Real(_) => Identity::from_seed([n; 32]).key(),
         }
     }
@@ -75,6 +96,17 @@ impl World {
     pub(crate) async fn pass(&self) {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
+}
+
+/// The links of a node that knows other distances.
+pub(crate) fn apart(mesh: &SimMesh, key: NodeKey, distances: Distances) -> Links {
+    let options = Options { cluster: CLUSTER, accepts: vec![V1], peers: Peers::default() };
+    at_distance(mesh.links(key, options), distances, &Tasks::real())
+}
+
+/// The same way to all.
+pub(crate) fn everybody(way: Way) -> BTreeMap<NodeKey, Way> {
+    (0..=u8::MAX).map(|n| (NodeKey::from_bytes([n; 32]), way)).collect()
 }
 
 /// Tells each of the other.

@@ -219,6 +219,18 @@ async fn a_member_that_restarts_has_what_it_had_and_gets_the_rest_by_a_snapshot(
 }
 
 #[tokio::test]
+async fn a_member_ends_while_somebody_still_holds_it() {
+    let mut nodes = three().await;
+    let space = keyspace(nodes[0].group()).await;
+    nodes[0].group().propose(put(space, "k", "v"), None, SOON).await.unwrap();
+    let kept: Vec<Group> = nodes.iter().map(|node| node.group().clone()).collect();
+    for node in &mut nodes {
+        node.stop().await;
+    }
+    drop(kept);
+}
+
+#[tokio::test]
 async fn learners_become_voters_and_the_leader_hands_over() {
     let hub = Hub::default();
     let nodes = [Node::start("a", &hub).await, Node::start("b", &hub).await, Node::start("c", &hub).await];

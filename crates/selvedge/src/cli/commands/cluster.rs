@@ -95,6 +95,7 @@ pub(super) fn nodes_table(nodes: &[ClusterNode]) -> Table {
         .column("CONTROL")
         .column("VERSION")
         .column("HTTP")
+        .wide("RTT")
         .wide("HTTPS")
         .wide("API")
         .wide("MESH")
@@ -109,6 +110,7 @@ pub(super) fn nodes_table(nodes: &[ClusterNode]) -> Table {
             node.control.clone(),
             node.version.clone(),
             node.addresses.http.join(","),
+            node.round_trip_us.map_or(String::new(), round_trip),
             node.addresses.https.join(","),
             node.addresses.api.clone(),
             node.addresses.mesh.join(","),
@@ -116,6 +118,11 @@ pub(super) fn nodes_table(nodes: &[ClusterNode]) -> Table {
         ]);
     }
     table
+}
+
+/// The time to a node and back, in microseconds, as people read it.
+pub(super) fn round_trip(us: u64) -> String {
+    format!("{:.1} ms", us as f64 / 1000.0)
 }
 
 /// The points of presence as a table.

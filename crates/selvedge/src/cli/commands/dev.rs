@@ -1,55 +1,107 @@
 //! `selvedge dev [FILE]`: a small world to try things in.
+//!
+//! ```text
+//!   dev --starts--> origin (`serve`)     nodes (`up`), each with a pipe from here: they end when that does
+//!    |                                     ^ distances: a file in each node's directory
+//!    +--visitors, API, keys and files that switch things off
+//! ```
 
-use super::demo::{Demo, Origin};
+mod api;
+mod board;
+mod demo;
+mod forming;
+mod keys;
+mod origin;
+mod plan;
+mod process;
+mod visitors;
+mod world;
+
 use super::manifest;
 use super::node::{self, Addresses, MachineArgs, Signals};
 use crate::cli::client::runtime;
 use crate::cli::context::Context;
-use crate::cli::http::Endpoint;
 use crate::cli::{Exit, Failure, Output};
-use crate::node::{Config, Node, Storage};
+use api::Api;
 use clap::Args;
-use http_body_util::BodyExt;
-use hyper::body::Bytes;
-use selvedge_control::{Problem, wire};
+use demo::{Demo, Say};
+use forming::{Node, free_or};
+use origin::Origin;
 use selvedge_rt::{OnEnd, Tasks};
-use selvedge_state::Command as StateCommand;
-use selvedge_types::resource::Text;
-use selvedge_types::{Manifest, plan};
-use std::net::{SocketAddr, TcpListener};
+use selvedge_types::Manifest;
+use serde::Serialize;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+use world::World;
 
 /// How often the manifest is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How much of the disk the cache takes unless told otherwise, in bytes.
+/// How much of the disk the caches of all nodes take unless told otherwise, in bytes.
 const CACHE_DISK: u64 = 256 << 20;
+/// How much memory the cache of each of several nodes takes unless told otherwise, in bytes.
+const CACHE_RAM: u64 = 64 << 20;
 
 /// What `dev` takes.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Without FILE, a small origin serves this program's documentation, and the node serves it through \
-    its cache.\nSELVEDGE_LOG sets what is logged to standard error: error, warn, info, debug [default: warn]."
+    after_help = "Without FILE, a small origin serves this program's documentation, and the nodes serve it through \
+    their caches.\nPoPs are as if 5 to 120 ms apart. Visitors near each node ask for its first page, once a second where FILE says\nwhat it is, and are counted. Nodes and their origin are processes that end with this one.\n\
+    SELVEDGE_LOG sets what is logged, by nodes to the file `log` in their directory: error, warn, info, debug \
+    [default: warn]."
 )]
 pub struct DevArgs {
     /// A manifest to serve by; applied again whenever it changes
     pub file: Option<String>,
-    /// Where to keep data [default: a directory that is removed at the end]
+    /// How many points of presence; with one of one node there is no cluster
+    #[arg(long, default_value_t = 3, value_name = "COUNT", value_parser = clap::value_parser!(u8).range(1..=i64::from(plan::POPS_MAX)))]
+    pub pops: u8,
+    /// How many nodes each point of presence has
+    #[arg(long, default_value_t = 1, value_name = "COUNT", value_parser = clap::value_parser!(u8).range(1..=i64::from(plan::NODES_PER_POP_MAX)))]
+    pub nodes_per_pop: u8,
+    /// Where to keep data, of each node in a directory of its own [default: a directory that is removed at the end]
     #[arg(long, env = "SELVEDGE_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// Where to answer http [default: 127.0.0.1:8080, or a free port]
+    /// Where the first node answers http [default: 127.0.0.1:8080, or a free port]; the others do on free ports
     #[arg(long, value_name = "ADDR")]
     pub http: Option<SocketAddr>,
-    /// Where to answer https, with a certificate that nobody knows [default: 127.0.0.1:8443, or a free port]
+    /// Where it answers https, with a certificate that nobody knows [default: 127.0.0.1:8443, or a free port]
     #[arg(long, value_name = "ADDR")]
     pub https: Option<SocketAddr>,
-    /// Where the admin API is [default: 127.0.0.1:7070, or a free port]
+    /// Where its admin API is [default: 127.0.0.1:7070, or a free port]
     #[arg(long, value_name = "ADDR")]
     pub api: Option<SocketAddr>,
-    /// How much of the machine it uses.
+    /// How much of the machine each node uses.
     #[command(flatten)]
     pub machine: MachineArgs,
+}
+
+impl DevArgs {
+    /// Where the first node is to answer.
+    fn addresses(&self) -> Addresses {
+        let given = |addr: Option<SocketAddr>, port: u16| addr.unwrap_or_else(|| free_or(port));
+        Addresses::at(given(self.http, 8080), given(self.https, 8443), given(self.api, 7070))
+    }
+}
+
+/// What is printed once all answer.
+#[derive(Debug, Serialize)]
+struct Printed<'a> {
+    #[serde(flatten)]
+    first: &'a Addresses,
+    nodes: Vec<PrintedNode<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct PrintedNode<'a> {
+    name: &'a str,
+    pop: &'a str,
+    region: &'a str,
+    data: &'a Path,
+    /// Its process.
+    pid: Option<u32>,
+    #[serde(flatten)]
+    addresses: &'a Addresses,
 }
 
 /// Runs the world until it is told to stop.
@@ -68,7 +120,7 @@ pub(super) fn run(output: Output, args: &DevArgs) -> Result<Exit, Failure> {
     let temporary = match args.data {
         Some(_) => None,
         None => Some(tempfile::Builder::new().prefix("selvedge-dev-").tempdir().map_err(|e| {
-            Failure::failed("cannot make a directory for the node's data")
+            Failure::failed("cannot make a directory for the nodes' data")
                 .because(e)
                 .next("name one with --data")
         })?),
@@ -89,68 +141,97 @@ async fn serve(
     manifest: Option<(&str, String)>,
 ) -> Result<Exit, Failure> {
     let mut signals = Signals::listen()?;
-    let running = node::build(config(args, data), data).await?;
-    let addresses = Addresses::of(&running);
-    let left = node::leave_context(&addresses, data).ok_or_else(|| {
-        Failure::failed(format!("the node in {} has no token that this command knows", data.display()))
-            .next("leave --data out, or set it to a directory that `dev` made")
-    })?;
-    let world = Arc::new(World { context: left.context.clone(), tasks: Tasks::real() });
-    let addresses = addresses.without_secret(data);
-    let lived = live(output, &world, &running, &addresses, manifest, &mut signals).await;
-    world.tasks.stop();
-    node::shut_down(running, &mut signals).await;
+    let tasks = Tasks::real();
+    let mut tell = |text: String| eprintln!("{text}");
+    let formed = tokio::select! {
+        formed = forming::form(args, data, &tasks, &mut tell) => formed,
+        // What was started ends with what waits for it.
+        () = signals.stop() => return Ok(Exit::Done),
+    };
+    let (nodes, api) = formed?;
+    let first = nodes.first().ok_or_else(|| Failure::failed("there is no node"))?;
+    let context = Context { api: first.addresses.api().to_owned(), token: api.token().to_owned() };
+    let left = node::leave(context, data);
+    let lived = live(output, data, nodes, api, manifest, &tasks, &mut signals).await;
+    tasks.stop();
     left.take_back();
     lived.map(|()| Exit::Done)
 }
 
 async fn live(
     output: Output,
-    world: &Arc<World>,
-    running: &Node,
-    addresses: &Addresses,
+    data: &Path,
+    nodes: Vec<Node>,
+    api: Api,
     manifest: Option<(&str, String)>,
+    tasks: &Tasks,
     signals: &mut Signals,
 ) -> Result<(), Failure> {
-    let front = running.http.first().copied().map(node::reachable);
-    let front = front.ok_or_else(|| Failure::failed("the node listens nowhere"))?;
-    let demo = match manifest {
-        None => {
-            let origin = Origin::start().await?;
-            let site = documentation_site(origin.url());
-            declare(running, manifest::check("dev", &site)?).await?;
-            Demo::new(front, &front.to_string(), Some(origin))
-        }
-        Some((file, text)) => {
-            let manifest = manifest::check(file, &text)?;
-            let host = example_host(&manifest);
-            declare(running, manifest).await?;
-            let again = follow(world.clone(), file.to_owned(), text);
-            world.tasks.spawn("manifest", OnEnd::Forget, again);
-            Demo::new(front, &host, None)
+    let declared = tokio::select! {
+        declared = declare(&nodes, &api, manifest.as_ref(), tasks) => declared,
+        () = signals.stop() => {
+            world::end(nodes, signals).await;
+            return Ok(());
         }
     };
-    addresses.print(output)?;
-    let showing = demo.show(world.clone());
-    tokio::select! {
-        shown = showing => { shown?; signals.stop().await; }
-        () = signals.stop() => {}
-        part = running.failed() => {
-            return Err(Failure::failed(format!("an essential part of the node ended: {part}")));
+    let (demo, origin) = match declared {
+        Ok(declared) => declared,
+        Err(failure) => {
+            world::end(nodes, signals).await;
+            return Err(failure);
         }
+    };
+    print(output, data, &nodes, &api)?;
+    eprintln!("{}", demo.begin().await);
+    let mut world = World::new(data, nodes, origin, api.clone(), demo, tasks).await;
+    if let Some((file, text)) = manifest {
+        tasks.spawn(
+            "manifest",
+            OnEnd::Forget,
+            follow(api, file.to_owned(), text, world.say(), tasks.clone()),
+        );
     }
-    Ok(())
+    let ran = world.run(signals).await;
+    world.end(signals).await;
+    ran
 }
 
-/// Makes what the manifest declares, and waits until the gateway goes by it.
-async fn declare(running: &Node, manifest: Manifest) -> Result<(), Failure> {
-    let command = StateCommand::ApplyManifest {
-        manifest: Box::new(manifest),
-        expected: None,
-        may_set: true,
-        may_delete_keyspaces: false,
+/// Has the nodes serve what the manifest says, or the documentation from an origin that is started for that.
+async fn declare(
+    nodes: &[Node],
+    api: &Api,
+    manifest: Option<&(&str, String)>,
+    tasks: &Tasks,
+) -> Result<(Demo, Option<Origin>), Failure> {
+    let front = nodes.first().and_then(|node| node.addresses.front());
+    let front = front.ok_or_else(|| Failure::failed("the first node listens nowhere"))?;
+    let (text, host, origin) = match manifest {
+        Some((file, text)) => (text.clone(), example_host(&manifest::check(file, text)?), None),
+        None => {
+            let origin = Origin::start(None).await?;
+            (documentation_site(origin.url()), front.to_string(), Some(origin))
+        }
     };
-    running.declare(command).await.map_err(|e| Failure::failed("the manifest was not applied").because(e))
+    let (_, revision) = api.apply(&text).await?;
+    for node in api.rollout(revision).await? {
+        node.problems.iter().for_each(|problem| eprintln!("warning: {}: {problem}", node.name));
+    }
+    Ok((Demo::new(front, &host, tasks), origin))
+}
+
+fn print(output: Output, data: &Path, nodes: &[Node], api: &Api) -> Result<(), Failure> {
+    let Some(first) = nodes.first() else { return Ok(()) };
+    let shown = first.addresses.with_token(api.token()).without_secret(data);
+    let each = nodes.iter().map(|node| PrintedNode {
+        name: &node.place.name,
+        pop: node.place.pop,
+        region: node.place.region,
+        data: &node.data,
+        pid: node.process.as_ref().map(process::Process::pid),
+        addresses: &node.addresses,
+    });
+    let printed = Printed { first: &shown, nodes: each.collect() };
+    output.print(&printed, |printed| printed.first.table()).map(drop)
 }
 
 /// The site that `dev` serves when nothing else is said.
@@ -174,13 +255,13 @@ fn example_host(manifest: &Manifest) -> String {
 }
 
 /// Applies the manifest whenever its file changes.
-async fn follow(world: Arc<World>, file: String, mut applied: String) {
+async fn follow(api: Api, file: String, mut applied: String, say: Say, tasks: Tasks) {
     let changed = |file: &str| std::fs::metadata(file).and_then(|m| m.modified()).ok();
     let mut seen: Option<SystemTime> = changed(&file);
     loop {
         tokio::select! {
             () = tokio::time::sleep(LOOK_EVERY) => {}
-            () = world.tasks.stopped() => return,
+            () = tasks.stopped() => return,
         }
         let now = changed(&file);
         if now == seen || now.is_none() {
@@ -191,94 +272,18 @@ async fn follow(world: Arc<World>, file: String, mut applied: String) {
             Ok(text) if text == applied => continue,
             Ok(text) => text,
             Err(failure) => {
-                failure.report();
+                // Fails when the world ends.
+                drop(say.send(failure.text()));
                 continue;
             }
         };
-        match world.apply(&text).await {
-            Ok(changes) => {
-                eprint!("{file} changed:\n{changes}");
+        let news = match api.apply(&text).await {
+            Ok((changes, _)) => {
                 applied = text;
+                format!("{file} changed:\n{changes}")
             }
-            Err(failure) => {
-                failure.report();
-            }
-        }
-    }
-}
-
-fn named<T: Text>(name: &str) -> T {
-    T::parse_text(name).expect("a name that follows the rules")
-}
-
-fn config(args: &DevArgs, data: &Path) -> Config {
-    let given = |addr: Option<SocketAddr>, port: u16| addr.unwrap_or_else(|| free_or(port));
-    Config {
-        name: "dev".to_owned(),
-        pop: named("local"),
-        region: named("local"),
-        http: vec![given(args.http, 8080)],
-        https: vec![given(args.https, 8443)],
-        api: given(args.api, 7070),
-        mesh: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
-        workers: args.machine.workers(),
-        cache_ram: args.machine.cache_ram,
-        cache_disk: args.machine.cache_disk.or(Some(CACHE_DISK)),
-        storage: Storage::default(),
-        data: Some(data.to_owned()),
-        restore: None,
-        sockets: Arc::default(),
-    }
-}
-
-/// The usual port if it is free, else any.
-#[allow(clippy::disallowed_methods)] // only to see whether it is free, and closed at once
-fn free_or(port: u16) -> SocketAddr {
-    let usual = SocketAddr::from(([127, 0, 0, 1], port));
-    if TcpListener::bind(usual).is_ok() { usual } else { SocketAddr::from(([127, 0, 0, 1], 0)) }
-}
-
-/// The node, as its API's client sees it.
-pub(super) struct World {
-    context: Context,
-    /// The owner of what runs beside the node.
-    pub(super) tasks: Tasks,
-}
-
-impl World {
-    /// Applies a manifest; says what changed.
-    async fn apply(&self, manifest: &str) -> Result<String, Failure> {
-        let body = Bytes::from(manifest.to_owned());
-        let answer = self.post("/v1/apply", "application/toml", body).await?;
-        let applied: wire::Applied = serde_json::from_slice(&answer)
-            .map_err(|e| Failure::failed("the node's answer was not understood").because(e))?;
-        Ok(plan::Plan { changes: applied.changes.into_iter().map(Into::into).collect() }.to_string())
-    }
-
-    /// Marks all of the documentation stale.
-    pub(super) async fn make_stale(&self) -> Result<(), Failure> {
-        let purge =
-            wire::PurgeRequest { all: true, site: Some("docs".into()), soft: true, ..Default::default() };
-        let body =
-            serde_json::to_vec(&purge).map_err(|e| Failure::failed("cannot ask for a purge").because(e))?;
-        self.post("/v1/cache/purge", "application/json", body.into()).await.map(|_| ())
-    }
-
-    async fn post(&self, target: &str, kind: &str, body: Bytes) -> Result<Bytes, Failure> {
-        let refused = |why: Box<dyn std::error::Error + Send + Sync>| {
-            Failure::failed("the node does not answer its API").because(why)
+            Err(failure) => failure.text(),
         };
-        let endpoint = Endpoint::parse(&self.context.api).ok_or_else(|| Failure::failed("no API"))?;
-        let mut connection = endpoint.connect(&self.tasks).await.map_err(|e| refused(e.into()))?;
-        let authorization = format!("Bearer {}", self.context.token);
-        let fields = [("authorization", authorization.as_str()), ("content-type", kind)];
-        let answer = connection.send("POST", target, &fields, body).await.map_err(|e| refused(e.into()))?;
-        let status = answer.status();
-        let bytes = answer.into_body().collect().await.map_err(|e| refused(e.into()))?.to_bytes();
-        if status.is_success() {
-            return Ok(bytes);
-        }
-        let problem: Option<Problem> = serde_json::from_slice(&bytes).ok();
-        Err(Failure::failed(problem.map_or(format!("the node answered {status}"), |p| p.detail().to_owned())))
+        drop(say.send(news));
     }
 }

@@ -4,7 +4,6 @@ pub(super) mod backup;
 pub(super) mod cache;
 pub(super) mod cluster;
 mod completions;
-mod demo;
 pub(super) mod dev;
 pub(super) mod estimate;
 pub(super) mod events;

@@ -2,7 +2,7 @@
 
 use crate::cli::context::{Context, user_directory};
 use crate::cli::{Failure, Output, Table};
-use crate::node::{Config, IdentityError, Node, NodeError, RealLinks, Seams};
+use crate::node::{BindLinks, Config, DistantLinks, IdentityError, Node, NodeError, RealLinks, Seams};
 use clap::Args;
 use selvedge_gateway::upstream::SystemResolver;
 use selvedge_mesh::ticket::Ticket;
@@ -10,7 +10,7 @@ use selvedge_observe::Registry;
 use selvedge_observe::machine::MachineCollector;
 use selvedge_rt::{Clock, Disk, Net, Rng, Secrets, Tasks};
 use selvedge_types::resource::{ByteSize, CacheSizes, Text};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -53,16 +53,16 @@ fn size(text: &str) -> Result<u64, String> {
 }
 
 /// Where a node answers, as printed when it starts.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Addresses {
     http: Vec<String>,
     https: Vec<String>,
     api: String,
     /// The first token's secret, when it was just made.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     token: Option<String>,
     /// The file that has the token, where the token itself is not printed.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     token_file: Option<PathBuf>,
 }
 
@@ -81,6 +81,32 @@ impl Addresses {
         }
     }
 
+    /// Those of a node that listens there.
+    pub(super) fn at(http: SocketAddr, https: SocketAddr, api: SocketAddr) -> Self {
+        Addresses {
+            http: vec![format!("http://{http}/")],
+            https: vec![format!("https://{https}/")],
+            api: format!("http://{api}/"),
+            token: None,
+            token_file: None,
+        }
+    }
+
+    /// The same, with a token to show.
+    pub(super) fn with_token(&self, token: &str) -> Self {
+        Addresses { token: Some(token.to_owned()), token_file: None, ..self.clone() }
+    }
+
+    /// Where it answers http; the first of several.
+    pub(super) fn front(&self) -> Option<SocketAddr> {
+        address(self.http.first()?)
+    }
+
+    /// Where it answers https; the first of several.
+    pub(super) fn tls(&self) -> Option<SocketAddr> {
+        address(self.https.first()?)
+    }
+
     /// Names the context file in `data` in place of a new token, unless a person looks on: what is printed may be
     /// kept in a log.
     pub(super) fn without_secret(mut self, data: &Path) -> Self {
@@ -92,28 +118,35 @@ impl Addresses {
 
     /// Prints them.
     pub(super) fn print(&self, output: Output) -> Result<(), Failure> {
-        output.print(self, |all| {
-            let mut table = Table::new().column("").column("");
-            all.http.iter().for_each(|url| table.row(["http", url]));
-            all.https.iter().for_each(|url| table.row(["https", url]));
-            table.row(["api", &all.api]);
-            if let Some(file) = &all.token_file {
-                table.row(["token", &format!("in {}", file.display())]);
-                table.row(["dashboard", &all.api]);
-            }
-            if let Some(token) = &all.token {
-                table.row(["token", token]);
-                table.row(["dashboard", &format!("{}#token={token}", all.api)]);
-            }
-            table
-        })?;
-        Ok(())
+        output.print(self, Addresses::table).map(drop)
+    }
+
+    /// They as a table.
+    pub(super) fn table(&self) -> Table {
+        let mut table = Table::new().column("").column("");
+        self.http.iter().for_each(|url| table.row(["http", url]));
+        self.https.iter().for_each(|url| table.row(["https", url]));
+        table.row(["api", &self.api]);
+        if let Some(file) = &self.token_file {
+            table.row(["token", &format!("in {}", file.display())]);
+            table.row(["dashboard", &self.api]);
+        }
+        if let Some(token) = &self.token {
+            table.row(["token", token]);
+            table.row(["dashboard", &format!("{}#token={token}", self.api)]);
+        }
+        table
     }
 
     /// The API's URL, as for a context file.
     pub(super) fn api(&self) -> &str {
         self.api.trim_end_matches('/')
     }
+}
+
+/// The address in a URL that was printed.
+fn address(url: &str) -> Option<SocketAddr> {
+    url.split_once("://")?.1.trim_end_matches('/').parse().ok()
 }
 
 /// An address to connect to in place of one that means all of the machine's.
@@ -157,12 +190,23 @@ fn seams(data: &Path) -> Result<Seams, Failure> {
         rng,
         secrets: Secrets::System,
         net: Net::Real,
-        links: Arc::new(RealLinks),
+        links: links(),
         resolver: Arc::new(SystemResolver::new()),
         disk: Disk::real(data).map_err(|error| unusable(data, error))?,
         tasks: Tasks::real(),
         registry: Registry::default(),
     })
+}
+
+/// Names the file that says how far other nodes are, for nodes of a world that `dev` makes.
+pub(super) const DISTANCES_VARIABLE: &str = "SELVEDGE_DISTANCES";
+
+/// The machine's own network, where nodes of `dev` are as if at a distance.
+fn links() -> Arc<dyn BindLinks> {
+    match std::env::var_os(DISTANCES_VARIABLE).filter(|file| !file.is_empty()) {
+        Some(file) => Arc::new(DistantLinks { file: file.into() }),
+        None => Arc::new(RealLinks),
+    }
 }
 
 /// Why a data directory cannot be used, and what to do then.
@@ -222,12 +266,15 @@ pub(super) struct LeftContext {
     former: Option<Context>,
 }
 
-/// Leaves the context file in the data directory and for the user. A token that was made before stays. Says so if
-/// commands went to another node until now.
-pub(super) fn leave_context(addresses: &Addresses, data: &Path) -> Option<LeftContext> {
+/// What finds the node: where it is, and the token that was just made or that its data directory has.
+pub(super) fn context(addresses: &Addresses, data: &Path) -> Option<Context> {
     let known = || Context::read(data).ok().flatten().map(|context| context.token);
     let token = addresses.token.clone().or_else(known)?;
-    let context = Context { api: addresses.api().to_owned(), token };
+    Some(Context { api: addresses.api().to_owned(), token })
+}
+
+/// Leaves the context file in the data directory and for the user. Says so if commands went to another node until now.
+pub(super) fn leave(context: Context, data: &Path) -> LeftContext {
     let former = user_directory().and_then(|home| Context::read(&home).ok().flatten());
     let kept = data.join(FORMER);
     let former = match former {
@@ -251,12 +298,17 @@ pub(super) fn leave_context(addresses: &Addresses, data: &Path) -> Option<LeftCo
             former.api,
         );
     }
-    for directory in [Some(data.to_owned()), user_directory()].into_iter().flatten() {
+    leave_in(&context, [Some(data.to_owned()), user_directory()]);
+    LeftContext { context, former }
+}
+
+/// Leaves the context file in these directories.
+pub(super) fn leave_in(context: &Context, directories: impl IntoIterator<Item = Option<PathBuf>>) {
+    for directory in directories.into_iter().flatten() {
         if let Err(e) = context.write(&directory) {
             tracing::warn!(directory = %directory.display(), error = %e, "no context file was left");
         }
     }
-    Some(LeftContext { context, former })
 }
 
 /// In the data directory: where the user's context file is kept that was there before the node's.
@@ -344,6 +396,13 @@ impl Signals {
     pub(super) async fn stop(&mut self) {
         while self.next().await != Asked::Stop {}
     }
+}
+
+/// Resolves when there is nothing more to read from standard input.
+pub(super) async fn stdin_ends(tasks: &Tasks) {
+    let read = tasks.blocking("read standard input", || io::copy(&mut io::stdin().lock(), &mut io::sink()));
+    // An input that cannot be read has ended.
+    let _ = read.await;
 }
 
 /// Stops the node; a second signal ends the waiting.

@@ -1,5 +1,6 @@
 //! `selvedge serve DIR`
 
+use super::node::stdin_ends;
 use crate::cli::client::runtime;
 use crate::cli::{Exit, Failure, Output};
 use crate::files::{FileHandler, FileOptions, Tree, documentation};
@@ -7,7 +8,6 @@ use clap::Args;
 use selvedge_gateway::front::{Endpoint, Front, FrontOptions};
 use selvedge_observe::Registry;
 use selvedge_rt::{Clock, Net, Tasks};
-use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -82,11 +82,4 @@ async fn serve(output: Output, args: &ServeArgs, tree: Tree, options: FileOption
         _ = tokio::signal::ctrl_c() => {}
     }
     Ok(Exit::Done)
-}
-
-/// Resolves when there is nothing more to read from standard input.
-async fn stdin_ends(tasks: &Tasks) {
-    let read = tasks.blocking("read standard input", || io::copy(&mut io::stdin().lock(), &mut io::sink()));
-    // An input that cannot be read has ended.
-    let _ = read.await;
 }

@@ -20,6 +20,7 @@ use std::io::{self, Write};
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
 
 /// Holds the node's process id, in the data directory.
@@ -67,6 +68,9 @@ pub struct UpArgs {
     /// How long a new program may take to be ready, and then to serve, when it takes over; longer, and this one goes on
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = super::estimate::period)]
     pub upgrade_timeout: Period,
+    /// End when standard input does, and leave no context file for the user: for whoever starts several
+    #[arg(long, hide = true)]
+    pub until_stdin_ends: bool,
     /// How much of the machine it uses.
     #[command(flatten)]
     pub machine: MachineArgs,
@@ -116,8 +120,17 @@ async fn serve(output: Output, args: UpArgs, data: &Path, program: &Path) -> Res
     let before = beside.child();
     let mut running = begin(&args, data, &before).await?;
     let addresses = Addresses::of(&running);
-    let left = node::leave_context(&addresses, data);
-    let is_there = left.is_some() && Context::path(data).exists();
+    let context = node::context(&addresses, data);
+    let is_known = context.is_some();
+    let left = match (context, args.until_stdin_ends) {
+        (Some(context), false) => Some(node::leave(context, data)),
+        (Some(context), true) => {
+            node::leave_in(&context, [Some(data.to_owned())]);
+            None
+        }
+        (None, _) => None,
+    };
+    let is_there = is_known && Context::path(data).exists();
     let printed = if is_there { addresses.without_secret(data) } else { addresses };
     printed.print(output)?;
     write_pid(data, std::process::id());
@@ -128,9 +141,11 @@ async fn serve(output: Output, args: UpArgs, data: &Path, program: &Path) -> Res
         tracing::error!(problem, "no changes can be made; serving by the last snapshot");
     }
     let mut space = Space::new(data, &beside);
+    let mut alone = pin!(node::stdin_ends(&beside));
     loop {
         let asked = tokio::select! {
             asked = signals.next() => Ok(asked),
+            () = &mut alone, if args.until_stdin_ends => Ok(Asked::Stop),
             part = running.failed() => Err(part),
             () = space.there(), if running.waits_for_space => Ok(Asked::Renew),
         };
@@ -240,7 +255,7 @@ pub(super) fn config(args: &UpArgs, data: &Path, sockets: BTreeMap<String, Vec<T
 }
 
 /// Whether a node was made there. One that was to begin with a backup and was cut off is none.
-fn has_node(data: &Path) -> bool {
+pub(super) fn has_node(data: &Path) -> bool {
     data.join("identity").exists() && !data.join(RESTORING).exists()
 }
 

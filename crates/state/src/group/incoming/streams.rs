@@ -107,8 +107,16 @@ impl Stream {
             }
         });
         let mut results = Box::pin(core.raft.stream_append(input));
+        let tasks = core.tasks.clone();
         let work = core.scoped(async move {
-            while let Some(Ok(result)) = results.next().await {
+            loop {
+                let next = tokio::select! {
+                    biased;
+                    next = results.next() => next,
+                    // Who feeds it may hold the group for longer.
+                    () = tasks.stopped() => return,
+                };
+                let Some(Ok(result)) = next else { return };
                 let answer = answers.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
                 // Who no longer waits does not want to know.
                 let _ = answer.map(|answer| answer.send(result));
