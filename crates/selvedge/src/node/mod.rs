@@ -170,6 +170,8 @@ impl Config {
     pub async fn begin(self, seams: Seams) -> Result<Node, NodeError> {
         let data_error = |source| NodeError::Data { path: seams.disk.display().to_string(), source };
         let lock = seams.disk.lock(LOCK).map_err(data_error)?;
+        // The number of a process that is gone: whoever starts this one, or hands over to it, writes the new one.
+        let _ = seams.disk.remove(PID);
         let tasks = seams.tasks.child();
         let owners = Owners { data: tasks.child(), traffic: tasks.child(), all: tasks };
         match Box::pin(self.begin_locked(seams, &owners)).await {
@@ -713,6 +715,8 @@ fn last_snapshot(file: &SnapshotFile) -> Option<Snapshot> {
 
 /// The file that says by its lock that a node runs.
 pub(crate) const LOCK: &str = "lock";
+/// The file with the number of the node's process.
+pub(crate) const PID: &str = "pid";
 
 /// How often it is looked for what was counted of sites that are long gone.
 const FORGET_GONE: Duration = Duration::from_secs(600);
@@ -869,10 +873,12 @@ mod tests {
         assert!(matches!(failed.err(), Some(NodeError::Listen { .. })));
         // At once, and as often as one likes: nothing uses the directory.
         drop(busy);
+        // What a node that was killed has left says nothing of this one.
+        std::fs::write(dir.path().join(PID), "1\n").unwrap();
         for _ in 0..2 {
             let node =
                 config(SocketAddr::from(([127, 0, 0, 1], 0))).build(seams(&dir, &tasks)).await.unwrap();
-            assert!(node.state_problem.is_none());
+            assert!(node.state_problem.is_none() && !dir.path().join(PID).exists());
             assert!(node.shut_down().await);
         }
         assert!(!tasks.is_stopping(), "the owner's other tasks go on");

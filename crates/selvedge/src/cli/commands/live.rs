@@ -15,15 +15,15 @@ use hyper::body::Incoming;
 use selvedge_cache::estimate::log::{self, Lines, Record};
 use selvedge_cache::estimate::{Estimate, OBJECTS_MAX, Request};
 use selvedge_rt::{Clock, Tasks};
-use selvedge_types::Status;
 use selvedge_types::resource::{ByteSize, Period};
+use selvedge_types::{Method, Status};
 use serde::Serialize;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// How long an answer may take in all.
+/// How long an answer may take to begin, and then to end.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// How many requests that went otherwise than estimated are shown.
 const SHOWN_MAX: usize = 10;
@@ -248,7 +248,12 @@ impl Sender {
             stand_in.expect(answer_to(record, sizes));
         }
         let time = self.clock.wall();
-        let response = match self.ask(method, host.as_deref(), &target).await {
+        let begun = tokio::time::timeout(ANSWER_TIMEOUT, self.ask(method, host.as_deref(), &target)).await;
+        let Ok(begun) = begun else {
+            let message = format!("{} does not answer {method} {target}", self.live.url);
+            return Err(Failure::new(Exit::Unreachable, message).next("is it the gateway's address?"));
+        };
+        let response = match begun {
             Err(ClientError::Invalid(_)) => {
                 self.live.not_sent += 1;
                 return Ok(());
@@ -309,6 +314,11 @@ impl Sender {
         target: &str,
     ) -> Result<Response<Incoming>, ClientError> {
         let fields: Vec<(&str, &str)> = host.map(|host| ("host", host)).into_iter().collect();
+        // One that changes something must not be sent twice: over an old connection nobody could tell whether it was.
+        let is_repeatable = Method::parse(method.as_bytes()).is_some_and(|method| method.is_idempotent());
+        if !is_repeatable {
+            self.connection = None;
+        }
         if let Some(mut connection) = self.connection.take().filter(Connection::is_open) {
             match connection.send(method, target, &fields, Bytes::new()).await {
                 Err(ClientError::Lost(_)) => {}

@@ -213,7 +213,7 @@ fn links() -> Arc<dyn BindLinks> {
 fn unusable(data: &Path, error: io::Error) -> Failure {
     let (what, next) = match error.kind() {
         io::ErrorKind::WouldBlock => {
-            let pid = std::fs::read_to_string(data.join(super::up::PID_FILE)).unwrap_or_default();
+            let pid = std::fs::read_to_string(data.join(crate::node::PID)).unwrap_or_default();
             let by = if pid.trim().is_empty() { String::new() } else { format!(", process {}", pid.trim()) };
             let what = format!("the data directory {} is in use by another node{by}", data.display());
             return Failure::failed(what).next(

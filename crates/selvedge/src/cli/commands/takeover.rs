@@ -110,6 +110,7 @@ impl Takeover<'_> {
         tokio::select! {
             taken = self.take_back(&mut node, &sockets) => {
                 tracing::info!("took the data directory back");
+                up::write_pid(self.data, std::process::id());
                 self.replace(node, taken, since)
             }
             () = signals.stop() => Outcome::Stop(node),

@@ -7,7 +7,7 @@ use crate::cli::client::runtime;
 use crate::cli::context::{Context, SYSTEM_DATA};
 use crate::cli::{Exit, Failure, Output};
 use crate::handover::{HANDOVER_VARIABLE, Received};
-use crate::node::{Config, Identity, Node, RESTORING, Storage};
+use crate::node::{Config, Identity, Node, PID, RESTORING, Storage};
 use crate::service_manager::notify;
 use clap::Args;
 use selvedge_mesh::ticket::Ticket;
@@ -22,9 +22,6 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
-
-/// Holds the node's process id, in the data directory.
-pub(super) const PID_FILE: &str = "pid";
 
 /// What `up` takes.
 #[derive(Debug, Args)]
@@ -179,9 +176,9 @@ async fn stop(
     if let Some(left) = left {
         left.take_back();
     }
+    // While it is this node's: another may begin as soon as this one has ended.
+    let _ = std::fs::remove_file(data.join(PID));
     node::shut_down(running, signals).await;
-    // In any case nobody takes it for the node's while there is none: the lock says that.
-    let _ = std::fs::remove_file(data.join(PID_FILE));
     beside.stop();
     Ok(Exit::Done)
 }
@@ -319,7 +316,7 @@ pub(super) fn write_private(path: &Path, text: &str) -> io::Result<()> {
 
 /// For `selvedge upgrade`. Without the file the signal can still be sent by hand.
 pub(super) fn write_pid(data: &Path, pid: u32) {
-    if let Err(e) = write_private(&data.join(PID_FILE), &format!("{pid}\n")) {
+    if let Err(e) = write_private(&data.join(PID), &format!("{pid}\n")) {
         tracing::warn!(error = %e, "the process id was not written; `selvedge upgrade` will not find it");
     }
 }
@@ -342,7 +339,7 @@ mod tests {
                 over.store(true, Ordering::Relaxed);
             });
             while !over.load(Ordering::Relaxed) {
-                let text = std::fs::read_to_string(data.join(PID_FILE)).unwrap();
+                let text = std::fs::read_to_string(data.join(PID)).unwrap();
                 assert!(text.trim().parse::<u32>().is_ok(), "{text:?}");
             }
         });

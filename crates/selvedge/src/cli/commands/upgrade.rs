@@ -1,9 +1,9 @@
 //! `selvedge upgrade`
 
 use super::takeover::FAILED_FILE;
-use super::up::{PID_FILE, default_data};
+use super::up::default_data;
 use crate::cli::{Exit, Failure};
-use crate::node::LOCK;
+use crate::node::{LOCK, PID};
 use clap::Args;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
@@ -98,7 +98,7 @@ fn find(data: &Path) -> Result<Pid, Failure> {
 }
 
 fn running(data: &Path) -> Option<Pid> {
-    let text = std::fs::read_to_string(data.join(PID_FILE)).ok()?;
+    let text = std::fs::read_to_string(data.join(PID)).ok()?;
     let pid = text.trim().parse().ok().and_then(Pid::from_raw)?;
     is_there(pid).then_some(pid)
 }
