@@ -144,7 +144,11 @@ pub(crate) async fn apply(
     if manifest.sites.is_empty() && !options.delete_all {
         check_keeps_some(&declared.resources, &manifest)?;
         // Of what this node has not heard of yet none may go either.
-        expected = expected.or(Some(declared.revision));
+        expected = Some(expected.unwrap_or(declared.revision).min(declared.revision));
+    }
+    if caller.namespace.is_some() && takes_hosts(&declared.resources, &manifest) {
+        // Nor may a host be taken that another has, as this node has not heard yet.
+        expected = Some(expected.unwrap_or(declared.revision).min(declared.revision));
     }
     let set = caller.namespace.is_none() && caller.role >= Role::Admin;
     let allowed = Allowed { set, delete_keyspaces: options.delete_keyspaces };
@@ -198,13 +202,22 @@ fn compare(declared: &Declared, manifest: &Manifest, caller: &Caller) -> Result<
     Ok(plan::Plan::between(&declared.resources, &wanted))
 }
 
+/// Whether a manifest has hosts that its namespace has not had.
+fn takes_hosts(now: &Resources, manifest: &Manifest) -> bool {
+    let own = own_hosts(now, manifest);
+    manifest.sites.values().flat_map(|site| site.hosts.iter()).any(|host| !own.contains(host))
+}
+
+fn own_hosts<'a>(now: &'a Resources, manifest: &Manifest) -> BTreeSet<&'a HostPattern> {
+    let own = now.sites.iter().filter(|(id, _)| id.namespace == manifest.namespace);
+    own.flat_map(|(_, site)| site.hosts.iter()).collect()
+}
+
 /// Whoever may act in one namespace alone takes no host from below another's wildcard, nor all that nobody has.
 fn check_hosts(now: &Resources, manifest: &Manifest) -> Result<(), String> {
-    let (own, others): (Vec<_>, Vec<_>) =
-        now.sites.iter().partition(|(id, _)| id.namespace == manifest.namespace);
-    let own: BTreeSet<&HostPattern> = own.iter().flat_map(|(_, site)| site.hosts.iter()).collect();
+    let own = own_hosts(now, manifest);
+    let others = now.sites.iter().filter(|(id, _)| id.namespace != manifest.namespace);
     let wildcards: Vec<&HostPattern> = others
-        .iter()
         .flat_map(|(_, site)| site.hosts.iter())
         .filter(|host| matches!(host, HostPattern::Below(_)))
         .collect();

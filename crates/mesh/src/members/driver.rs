@@ -20,6 +20,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 // Whatever the core sends fits into what the mesh carries.
 const _: () = assert!(FRAME_BYTES_MAX <= DATAGRAM_BYTES_MAX);
@@ -103,14 +104,22 @@ impl Driver {
 
     /// Runs until its tasks are told to stop.
     pub(super) async fn run(mut self) {
+        // One timer, set anew only when it is for another time: each setting wakes the thread that keeps the timers.
+        let mut wake = std::pin::pin!(tokio::time::sleep(Duration::ZERO));
+        let mut set_for = None;
         loop {
-            let wait = self.next_at().saturating_sub(self.clock.monotonic());
+            let at = self.next_at();
+            if set_for != Some(at) {
+                let wait = at.saturating_sub(self.clock.monotonic());
+                wake.as_mut().reset(Instant::now() + wait);
+                set_for = Some(at);
+            }
             tokio::select! {
                 biased;
                 () = self.tasks.stopped() => return,
                 Some(order) = self.orders.recv() => self.obey(order),
                 Some(letter) = self.inbox.recv() => self.read(&letter),
-                () = tokio::time::sleep(wait) => {}
+                () = wake.as_mut() => set_for = None,
             }
             self.turn();
         }
