@@ -5,7 +5,8 @@ use crate::forward::Forwarder;
 use crate::wire;
 use selvedge_observe::Registry;
 use selvedge_rt::{Clock, Secrets, Tasks};
-use selvedge_types::manifest::Manifest;
+use selvedge_types::manifest::{ApplyError, Manifest, Permissions};
+use selvedge_types::plan::Plan;
 use selvedge_types::resource::{Namespace, Resources, SiteId, SiteName};
 use selvedge_types::token::Token;
 use std::collections::BTreeMap;
@@ -43,15 +44,6 @@ pub struct Handles {
     pub secrets: Secrets,
     /// The owner of the API's tasks.
     pub tasks: Tasks,
-}
-
-/// What an apply may do beside changing sites.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Allowed {
-    /// Change the settings.
-    pub set: bool,
-    /// Delete keyspaces that are not declared any more, with all that they hold.
-    pub delete_keyspaces: bool,
 }
 
 /// What is declared.
@@ -133,12 +125,12 @@ pub enum StateError {
     /// It breaks a rule.
     #[error("{0}")]
     Invalid(String),
+    /// A manifest does more than it may.
+    #[error(transparent)]
+    Manifest(#[from] ApplyError),
     /// It was not taken, as when the disk is full; nothing was changed.
     #[error("the change was refused: {0}")]
     Refused(String),
-    /// Whoever asks may not do it.
-    #[error("{0}")]
-    Forbidden(String),
     /// There are as many as there may be, or it is the last one that there must be.
     #[error("{0}")]
     Limit(String),
@@ -166,14 +158,14 @@ pub trait StateHandle: Send + Sync + 'static {
     /// What is declared, as far as this node knows. Does not wait.
     fn declared(&self) -> Declared;
     /// Makes it so, but only if `expected`, when given, is the revision of the last change to what is declared,
-    /// and the settings and deletions of keyspaces only if they are `allowed`. The change is on disk when this answers with its
-    /// revision; a manifest that changes nothing answers with the former one.
+    /// and does no more than is `permitted`. The change is on disk when this answers with its revision and what was
+    /// changed; a manifest that changes nothing answers with the former revision.
     fn apply(
         &self,
         manifest: Manifest,
         expected: Option<u64>,
-        allowed: Allowed,
-    ) -> Answer<'_, Result<u64, StateError>>;
+        permitted: Permissions,
+    ) -> Answer<'_, Result<(u64, Plan), StateError>>;
     /// Writes a purge down; the caches follow. If it cannot be written down, the caches of this node follow all
     /// the same, and the answer is [`StateError::NotDurable`] or [`StateError::MaybeDurable`].
     fn purge(&self, purge: Purge) -> Answer<'_, Result<u64, StateError>>;

@@ -4,6 +4,7 @@ use crate::handles::StateError;
 use crate::wire::ManifestProblem;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use selvedge_types::manifest::ApplyError;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -92,10 +93,15 @@ impl From<StateError> for Problem {
         let (status, kind) = match &error {
             StateError::Conflict { .. } => (StatusCode::CONFLICT, "conflict"),
             StateError::Exists(_) => (StatusCode::CONFLICT, "exists"),
-            StateError::Forbidden(_) => (StatusCode::FORBIDDEN, "forbidden"),
             StateError::Limit(_) => (StatusCode::CONFLICT, "limit"),
             StateError::NotFound(_) => (StatusCode::NOT_FOUND, "not-found"),
             StateError::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid"),
+            StateError::Manifest(error) => match error {
+                ApplyError::Settings => (StatusCode::FORBIDDEN, "forbidden"),
+                ApplyError::NoSites { .. } => (StatusCode::CONFLICT, "deletes-all"),
+                ApplyError::Keyspaces { .. } => (StatusCode::CONFLICT, "deletes-keyspaces"),
+                ApplyError::Host { .. } | ApplyError::ForeignHost { .. } => (StatusCode::CONFLICT, "host"),
+            },
             StateError::Refused(_) => (StatusCode::INSUFFICIENT_STORAGE, "refused"),
             StateError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
             StateError::NotDurable(_) => (StatusCode::SERVICE_UNAVAILABLE, "not-durable"),

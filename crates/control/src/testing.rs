@@ -1,8 +1,8 @@
 //! A node's parts in memory, for the API's own tests.
 
 use crate::handles::{
-    Allowed, Answer, CacheHandle, Declared, Handles, NodeHandle, Purge, RequestLine, RequestLines,
-    RequestLog, StateError, StateHandle, Version,
+    Answer, CacheHandle, Declared, Handles, NodeHandle, Purge, RequestLine, RequestLines, RequestLog,
+    StateError, StateHandle, Version,
 };
 use crate::router::{Route, router};
 use crate::{Secret, wire};
@@ -11,8 +11,9 @@ use axum::body::Body;
 use axum::http::Request;
 use selvedge_observe::Registry;
 use selvedge_rt::{Clock, Secrets, Tasks};
-use selvedge_types::manifest::Manifest;
-use selvedge_types::resource::{Namespace, Resources, SiteId, Text};
+use selvedge_types::manifest::{Manifest, Permissions};
+use selvedge_types::plan::Plan;
+use selvedge_types::resource::{Namespace, SiteId, Text};
 use selvedge_types::token::{Role, Token};
 use serde_json::Value;
 use std::collections::VecDeque;
@@ -130,22 +131,23 @@ impl StateHandle for World {
         &self,
         manifest: Manifest,
         expected: Option<u64>,
-        allowed: Allowed,
-    ) -> Answer<'_, Result<u64, StateError>> {
+        permitted: Permissions,
+    ) -> Answer<'_, Result<(u64, Plan), StateError>> {
         let mut inner = self.0.lock().unwrap();
-        if manifest.settings.is_some() && !allowed.set {
-            return Box::pin(async { Err(StateError::Forbidden("settings".into())) });
-        }
         let current = inner.declared.revision;
         if let Some(expected) = expected.filter(|e| *e != current) {
             return Box::pin(async move { Err(StateError::Conflict { expected, current }) });
         }
-        let resources: Resources = manifest.apply_to(&inner.declared.resources).unwrap();
+        let resources = match manifest.apply_to(&inner.declared.resources, &permitted) {
+            Ok(resources) => resources,
+            Err(error) => return Box::pin(async { Err(error.into()) }),
+        };
+        let plan = Plan::between(&inner.declared.resources, &resources);
         let revision = current + 1;
         let versions =
             resources.sites.keys().map(|id: &SiteId| (id.clone(), Version { generation: 1, revision }));
         inner.declared = Declared { revision, versions: versions.collect(), resources: Arc::new(resources) };
-        Box::pin(async move { Ok(revision) })
+        Box::pin(async move { Ok((revision, plan)) })
     }
 
     fn purge(&self, purge: Purge) -> Answer<'_, Result<u64, StateError>> {

@@ -160,14 +160,16 @@ async fn a_token_for_a_namespace_takes_no_hosts_from_others() {
     let of_others = site("default", "\"*.example.com\", \"docs.test\"");
     assert_eq!(apply(of_others, root.clone()).await.status, 200);
     assert_eq!(apply(site("more", "\"*.free.example\""), root.clone()).await.status, 200);
-    for taken in ["\"a.example.com\"", "\"*.b.example.com\"", "\"*\"", "\"docs.test\""] {
+    let others = ["a.example.com", "*.b.example.com", "*", "docs.test", "*.com", "*.example.com", "*.unused"];
+    for taken in others.map(|host| format!("\"{host}\"")) {
         let answer = apply(site("team", &format!("{own}, {taken}")), team.clone()).await;
         assert_eq!(answer.status, 409, "{taken}: {}", answer.text);
         assert!(!answer.text.contains("secret-default"), "{}", answer.text);
-        let plan = world.ask("POST", "/v1/plan", &team, &site("team", taken)).await;
+        let plan = world.ask("POST", "/v1/plan", &team, &site("team", &taken)).await;
         assert_eq!(plan.status, 409, "{taken}");
     }
     // What it has it keeps, and who may act on all may do as they like.
+    assert_eq!(apply(site("team", &format!("{own}, \"*.shop.example\"")), team.clone()).await.status, 200);
     assert_eq!(apply(site("team", own), team).await.status, 200);
     assert_eq!(apply(site("team", "\"a.example.com\""), root).await.status, 200);
 }

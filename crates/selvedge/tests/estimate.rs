@@ -2,15 +2,13 @@
 
 mod support;
 
-use std::net::TcpListener;
 use std::path::Path;
-use support::{Node, run, selvedge};
+use support::{Node, free_address, run, selvedge};
 
 /// Sends a log through a node with that on its command line, and returns what `estimate` prints, as JSON.
 fn live(log: &Path, more: &[&str]) -> serde_json::Value {
     let dir = tempfile::tempdir().unwrap();
-    // Free until just now; only this test's programs would take it again so soon.
-    let origin = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let origin = free_address();
     let manifest = format!("[site.a]\nhosts = [\"*\"]\norigin = \"http://{origin}\"\n");
     let file = dir.path().join("site.toml");
     std::fs::write(&file, manifest).unwrap();

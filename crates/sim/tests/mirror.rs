@@ -12,7 +12,7 @@ use selvedge_state::mirror::{MIRROR, MirrorService, Mirrored, Mirroring};
 use selvedge_state::{ClusterRecord, Command, Kind, Metrics, NodeRecord, Options, Serves, Setup, State};
 use selvedge_store::wal;
 use selvedge_types::token::{Role, Token};
-use selvedge_types::{HlcClock, Manifest, NodeKey, Revision, UnixMillis};
+use selvedge_types::{HlcClock, Manifest, NodeKey, Permissions, Revision, UnixMillis};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -122,8 +122,7 @@ impl Running {
     async fn apply(&self, site: &str) -> Revision {
         let text = format!("[site.{site}]\nhosts = [\"{site}.test\"]\norigin = [\"http://127.0.0.1:1\"]\n");
         let manifest = Box::new(Manifest::parse("m", &text).unwrap());
-        let command =
-            Command::ApplyManifest { manifest, expected: None, may_set: true, may_delete_keyspaces: true };
+        let command = Command::ApplyManifest { manifest, expected: None, permitted: Permissions::ALL };
         self.state.apply(command).await.unwrap()
     }
 

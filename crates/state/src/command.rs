@@ -3,7 +3,7 @@
 use crate::node::{ClusterRecord, NodeRecord};
 use selvedge_cache::stamps::{PurgeKind, PurgeScope};
 use selvedge_mesh::ticket::TicketRecord;
-use selvedge_types::{Hlc, Manifest, NodeKey, Revision, Token, UnixMillis};
+use selvedge_types::{Hlc, Manifest, NodeKey, Permissions, Revision, Token, UnixMillis};
 
 /// A change to the control state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,10 +14,8 @@ pub enum Command {
         manifest: Box<Manifest>,
         /// The revision of the last change to sites or settings must be this one; none for any.
         expected: Option<Revision>,
-        /// Whether whoever asks may change the settings; else a manifest with other settings is rejected.
-        may_set: bool,
-        /// Whether keyspaces that it does not declare go, with all that they hold; else it is rejected.
-        may_delete_keyspaces: bool,
+        /// What it may do beside; else it is rejected.
+        permitted: Permissions,
     },
     /// Adds a token.
     CreateToken(Token),

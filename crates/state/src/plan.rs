@@ -10,8 +10,7 @@ use crate::view::{Mark, View};
 use selvedge_cache::stamps::{PurgeKind, PurgeScope};
 use selvedge_kv::{Compare, Delete, Key, KeyRange, Op, Put, Relation, Target, Txn};
 use selvedge_mesh::ticket::TicketError;
-use selvedge_types::manifest::HostConflict;
-use selvedge_types::{Hlc, Manifest, Revision, Role, Token};
+use selvedge_types::{ApplyError, Hlc, Manifest, Permissions, Revision, Role, Token};
 use std::sync::Arc;
 
 /// How much the control state takes.
@@ -44,26 +43,12 @@ pub enum Rejection {
         /// The revision of the last change to sites or settings.
         current: Revision,
     },
-    /// The manifest has other settings, and whoever applies it may not change them.
-    #[error(
-        "the manifest changes settings, which belong to the whole cluster: that needs an admin's token for all namespaces"
-    )]
-    Settings,
-    /// Keyspaces are not declared any more, and nobody said that they may go.
-    #[error(
-        "the manifest leaves out the keyspaces {names}: applying it would delete them with all that they hold; nothing \
-         was changed; declare them, or say `delete_keyspaces=true` (`selvedge apply --delete-keyspaces`) if that is meant"
-    )]
-    Keyspaces {
-        /// Which.
-        names: String,
-    },
+    /// A manifest does more than it may.
+    #[error(transparent)]
+    Manifest(#[from] ApplyError),
     /// Nobody could make tokens any more.
     #[error("{0} is the last token that may do everything; make another one first")]
     Last(ObjectName),
-    /// Two sites of different namespaces claim one host.
-    #[error(transparent)]
-    Host(#[from] HostConflict),
     /// It is there already.
     #[error("{0} exists already; choose another name")]
     Exists(ObjectName),
@@ -105,9 +90,16 @@ pub(crate) struct Plan {
     guards: Vec<(Key, Revision)>,
     marks: Vec<Mark>,
     writes: Vec<(ObjectName, Option<Value>)>,
+    /// What that changes in what is declared.
+    declared: selvedge_types::Plan,
 }
 
 impl Plan {
+    /// What it changes in what is declared.
+    pub(crate) fn into_declared(self) -> selvedge_types::Plan {
+        self.declared
+    }
+
     /// Whether it changes nothing.
     pub(crate) fn is_empty(&self) -> bool {
         self.writes.is_empty()
@@ -141,7 +133,7 @@ impl Plan {
 
     fn guarded_by(view: &View, mark: Mark) -> Self {
         let guards = vec![(Key::from(&mark.key()[..]), view.mark(mark))];
-        Plan { guards, marks: vec![mark], writes: Vec::new() }
+        Plan { guards, marks: vec![mark], ..Plan::default() }
     }
 
     fn guard(&mut self, view: &View, name: &ObjectName) {
@@ -165,8 +157,8 @@ pub(crate) fn write(name: &ObjectName, value: Option<&Value>) -> Result<(Op, usi
 /// Plans a command, whose time is `now`.
 pub(crate) fn plan(view: &View, command: &Command, now: Hlc, limits: &Limits) -> Result<Plan, Rejection> {
     match command {
-        Command::ApplyManifest { manifest, expected, may_set, may_delete_keyspaces } => {
-            apply_manifest(view, manifest, *expected, *may_set, *may_delete_keyspaces)
+        Command::ApplyManifest { manifest, expected, permitted } => {
+            apply_manifest(view, manifest, *expected, permitted)
         }
         Command::CreateToken(token) => create_token(view, token, limits.tokens),
         Command::RevokeToken { name } => revoke_token(view, name),
@@ -187,20 +179,17 @@ fn apply_manifest(
     view: &View,
     manifest: &Manifest,
     expected: Option<Revision>,
-    may_set: bool,
-    may_delete_keyspaces: bool,
+    permitted: &Permissions,
 ) -> Result<Plan, Rejection> {
     let current = view.mark(Mark::Declared);
     if let Some(expected) = expected.filter(|e| *e != current) {
         return Err(Rejection::Conflict { expected, current });
     }
     let now = view.resources();
-    let next = manifest.apply_to(now)?;
+    let next = manifest.apply_to(now, permitted)?;
     let mut plan = Plan::guarded_by(view, Mark::Declared);
+    plan.declared = selvedge_types::Plan::between(now, &next);
     if next.settings != now.settings {
-        if !may_set {
-            return Err(Rejection::Settings);
-        }
         plan.writes.push((ObjectName::settings(), Some(Value::Settings(Arc::new(next.settings.clone())))));
     }
     for id in now.sites.keys().filter(|id| !next.sites.contains_key(*id)) {
@@ -211,12 +200,9 @@ fn apply_manifest(
             plan.writes.push((ObjectName::site(&id), Some(Value::Site(Arc::new(site)))));
         }
     }
-    let gone: Vec<_> = now.keyspaces.keys().filter(|id| !next.keyspaces.contains_key(*id)).collect();
-    if !gone.is_empty() && !may_delete_keyspaces {
-        let names = gone.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        return Err(Rejection::Keyspaces { names });
+    for id in now.keyspaces.keys().filter(|id| !next.keyspaces.contains_key(*id)) {
+        plan.writes.push((ObjectName::keyspace(id), None));
     }
-    plan.writes.extend(gone.into_iter().map(|id| (ObjectName::keyspace(id), None)));
     for (id, keyspace) in next.keyspaces {
         if now.keyspaces.get(&id) != Some(&keyspace) {
             plan.writes.push((ObjectName::keyspace(&id), Some(Value::Keyspace(keyspace))));

@@ -208,6 +208,12 @@ impl State {
     /// After an error that is no refusal, whether the change was made is unknown. Not cancel-safe: a
     /// dropped future does not take the command back.
     pub async fn apply(&self, command: Command) -> Result<Revision, Error> {
+        self.apply_declared(command).await.map(|(revision, _)| revision)
+    }
+
+    /// As [`State::apply`]; also tells what was changed of what is declared, which for other commands than
+    /// [`Command::ApplyManifest`] is nothing.
+    pub async fn apply_declared(&self, command: Command) -> Result<(Revision, selvedge_types::Plan), Error> {
         let result = Box::pin(self.change(&command)).await;
         match &result {
             Ok(_) => self.metrics.commands.inc(),
@@ -220,7 +226,7 @@ impl State {
         result
     }
 
-    async fn change(&self, command: &Command) -> Result<Revision, Error> {
+    async fn change(&self, command: &Command) -> Result<(Revision, selvedge_types::Plan), Error> {
         let end = Instant::now() + CHANGE_MAX;
         let (mut is_fresh, mut tried) = (false, None::<(Plan, group::Error)>);
         for _ in 0..TRIES_MAX {
@@ -234,7 +240,10 @@ impl State {
                 (planned, view.revision(), was_done)
             };
             let next = match planned {
-                _ if was_done && is_fresh => return Ok(revision),
+                _ if was_done && is_fresh => {
+                    let done = tried.map(|(plan, _)| plan.into_declared());
+                    return Ok((revision, done.unwrap_or_default()));
+                }
                 Ok(next) if !next.is_empty() => next,
                 // Others may have changed what this follows from.
                 _ if !is_fresh => {
@@ -242,11 +251,11 @@ impl State {
                     is_fresh = true;
                     continue;
                 }
-                Ok(_) => return Ok(revision),
+                Ok(_) => return Ok((revision, selvedge_types::Plan::default())),
                 Err(rejection) => return Err(rejection.into()),
             };
             match self.propose(&next, end).await {
-                Ok(answer) if answer.succeeded => return Ok(answer.revision),
+                Ok(answer) if answer.succeeded => return Ok((answer.revision, next.into_declared())),
                 // Another change came first, and is seen now.
                 Ok(_) => is_fresh = true,
                 Err(Error::Group(error)) if error.is_unknown() => {

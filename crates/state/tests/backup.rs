@@ -7,7 +7,7 @@ use selvedge_state::group::{Calling, Level, LinkError, Links, Member};
 use selvedge_state::{Backup, ClusterRecord, Command, Metrics, NodeRecord, Options, Serves, Setup, State};
 use selvedge_store::wal;
 use selvedge_types::resource::{KeyspaceId, Text};
-use selvedge_types::{ClusterId, Manifest, NodeKey, Role, Token, UnixMillis};
+use selvedge_types::{ClusterId, Manifest, NodeKey, Permissions, Role, Token, UnixMillis};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,12 +55,7 @@ async fn fill(state: &State) {
     let text = "[site.a]\nhosts = [\"a.example.com\"]\norigin = \"https://o.example.com\"\n";
     let manifest = Box::new(Manifest::parse("test", text).unwrap());
     state
-        .apply(Command::ApplyManifest {
-            manifest,
-            expected: None,
-            may_set: true,
-            may_delete_keyspaces: false,
-        })
+        .apply(Command::ApplyManifest { manifest, expected: None, permitted: Permissions::ALL })
         .await
         .unwrap();
     let created = UnixMillis(1);

@@ -8,7 +8,7 @@ use selvedge_state::{
     Change, Command, Error, Kind, Metrics, ObjectName, Opened, Options, Rejection, Setup, SnapshotFile, State,
 };
 use selvedge_store::wal;
-use selvedge_types::{ClusterId, Manifest, Revision, Role, Token, UnixMillis};
+use selvedge_types::{ClusterId, Manifest, Permissions, Revision, Role, Token, UnixMillis};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::Stdio;
@@ -65,8 +65,7 @@ fn manifest(site: &str, host: &str) -> Command {
     Command::ApplyManifest {
         manifest: Box::new(Manifest::parse("test", &text).unwrap()),
         expected: None,
-        may_set: true,
-        may_delete_keyspaces: false,
+        permitted: Permissions::ALL,
     }
 }
 

@@ -17,7 +17,7 @@ pub mod token;
 
 pub use event::{Event, Record};
 pub use fields::{FieldError, Fields, Name, name};
-pub use manifest::{Manifest, ManifestError, ManifestErrors};
+pub use manifest::{ApplyError, Manifest, ManifestError, ManifestErrors, Permissions};
 pub use message::{Method, Scheme, Status, Version};
 pub use node::{ClusterId, NodeKey};
 pub use plan::Plan;

@@ -193,14 +193,16 @@ fn nobody(host: &str) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use selvedge_types::manifest::Manifest;
+    use selvedge_types::manifest::{Manifest, Permissions};
     use selvedge_types::token::Role;
 
     fn resources() -> Resources {
         let text = "[site.docs]\nhosts = [\"docs.example.com\"]\norigin = \"http://127.0.0.1:1\"\n\
                     [site.rest]\nhosts = [\"*.example.com\"]\norigin = \"http://127.0.0.1:1\"\n";
         let team = "namespace = \"team\"\n[site.all]\nhosts = [\"*.com\"]\norigin = \"http://127.0.0.1:1\"\n";
-        let apply = |text, now: &Resources| Manifest::parse("m", text).unwrap().apply_to(now).unwrap();
+        let apply = |text, now: &Resources| {
+            Manifest::parse("m", text).unwrap().apply_to(now, &Permissions::ALL).unwrap()
+        };
         apply(team, &apply(text, &Resources::default()))
     }
 

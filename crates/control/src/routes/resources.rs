@@ -2,17 +2,16 @@
 
 use super::parse;
 use crate::auth::Caller;
-use crate::handles::{Allowed, Declared, Handles, StateError};
+use crate::handles::{Declared, Handles, StateError};
 use crate::problem::Problem;
 use crate::wire::{Applied, Plan, SettingsResource, SiteResource};
 use axum::extract::{Path, Query, State};
 use axum::{Extension, Json};
-use selvedge_types::manifest::Manifest;
+use selvedge_types::manifest::{Manifest, Permissions};
 use selvedge_types::plan;
-use selvedge_types::resource::{HostPattern, Namespace, Resources, Site, SiteId, SiteName};
+use selvedge_types::resource::{Namespace, Site, SiteId, SiteName};
 use selvedge_types::token::Role;
 use serde::Deserialize;
-use std::collections::BTreeSet;
 use tokio::sync::Semaphore;
 use utoipa::IntoParams;
 
@@ -101,7 +100,9 @@ pub(crate) async fn plan(
         caller.check_whole("settings belong to the whole cluster: leave `[settings]` out")?;
     }
     let declared = handles.state.declared();
-    let plan = compare(&declared, &manifest, &caller)?;
+    let permitted = Permissions { any_host: caller.namespace.is_none(), ..Permissions::ALL };
+    let wanted = manifest.apply_to(&declared.resources, &permitted).map_err(StateError::from)?;
+    let plan = plan::Plan::between(&declared.resources, &wanted);
     Ok(Json(Plan {
         revision: declared.revision,
         changes: plan.changes.into_iter().map(Into::into).collect(),
@@ -138,106 +139,33 @@ pub(crate) async fn apply(
     text: String,
 ) -> Result<Json<Applied>, Problem> {
     let manifest = read(text, &caller, &handles).await?;
-    let declared = handles.state.declared();
-    let plan = compare(&declared, &manifest, &caller)?;
-    let mut expected = options.expected;
-    if manifest.sites.is_empty() && !options.delete_all {
-        check_keeps_some(&declared.resources, &manifest)?;
-        // Of what this node has not heard of yet none may go either.
-        expected = Some(expected.unwrap_or(declared.revision).min(declared.revision));
-    }
-    if caller.namespace.is_some() && takes_hosts(&declared.resources, &manifest) {
-        // Nor may a host be taken that another has, as this node has not heard yet.
-        expected = Some(expected.unwrap_or(declared.revision).min(declared.revision));
-    }
-    let set = caller.namespace.is_none() && caller.role >= Role::Admin;
-    let allowed = Allowed { set, delete_keyspaces: options.delete_keyspaces };
-    let revision = handles.state.apply(manifest, expected, allowed).await?;
+    let is_root = caller.namespace.is_none();
+    let permitted = Permissions {
+        settings: is_root && caller.role >= Role::Admin,
+        any_host: is_root,
+        delete_all: options.delete_all,
+        delete_keyspaces: options.delete_keyspaces,
+    };
+    let (revision, plan) = handles.state.apply(manifest, options.expected, permitted).await?;
     tracing::info!(revision, changes = plan.changes.len(), by = caller.token, "manifest applied");
     let warnings = super::status::problems(&handles, &caller);
     Ok(Json(Applied { revision, changes: plan.changes.into_iter().map(Into::into).collect(), warnings }))
-}
-
-/// A manifest that declares no site is more often a generator's failure than a wish to delete everything.
-fn check_keeps_some(now: &Resources, manifest: &Manifest) -> Result<(), Problem> {
-    let lost = now.sites.keys().filter(|id| id.namespace == manifest.namespace).count();
-    if lost == 0 {
-        return Ok(());
-    }
-    let detail = format!(
-        "the manifest declares no site: applying it would delete all sites of the namespace {} ({lost}); nothing \
-         was changed; say `delete_all=true` (`selvedge apply --delete-all`) if that is meant",
-        manifest.namespace
-    );
-    Err(Problem::new(axum::http::StatusCode::CONFLICT, "deletes-all", detail))
 }
 
 async fn read(text: String, caller: &Caller, handles: &Handles) -> Result<Manifest, Problem> {
     let unread =
         |e: &dyn std::fmt::Display| StateError::Unavailable(format!("the manifest was not read: {e}"));
     // Large ones take a while: the runtime that keeps the cluster together must not wait for them.
-    let _turn = READING.acquire().await.map_err(|e| unread(&e))?;
-    let parse = move || Manifest::parse("manifest", &text);
+    let turn = READING.acquire().await.map_err(|e| unread(&e))?;
+    let parse = move || {
+        // It goes on when its client leaves.
+        let _turn = turn;
+        Manifest::parse("manifest", &text)
+    };
     let parsed = handles.tasks.blocking("read a manifest", parse).await.map_err(|e| unread(&e))?;
     let manifest = parsed.map_err(|errors| Problem::manifest(errors.0.iter().map(Into::into).collect()))?;
     caller.check_namespace(&manifest.namespace)?;
     Ok(manifest)
-}
-
-fn compare(declared: &Declared, manifest: &Manifest, caller: &Caller) -> Result<plan::Plan, Problem> {
-    let conflict = |detail| Problem::new(axum::http::StatusCode::CONFLICT, "host", detail);
-    let wanted = manifest.apply_to(&declared.resources).map_err(|taken| {
-        conflict(if caller.sees(&taken.owner.namespace) {
-            taken.to_string()
-        } else {
-            format!(
-                "`{}` of the site `{}` already belongs to another namespace; leave it out",
-                taken.host, taken.site
-            )
-        })
-    })?;
-    if caller.namespace.is_some() {
-        check_hosts(&declared.resources, manifest).map_err(conflict)?;
-    }
-    Ok(plan::Plan::between(&declared.resources, &wanted))
-}
-
-/// Whether a manifest has hosts that its namespace has not had.
-fn takes_hosts(now: &Resources, manifest: &Manifest) -> bool {
-    let own = own_hosts(now, manifest);
-    manifest.sites.values().flat_map(|site| site.hosts.iter()).any(|host| !own.contains(host))
-}
-
-fn own_hosts<'a>(now: &'a Resources, manifest: &Manifest) -> BTreeSet<&'a HostPattern> {
-    let own = now.sites.iter().filter(|(id, _)| id.namespace == manifest.namespace);
-    own.flat_map(|(_, site)| site.hosts.iter()).collect()
-}
-
-/// Whoever may act in one namespace alone takes no host from below another's wildcard, nor all that nobody has.
-fn check_hosts(now: &Resources, manifest: &Manifest) -> Result<(), String> {
-    let own = own_hosts(now, manifest);
-    let others = now.sites.iter().filter(|(id, _)| id.namespace != manifest.namespace);
-    let wildcards: Vec<&HostPattern> = others
-        .flat_map(|(_, site)| site.hosts.iter())
-        .filter(|host| matches!(host, HostPattern::Below(_)))
-        .collect();
-    for (name, site) in &manifest.sites {
-        for host in site.hosts.iter().filter(|host| !own.contains(host)) {
-            let is_taken = match host {
-                HostPattern::Any => true,
-                HostPattern::Exact(name) | HostPattern::Below(name) => {
-                    wildcards.iter().any(|w| w.matches(name))
-                }
-            };
-            if is_taken {
-                return Err(format!(
-                    "`{host}` of the site `{name}` is not for this namespace alone to take: it is, or may be, another's; \
-                     a token for the whole cluster can declare it"
-                ));
-            }
-        }
-    }
-    Ok(())
 }
 
 fn describe(declared: &Declared, id: &SiteId, site: &Site) -> Result<SiteResource, Problem> {

@@ -3,7 +3,7 @@ use base64::Engine;
 use selvedge_exchange::{Body, Client, Request, Response};
 use selvedge_types::resource::{Resources, SecretRef};
 use selvedge_types::{
-    Fields, Manifest, Method, Revision, Scheme, Snapshot, Status, UnixMillis, Version, name,
+    Fields, Manifest, Method, Permissions, Revision, Scheme, Snapshot, Status, UnixMillis, Version, name,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +28,7 @@ fn state() -> RouterState {
 
 fn compile(manifest: &str) -> (Router, Vec<String>) {
     let manifest = Manifest::parse("m", manifest).unwrap_or_else(|e| panic!("{e}"));
-    let resources = manifest.apply_to(&Resources::default()).unwrap();
+    let resources = manifest.apply_to(&Resources::default(), &Permissions::ALL).unwrap();
     Router::compile(&Snapshot::new(Revision(1), resources), state(), &Secrets)
 }
 
@@ -577,7 +577,7 @@ fn of_what_a_trusted_proxy_passes_on_nothing_is_believed() {
 fn measure_routing() {
     let plain = site("");
     let full = Manifest::parse("full", include_str!("../../../../examples/full.toml")).unwrap();
-    let resources = full.apply_to(&Resources::default()).unwrap();
+    let resources = full.apply_to(&Resources::default(), &Permissions::ALL).unwrap();
     let (full, _) = Router::compile(&Snapshot::new(Revision(1), resources), state(), &Secrets);
     let header = "User-Agent: curl|Accept: */*|Accept-Encoding: gzip|Accept-Language: en|Cookie: a=1";
     for (what, router, line) in [

@@ -22,6 +22,7 @@ use selvedge_types::resource::{Health, OriginTable};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// The endpoints of a group.
 pub(super) type Endpoints = Arc<Vec<Arc<Endpoint>>>;
@@ -43,6 +44,8 @@ pub(super) struct Group {
     lookup_due_ms: AtomicU64,
     is_looking_up: AtomicBool,
     first_lookup: tokio::sync::Mutex<()>,
+    /// Nothing new is fetched from it.
+    is_retired: AtomicBool,
 }
 
 struct Core {
@@ -104,6 +107,7 @@ impl Group {
             lookup_due_ms: AtomicU64::new(0),
             is_looking_up: AtomicBool::new(false),
             first_lookup: tokio::sync::Mutex::new(()),
+            is_retired: AtomicBool::new(false),
         }
     }
 
@@ -137,6 +141,26 @@ impl Group {
         let none =
             || FetchError::new(ProxyError::DestinationUnavailable, Stage::Unsent, "there is no origin");
         Err(lock(&self.roster).error.clone().unwrap_or_else(none))
+    }
+
+    /// Keeps no idle connections from here on.
+    pub(super) fn retire(&self) {
+        self.is_retired.store(true, Relaxed);
+        self.sweep(Instant::now());
+    }
+
+    /// Closes connections that were idle for too long.
+    pub(super) fn sweep(&self, now: Instant) {
+        let is_retired = self.is_retired.load(Relaxed);
+        for endpoint in self.known_endpoints().iter() {
+            if is_retired {
+                endpoint.pool.close_idle();
+                endpoint.http2.close_idle();
+            } else {
+                endpoint.pool.sweep(now);
+                endpoint.http2.sweep(now);
+            }
+        }
     }
 
     /// The endpoints known now.

@@ -44,7 +44,14 @@ struct Inner {
     roots: Arc<RootCertStore>,
     metrics: UpstreamMetrics,
     rng: Rng,
-    groups: Mutex<BTreeMap<String, Weak<Used>>>,
+    groups: Mutex<Groups>,
+}
+
+#[derive(Default)]
+struct Groups {
+    used: BTreeMap<String, Weak<Used>>,
+    /// Also those that are replaced, while requests to them are under way.
+    all: Vec<Weak<Group>>,
 }
 
 /// A group that is to be fetched from, unlike one of which only requests under way are left.
@@ -59,7 +66,7 @@ impl Used {
 impl Drop for Used {
     fn drop(&mut self) {
         // What is under way may hold the group for as long as a tunnel is open.
-        self.0.known_endpoints().iter().for_each(|endpoint| endpoint.pool.close_idle());
+        self.0.retire();
     }
 }
 
@@ -99,7 +106,7 @@ impl Upstream {
     ) -> Result<OriginGroup, GroupError> {
         let mut groups = lock(&self.0.groups);
         let same = |used: &Arc<Used>| used.0.origin == *origin && used.0.ca_pem == ca_pem;
-        if let Some(used) = groups.get(name).and_then(Weak::upgrade).filter(same) {
+        if let Some(used) = groups.used.get(name).and_then(Weak::upgrade).filter(same) {
             return Ok(self.handle(used));
         }
         let is_encrypted = origin.targets.0.iter().any(|target| target.url.scheme == Scheme::Https);
@@ -108,9 +115,10 @@ impl Upstream {
         let (seams, rng) = (self.0.seams.clone(), self.0.rng.branch(name));
         let probe_rng = rng.branch("probe");
         let group = Arc::new(Group::new(name.into(), origin.clone(), ca_pem, tls, counters, seams, rng));
+        groups.all.push(Arc::downgrade(&group));
         let used = Arc::new(Used(group));
-        groups.retain(|_, group| group.strong_count() > 0);
-        groups.insert(name.into(), Arc::downgrade(&used));
+        groups.used.retain(|_, used| used.strong_count() > 0);
+        groups.used.insert(name.into(), Arc::downgrade(&used));
         self.start_probes(&used, probe_rng);
         Ok(self.handle(used))
     }
@@ -165,16 +173,14 @@ async fn sweep(inner: Weak<Inner>) {
     loop {
         sleep(SWEEP_INTERVAL).await;
         let Some(inner) = inner.upgrade() else { return };
-        let groups: Vec<_> = {
-            let named = lock(&inner.groups);
-            let in_use = |name: &str| named.get(name).is_some_and(|group| group.strong_count() > 0);
+        let groups: Vec<Arc<Group>> = {
+            let mut groups = lock(&inner.groups);
+            let in_use = |name: &str| groups.used.get(name).is_some_and(|used| used.strong_count() > 0);
             inner.metrics.forget_gone(in_use, inner.seams.clock.monotonic());
-            named.values().filter_map(Weak::upgrade).collect()
+            groups.all.retain(|group| group.strong_count() > 0);
+            groups.all.iter().filter_map(Weak::upgrade).collect()
         };
         let now = Instant::now();
-        for endpoint in groups.iter().flat_map(|used: &Arc<Used>| used.0.known_endpoints().to_vec()) {
-            endpoint.pool.sweep(now);
-            endpoint.http2.sweep(now);
-        }
+        groups.iter().for_each(|group| group.sweep(now));
     }
 }

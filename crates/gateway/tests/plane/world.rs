@@ -12,7 +12,9 @@ use selvedge_gateway::upstream::*;
 use selvedge_observe::Registry;
 use selvedge_rt::{Clock, Net, OnEnd, Rng, Tasks};
 use selvedge_types::resource::{AccessLog as LogOptions, Resources};
-use selvedge_types::{Fields, Manifest, Method, Revision, Scheme, Snapshot, UnixMillis, Version, name};
+use selvedge_types::{
+    Fields, Manifest, Method, Permissions, Revision, Scheme, Snapshot, UnixMillis, Version, name,
+};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -137,7 +139,7 @@ impl World {
             clock,
         });
         let manifest = Manifest::parse("m", manifest).unwrap_or_else(|e| panic!("{e}"));
-        let resources = manifest.apply_to(&Resources::default()).unwrap();
+        let resources = manifest.apply_to(&Resources::default(), &Permissions::ALL).unwrap();
         let problems = plane.follow(&Snapshot::new(Revision(1), resources), &SystemSecrets);
         assert_eq!(problems, [""; 0]);
         World { plane, registry }

@@ -8,7 +8,7 @@ use selvedge_types::resource::Period;
 use selvedge_types::{Fields, Method, Status, name};
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
@@ -230,10 +230,10 @@ async fn an_upgrade_hands_the_connection_over() {
 
 #[tokio::test]
 async fn a_group_that_is_not_used_any_more_keeps_only_what_is_under_way() {
-    let closed = Arc::new(Notify::new());
-    let seen = closed.clone();
-    let origin = TestOrigin::start(move |_, mut stream| {
-        let seen = seen.clone();
+    let (closed, go_on) = (Arc::new(Semaphore::new(0)), Arc::new(Notify::new()));
+    let (seen, told) = (closed.clone(), go_on.clone());
+    let origin = TestOrigin::start(move |number, mut stream| {
+        let (seen, told) = (seen.clone(), told.clone());
         async move {
             let Some(head) = read_head(&mut stream).await else { return };
             if head.contains("upgrade: echo") {
@@ -244,19 +244,28 @@ async fn a_group_that_is_not_used_any_more_keeps_only_what_is_under_way() {
                 stream.read_exact(&mut byte).await.unwrap();
                 return stream.write_all(&byte).await.unwrap();
             }
-            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no").await.unwrap();
+            if number == 1 {
+                told.notified().await;
+            }
+            stream.write_all(b"k").await.unwrap();
             assert!(read_head(&mut stream).await.is_none());
-            seen.notify_one();
+            seen.add_permits(1);
         }
     })
     .await;
-    let group = group(&[&origin.url()]);
+    let (upstream, _) = upstream_with(Arc::new(NoNames));
+    let group = upstream.group("test", &table(&[&origin.url()]), None).unwrap();
     let mut request = request(Method::Get, "/", Body::Empty);
     request.fields = Fields::from_wire(b"Upgrade: echo\r\n").unwrap();
     let mut tunnel = group.fetch(request, FetchOptions::default()).await.unwrap().tunnel.unwrap();
+    let under_way = get(&group).await.unwrap();
     assert_eq!(get_text(&group).await.unwrap(), "ok");
     drop(group);
-    closed.notified().await;
+    closed.acquire().await.unwrap().forget();
+    go_on.notify_one();
+    assert_eq!(text(under_way).await.unwrap(), "ok");
+    closed.acquire().await.unwrap().forget();
     tunnel.write_all(b"!").await.unwrap();
     let mut got = String::new();
     tunnel.read_to_string(&mut got).await.unwrap();

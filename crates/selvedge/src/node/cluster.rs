@@ -1,8 +1,9 @@
 //! The node's part in its cluster: its links with others, how it was let in, and what it does for those who come.
 
 use super::config::{BindLinks, Config};
+use super::control::is_for_lack_of_space;
 use super::events::clock_ahead;
-use super::{NodeError, chain, is_for_lack_of_space};
+use super::{NodeError, chain};
 use minicbor::{Decode, Encode};
 use selvedge_control::cluster::{
     Council, Directory, ENROL, EVENTS, EnrolService, Enrolment, EventsService, JOIN, JoinService, Keyspaces,

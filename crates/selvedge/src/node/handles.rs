@@ -7,8 +7,8 @@ use super::{Config, chain};
 use selvedge_cache::stamps::{PurgeKind, PurgeScope as CacheScope};
 use selvedge_control::cluster::{REMOVED, are_as_declared};
 use selvedge_control::handles::{
-    Allowed, Answer, CacheHandle, Declared, NodeHandle, Purge, PurgeScope, RequestLine, RequestLines,
-    RequestLog, StateHandle, Version,
+    Answer, CacheHandle, Declared, NodeHandle, Purge, PurgeScope, RequestLine, RequestLines, RequestLog,
+    StateHandle, Version,
 };
 use selvedge_control::{StateError, wire};
 use selvedge_exchange::{Body, Client, Request, Source};
@@ -17,7 +17,8 @@ use selvedge_gateway::cache::{Inspected, InspectedObject};
 use selvedge_gateway::plane::{DryRun, Plane};
 use selvedge_rt::Clock;
 use selvedge_state::{Command, Rejection, State, group};
-use selvedge_types::manifest::Manifest;
+use selvedge_types::manifest::{Manifest, Permissions};
+use selvedge_types::plan::Plan;
 use selvedge_types::resource::{Namespace, SiteId, Text};
 use selvedge_types::token::Token;
 use selvedge_types::{Fields, Method, Revision, Scheme, Version as HttpVersion};
@@ -54,8 +55,11 @@ impl ApiState {
     }
 
     async fn change(&self, command: Command) -> Result<u64, StateError> {
-        let Some(state) = &self.state else { return Err(StateError::Unavailable(self.problem.clone())) };
-        state.apply(command).await.map(|revision| revision.0).map_err(translate)
+        self.state()?.apply(command).await.map(|revision| revision.0).map_err(translate)
+    }
+
+    fn state(&self) -> Result<&State, StateError> {
+        self.state.as_ref().ok_or_else(|| StateError::Unavailable(self.problem.clone()))
     }
 
     /// Waits until this node goes by what it has seen, and has the keyspaces that are declared, so that who applied it
@@ -128,13 +132,12 @@ fn refused(rejection: &Rejection) -> StateError {
         }
         Rejection::Exists(object) => StateError::Exists(object.to_string()),
         Rejection::NotFound(object) => StateError::NotFound(object.to_string()),
-        Rejection::Settings => StateError::Forbidden(rejection.to_string()),
-        Rejection::Keyspaces { .. } => StateError::Limit(rejection.to_string()),
+        Rejection::Manifest(error) => StateError::Manifest(error.clone()),
         Rejection::Last(_) | Rejection::TooMany { .. } => StateError::Limit(rejection.to_string()),
         Rejection::NoNode(_) => StateError::NotFound(rejection.to_string()),
         Rejection::LastNode(_) => StateError::Limit(rejection.to_string()),
         Rejection::NoCluster => StateError::Unavailable(rejection.to_string()),
-        Rejection::Host(_) | Rejection::Ticket(_) | Rejection::Voters(_) | Rejection::NameTaken(_) => {
+        Rejection::Ticket(_) | Rejection::Voters(_) | Rejection::NameTaken(_) => {
             StateError::Invalid(rejection.to_string())
         }
     }
@@ -152,7 +155,7 @@ fn not_written(error: StateError) -> Result<StateError, StateError> {
         | StateError::NotFound(_)
         | StateError::Exists(_)
         | StateError::Invalid(_)
-        | StateError::Forbidden(_)
+        | StateError::Manifest(_)
         | StateError::Limit(_)) => Err(rule),
     }
 }
@@ -175,15 +178,15 @@ impl StateHandle for ApiState {
         &self,
         manifest: Manifest,
         expected: Option<u64>,
-        allowed: Allowed,
-    ) -> Answer<'_, Result<u64, StateError>> {
+        permitted: Permissions,
+    ) -> Answer<'_, Result<(u64, Plan), StateError>> {
         let (manifest, expected) = (Box::new(manifest), expected.map(Revision));
-        let Allowed { set: may_set, delete_keyspaces: may_delete_keyspaces } = allowed;
-        let command = Command::ApplyManifest { manifest, expected, may_set, may_delete_keyspaces };
+        let command = Command::ApplyManifest { manifest, expected, permitted };
         Box::pin(async move {
-            let revision = self.change(command).await?;
+            let state = self.state()?;
+            let (revision, plan) = state.apply_declared(command).await.map_err(translate)?;
             self.in_force().await;
-            Ok(revision)
+            Ok((revision.0, plan))
         })
     }
 
@@ -566,8 +569,8 @@ mod tests {
         assert!(matches!(not_written(translate(Error::Stopped)), Ok(StateError::MaybeDurable(_))));
         let none = StateError::Unavailable("damaged".into());
         assert!(matches!(not_written(none), Ok(StateError::NotDurable(_))));
-        let rule = translate(Error::Rejected(Rejection::Settings));
-        assert!(matches!(not_written(rule), Err(StateError::Forbidden(_))));
+        let rule = translate(Error::Rejected(Rejection::NoNode("x".into())));
+        assert!(matches!(not_written(rule), Err(StateError::NotFound(_))));
     }
 
     #[test]

@@ -39,6 +39,18 @@ impl Identity {
         Self::make(disk, secrets.bytes()?, *cluster.as_bytes()).map(|_| ())
     }
 
+    /// Whether there is one.
+    pub(super) fn is_there(disk: &Disk) -> io::Result<bool> {
+        Ok(disk.list()?.iter().any(|name| name == FILE))
+    }
+
+    /// Drops the identity of a node that nobody has heard of yet.
+    pub(super) fn forget(disk: &Disk) {
+        if let Err(error) = disk.remove(FILE) {
+            tracing::warn!(%error, "the identity of a node that did not start stays");
+        }
+    }
+
     /// Reads the identity, or makes one where there is none.
     pub fn load(disk: &Disk, secrets: &Secrets) -> Result<Self, IdentityError> {
         match disk.open(FILE, false) {

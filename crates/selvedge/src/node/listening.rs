@@ -2,6 +2,7 @@
 //! come and go with them.
 
 use super::config::{Config, Listen};
+use super::error::NodeError;
 use selvedge_gateway::front::{CertificateError, Certificates, Endpoint, Front, Tls};
 use selvedge_rt::{Listener, Net, Tasks, WorkerRuntimes};
 use selvedge_types::resource::Settings;
@@ -32,6 +33,43 @@ struct Open {
     stays: bool,
 }
 
+/// The command line's sockets. They come before those that a manifest adds: whatever is declared, the API can be
+/// reached to change it.
+pub(super) struct Bound {
+    pub(super) api: Listener,
+    pub(super) api_addr: SocketAddr,
+    /// The API's, to be handed over.
+    pub(super) api_copy: Option<std::net::TcpListener>,
+    pub(super) front: Vec<(Listen, Listener)>,
+}
+
+impl Bound {
+    /// Opens them, or takes those that were handed over. Nothing is accepted yet.
+    pub(super) async fn open(config: &Config, net: &Net) -> Result<Self, NodeError> {
+        let api = bind(config, net, "api", config.api).await;
+        let api = api.map_err(cannot_listen(config.api, "the API"))?;
+        let api_addr = api.local_addr().unwrap_or(config.api);
+        let api_copy = api.try_clone_std().map_err(cannot_listen(api_addr, "the API"))?;
+        let mut front = Vec::new();
+        for listen in config.listens() {
+            let listener = bind(config, net, listen.name(), listen.addr).await;
+            front.push((listen, listener.map_err(cannot_listen(listen.addr, listen.name()))?));
+        }
+        Ok(Bound { api, api_addr, api_copy, front })
+    }
+}
+
+async fn bind(config: &Config, net: &Net, name: &str, addr: SocketAddr) -> io::Result<Listener> {
+    match config.handed_over(name, addr) {
+        Some(listener) => listener,
+        None => net.bind(addr).await,
+    }
+}
+
+fn cannot_listen(addr: SocketAddr, what: &'static str) -> impl FnOnce(io::Error) -> NodeError {
+    move |source| NodeError::Listen { addr, what, source }
+}
+
 /// Why an address is not listened on.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ListenError {
@@ -53,17 +91,12 @@ impl Listening {
         Listening(Arc::new(Shared { front, certificates, net, tasks, workers, open: Mutex::default() }))
     }
 
-    /// Opens a socket, or takes it from those that were handed over. Nothing is accepted yet.
-    pub(super) async fn bind(&self, config: &Config, listen: Listen) -> io::Result<Listener> {
-        match config.handed_over(listen.name(), listen.addr) {
-            Some(listener) => listener,
-            None => self.0.net.bind(listen.addr).await,
-        }
-    }
-
     /// Accepts connections on one of the command line's, which stays.
-    pub(super) fn open(&self, listen: Listen, listener: Listener) -> Result<(), ListenError> {
-        self.begin(listen, listener, true)
+    pub(super) fn open(&self, listen: Listen, listener: Listener) -> Result<(), NodeError> {
+        self.begin(listen, listener, true).map_err(|error| match error {
+            ListenError::Bind(source) => cannot_listen(listen.addr, listen.name())(source),
+            ListenError::Tls(error) => error.into(),
+        })
     }
 
     /// Opens those that `settings` declare and that are not open, and stops those that were declared before and
@@ -100,7 +133,7 @@ impl Listening {
     }
 
     async fn declared(&self, config: &Config, listen: Listen) -> Result<(), ListenError> {
-        let listener = self.bind(config, listen).await?;
+        let listener = bind(config, &self.0.net, listen.name(), listen.addr).await?;
         self.begin(listen, listener, false)
     }
 

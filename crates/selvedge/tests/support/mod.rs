@@ -7,7 +7,7 @@ pub(crate) mod visitor;
 pub(crate) mod wire;
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -252,14 +252,20 @@ pub(crate) fn apply(data: &Path, manifest: &str) -> String {
     say(data, &["apply", file.to_str().unwrap()]).1
 }
 
-/// An address that is free now.
+/// An address that is free, and stays so: each process of tests has a loopback address of its own, so that no other
+/// program is given the port meanwhile.
 pub(crate) fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    TcpListener::bind((own_loopback(), 0)).unwrap().local_addr().unwrap()
 }
 
 /// The same over UDP.
 pub(crate) fn free_udp_address() -> SocketAddr {
-    std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    std::net::UdpSocket::bind((own_loopback(), 0)).unwrap().local_addr().unwrap()
+}
+
+fn own_loopback() -> Ipv4Addr {
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, 64 | high, middle, low)
 }
 
 /// Sends a request to an address and reads until the connection is closed.

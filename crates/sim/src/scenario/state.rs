@@ -11,7 +11,7 @@ use selvedge_rt::{Rng, Tasks};
 use selvedge_state::group::{Calling, LinkError, Links, Member, OpenError};
 use selvedge_state::{Change, Command, Error, Metrics, Options, Setup, SnapshotFile, State};
 use selvedge_store::wal;
-use selvedge_types::{ClusterId, HlcClock, Manifest, Revision, Role, Token, UnixMillis};
+use selvedge_types::{ClusterId, HlcClock, Manifest, Permissions, Revision, Role, Token, UnixMillis};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -268,7 +268,7 @@ async fn follow(run: Run, state: State, seen: Arc<Mutex<Vec<Change>>>, known: Sh
 fn manifest(number: u64) -> Command {
     let text = format!("[site.s]\nhosts = [\"h{number}.example.com\"]\norigin = \"https://o.example.com\"\n");
     let manifest = Box::new(Manifest::parse("sim", &text).unwrap_or_default());
-    Command::ApplyManifest { manifest, expected: None, may_set: true, may_delete_keyspaces: false }
+    Command::ApplyManifest { manifest, expected: None, permitted: Permissions::ALL }
 }
 
 fn purge(tag: &str) -> Command {

@@ -96,7 +96,7 @@ impl Mirroring {
 
     /// Follows one node; says why no longer.
     async fn follow(&mut self, source: NodeKey) -> String {
-        match self.try_follow(source).await {
+        match Box::pin(self.try_follow(source)).await {
             Ok(()) => "it ended".to_owned(),
             Err(why) => why,
         }

@@ -9,7 +9,7 @@ use selvedge_mesh::ticket::{
     ClusterKey, Contact, NodeRole, TicketError, TicketOffer, TicketProblem, TicketRecord,
 };
 use selvedge_types::resource::{KeyspaceId, Text};
-use selvedge_types::{ClusterId, NodeKey, UnixMillis};
+use selvedge_types::{ApplyError, ClusterId, NodeKey, Permissions, UnixMillis};
 
 const FEW: Limits = Limits { stamps: 2, tokens: 2, tickets: 2, nodes: 3 };
 
@@ -57,7 +57,7 @@ fn manifest(namespace: &str, sites: &[(&str, &str)]) -> Command {
         text.push_str(&format!("[site.{name}]\nhosts = [\"{host}\"]\norigin = \"https://o.example.com\"\n"));
     }
     let manifest = Box::new(Manifest::parse("test", &text).unwrap());
-    Command::ApplyManifest { manifest, expected: None, may_set: true, may_delete_keyspaces: false }
+    Command::ApplyManifest { manifest, expected: None, permitted: Permissions::ALL }
 }
 
 fn token(name: &str) -> Command {
@@ -94,16 +94,12 @@ fn a_change_that_comes_too_late_or_takes_another_s_host_is_rejected() {
     let mut world = World::new();
     world.apply(1, manifest("default", &[("a", "a.example.com")])).unwrap();
     let Command::ApplyManifest { manifest: empty, .. } = manifest("default", &[]) else { unreachable!() };
-    let late = Command::ApplyManifest {
-        manifest: empty,
-        expected: Some(Revision(0)),
-        may_set: true,
-        may_delete_keyspaces: false,
-    };
+    let late =
+        Command::ApplyManifest { manifest: empty, expected: Some(Revision(0)), permitted: Permissions::ALL };
     let conflict = Rejection::Conflict { expected: Revision(0), current: Revision(2) };
     assert_eq!(world.apply(2, late), Err(conflict));
     let taken = world.apply(3, manifest("team", &[("t", "a.example.com")]));
-    assert!(matches!(taken, Err(Rejection::Host(_))), "{taken:?}");
+    assert!(matches!(taken, Err(Rejection::Manifest(ApplyError::Host { .. }))), "{taken:?}");
     assert_eq!(world.store.revision(), Revision(2));
 }
 
@@ -166,29 +162,53 @@ fn what_is_no_change_to_sites_or_settings_is_no_conflict_with_a_plan() {
     world.apply(3, token("t")).unwrap();
     assert_eq!((world.view.revision(), world.view.mark(Mark::Declared)), (Revision(4), Revision(2)));
     let Command::ApplyManifest { manifest: empty, .. } = manifest("default", &[]) else { unreachable!() };
-    let planned = Command::ApplyManifest {
-        manifest: empty,
-        expected: Some(Revision(2)),
-        may_set: true,
-        may_delete_keyspaces: false,
-    };
+    let planned =
+        Command::ApplyManifest { manifest: empty, expected: Some(Revision(2)), permitted: Permissions::ALL };
     assert_eq!(world.apply(4, planned).unwrap().len(), 1);
     assert_eq!(world.view.mark(Mark::Declared), Revision(5), "a site that goes is a change");
 }
 
 #[test]
+fn what_may_not_be_deleted_or_taken_is_safe_also_when_it_was_declared_unseen() {
+    let mut world = World::new();
+    let alone = |command| {
+        let Command::ApplyManifest { manifest, expected, .. } = command else { unreachable!() };
+        Command::ApplyManifest { manifest, expected, permitted: Permissions::default() }
+    };
+    world.apply(1, manifest("team", &[("t", "t.example")])).unwrap();
+    let commands = [
+        alone(manifest("default", &[])),
+        alone(manifest("team", &[("t", "t.example"), ("b", "b.a.example")])),
+    ];
+    let plans = commands.each_ref().map(|command| world.plan(2, command).unwrap());
+    world.apply(3, manifest("default", &[("a", "*.a.example")])).unwrap();
+    for (plan, command) in plans.iter().zip(&commands) {
+        assert!(plan.is_empty() || world.execute(plan).is_none(), "what was planned before does not count");
+        let refused = world.plan(4, command);
+        assert!(
+            matches!(
+                refused,
+                Err(Rejection::Manifest(
+                    ApplyError::NoSites { sites: 1, .. } | ApplyError::ForeignHost { .. }
+                ))
+            ),
+            "{refused:?}"
+        );
+    }
+}
+
+#[test]
 fn settings_are_changed_by_those_who_may_alone() {
     let mut world = World::new();
-    let set = |name: &str, may_set| {
+    let set = |name: &str, settings| {
         let manifest = Manifest::parse("test", &format!("[settings]\nname = \"{name}\"\n")).unwrap();
         Command::ApplyManifest {
             manifest: Box::new(manifest),
             expected: None,
-            may_set,
-            may_delete_keyspaces: false,
+            permitted: Permissions { settings, ..Permissions::ALL },
         }
     };
-    assert_eq!(world.apply(1, set("one", false)), Err(Rejection::Settings));
+    assert_eq!(world.apply(1, set("one", false)), Err(Rejection::Manifest(ApplyError::Settings)));
     assert_eq!(world.apply(1, set("one", true)).unwrap().len(), 1);
     assert_eq!(world.apply(1, set("one", false)), Ok(vec![]), "the same settings change nothing");
 }
@@ -379,15 +399,16 @@ fn voters_are_chosen_among_nodes_that_can_vote_in_odd_numbers() {
 
 #[test]
 fn a_keyspace_goes_only_if_that_is_said() {
-    let declare = |text: &str, may_delete_keyspaces| {
+    let declare = |text: &str, delete_keyspaces| {
         let manifest = Box::new(Manifest::parse("m", text).unwrap());
-        Command::ApplyManifest { manifest, expected: None, may_set: true, may_delete_keyspaces }
+        let permitted = Permissions { delete_keyspaces, ..Permissions::ALL };
+        Command::ApplyManifest { manifest, expected: None, permitted }
     };
     let mut world = World::new();
     world.apply(1, declare("[keyspace.a]\nconsistency = \"strong\"\n", false)).unwrap();
     assert_eq!(world.view.resources().keyspaces.len(), 1);
     let refused = world.apply(2, declare("", false));
-    assert_eq!(refused, Err(Rejection::Keyspaces { names: "default/a".into() }));
+    assert_eq!(refused, Err(Rejection::Manifest(ApplyError::Keyspaces { names: "default/a".into() })));
     assert_eq!(world.apply(3, declare("namespace = \"other\"", false)), Ok(Vec::new()));
     assert_eq!(world.apply(4, declare("", true)).unwrap().len(), 1);
     assert!(world.view.resources().keyspaces.is_empty());

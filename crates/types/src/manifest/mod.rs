@@ -11,12 +11,14 @@ mod check;
 mod error;
 mod formats;
 mod locate;
+mod permissions;
 mod schema;
 mod shape;
 
 pub use check::{DATA_NAMES, MAX_HOSTS, MAX_KEYSPACES, MAX_ROUTES, MAX_SITES, MAX_TARGETS, is_data_name};
 pub use error::{ManifestError, ManifestErrors};
 pub use formats::forms;
+pub use permissions::{ApplyError, Permissions};
 pub use schema::schema;
 
 use crate::resource::{
@@ -44,20 +46,6 @@ pub struct Manifest {
     pub keyspaces: BTreeMap<KeyspaceName, Keyspace>,
 }
 
-/// A host that two sites of different namespaces would answer to.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{host}` of the site `{site}` already belongs to the site `{owner}`; leave it out of one of the two"
-)]
-pub struct HostConflict {
-    /// The host.
-    pub host: HostPattern,
-    /// The site that asks for it.
-    pub site: SiteId,
-    /// The site that has it.
-    pub owner: SiteId,
-}
-
 impl Manifest {
     /// Reads a manifest. `file` is its name in errors.
     ///
@@ -73,8 +61,8 @@ impl Manifest {
     /// settings are its own if it has any, all else stays.
     ///
     /// # Errors
-    /// A host that belongs to a site of another namespace.
-    pub fn apply_to(&self, now: &Resources) -> Result<Resources, HostConflict> {
+    /// A host that belongs to a site of another namespace, or what is not `permitted`.
+    pub fn apply_to(&self, now: &Resources, permitted: &Permissions) -> Result<Resources, ApplyError> {
         let others = now.sites.iter().filter(|(id, _)| id.namespace != self.namespace);
         let mut sites: BTreeMap<SiteId, Site> = others.map(|(id, site)| (id.clone(), site.clone())).collect();
         let mut owners: BTreeMap<HostPattern, SiteId> = BTreeMap::new();
@@ -84,7 +72,12 @@ impl Manifest {
         for (name, site) in &self.sites {
             let id = SiteId { namespace: self.namespace.clone(), name: name.clone() };
             if let Some((host, owner)) = site.hosts.iter().find_map(|h| owners.get_key_value(h)) {
-                return Err(HostConflict { host: host.clone(), site: id, owner: owner.clone() });
+                let (host, owner) = (host.clone(), owner.clone());
+                return Err(if permitted.any_host {
+                    ApplyError::Host { host, site: id, owner }
+                } else {
+                    ApplyError::ForeignHost { host, site: id }
+                });
             }
             sites.insert(id, site.clone());
         }
@@ -94,7 +87,9 @@ impl Manifest {
         let own = self.keyspaces.iter().map(|(name, keyspace)| {
             (KeyspaceId { namespace: self.namespace.clone(), name: name.clone() }, keyspace.clone())
         });
-        Ok(Resources { settings, sites, keyspaces: others.chain(own).collect() })
+        let next = Resources { settings, sites, keyspaces: others.chain(own).collect() };
+        permissions::check(self, now, &next, permitted)?;
+        Ok(next)
     }
 }
 

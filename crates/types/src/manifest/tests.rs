@@ -282,17 +282,19 @@ fn broken_syntax_is_reported_with_its_place() {
 #[test]
 fn applying_replaces_the_sites_of_the_namespace_alone() {
     let parse = |text: &str| Manifest::parse("m", text).unwrap();
-    let now = parse(&site("")).apply_to(&Resources::default()).unwrap();
+    let now = parse(&site("")).apply_to(&Resources::default(), &Permissions::ALL).unwrap();
     let other = format!("namespace = \"team\"\n{}", site("").replace("a.example", "b.example"));
-    let both = parse(&other).apply_to(&now).unwrap();
+    let both = parse(&other).apply_to(&now, &Permissions::ALL).unwrap();
     let ids = |r: &Resources| r.sites.keys().map(SiteId::to_string).collect::<Vec<_>>();
     assert_eq!(ids(&both), ["default/a", "team/a"]);
-    let renamed = parse(&site("").replace("site.a", "site.z")).apply_to(&both).unwrap();
+    let renamed = parse(&site("").replace("site.a", "site.z")).apply_to(&both, &Permissions::ALL).unwrap();
     assert_eq!(ids(&renamed), ["default/z", "team/a"]);
-    let taken = parse(&format!("namespace = \"team\"\n{}", site(""))).apply_to(&now).unwrap_err();
+    let taken =
+        parse(&format!("namespace = \"team\"\n{}", site(""))).apply_to(&now, &Permissions::ALL).unwrap_err();
     assert!(taken.to_string().contains("already belongs to the site `default/a`"));
-    let settings = parse("[settings]\nname = \"edge\"").apply_to(&Resources::default()).unwrap();
-    assert_eq!(parse(&other).apply_to(&settings).unwrap().settings.name, "edge");
+    let settings =
+        parse("[settings]\nname = \"edge\"").apply_to(&Resources::default(), &Permissions::ALL).unwrap();
+    assert_eq!(parse(&other).apply_to(&settings, &Permissions::ALL).unwrap().settings.name, "edge");
 }
 
 #[test]

@@ -1,5 +1,5 @@
 use super::*;
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, Permissions};
 use crate::plan::{Action, Plan, ResourceChange};
 use crate::resource::*;
 use proptest::prelude::*;
@@ -7,7 +7,7 @@ use proptest::prelude::*;
 const FULL: &str = include_str!("../../../../examples/full.toml");
 
 fn full() -> Resources {
-    Manifest::parse("full", FULL).unwrap().apply_to(&Resources::default()).unwrap()
+    Manifest::parse("full", FULL).unwrap().apply_to(&Resources::default(), &Permissions::ALL).unwrap()
 }
 
 #[test]
@@ -102,7 +102,8 @@ fn what_a_plan_leaves_out_of_a_new_site_is_what_a_manifest_may_leave_out() {
     }
     let text = "[site.a]\nhosts = [\"a.example\"]\norigin = \"http://b\"\n[site.a.origins.c]\ntargets = \"http://c\"\n\
                 health = {}\n[site.a.cache]\nkey = {}\n[site.a.compress]\ncodings = []\n";
-    let all = Manifest::parse("small", text).unwrap().apply_to(&Resources::default()).unwrap();
+    let all =
+        Manifest::parse("small", text).unwrap().apply_to(&Resources::default(), &Permissions::ALL).unwrap();
     let plan = Plan::between(&Resources::default(), &all);
     let paths: Vec<_> = plan.changes[0].fields.iter().map(|field| field.path.as_str()).collect();
     let expected = [

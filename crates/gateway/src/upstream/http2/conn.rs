@@ -144,10 +144,19 @@ impl Pool {
 
     /// Lets connections go that were idle for too long.
     pub(in crate::upstream) fn sweep(&self, now: Instant) {
+        self.keep(|entry| now.saturating_duration_since(entry.used) < self.idle_time);
+    }
+
+    /// Lets the connections go that are idle now.
+    pub(in crate::upstream) fn close_idle(&self) {
+        self.keep(|_| false);
+    }
+
+    /// Of those that are idle, keeps some.
+    fn keep(&self, is_kept: impl Fn(&Entry) -> bool) {
         lock(&self.entries).retain(|entry| {
             let in_use = entry.conn.shared.streams.load(Relaxed) > 0;
-            let is_old = now.saturating_duration_since(entry.used) >= self.idle_time;
-            !entry.conn.is_closed() && (in_use || !is_old)
+            !entry.conn.is_closed() && (in_use || is_kept(entry))
         });
     }
 }
