@@ -127,6 +127,7 @@ fn log(record: &Record) {
     let Record { kind, subject, text, node, .. } = record;
     let short = || node.map(|node| format!("{node:?}")).unwrap_or_default();
     let about = if subject.is_empty() { short() } else { subject.clone() };
+    let about = (!about.is_empty()).then_some(about);
     if record.warns {
         tracing::warn!(kind, about, "{text}");
     } else {

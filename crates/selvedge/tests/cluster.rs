@@ -436,6 +436,29 @@ fn a_backup_begins_another_cluster_which_grows_like_any() {
     old.serves(2, "later");
 }
 
+#[test]
+fn what_is_left_of_a_cluster_that_lost_its_majority_begins_another() {
+    let mut old = Cluster::three();
+    assert_eq!(old.apply(1, "kept").0, 0);
+    old.serves(2, "kept");
+    old.kill(0);
+    old.kill(1);
+    let file = old.dir.path().join("left.backup");
+    let path = file.to_str().unwrap();
+    let (code, _, error) = old.run(2, &["backup", "create", path]);
+    assert!(code == 4 && error.contains("--read local"), "{code} {error}");
+    let (code, _, error) = old.run(2, &["backup", "create", path, "--read", "newest"]);
+    assert!(code == 1 && error.contains("bounded=TIME"), "{code} {error}");
+    assert!(!file.exists());
+    let (code, _, error) = old.run(2, &["backup", "create", path, "--read", "local"]);
+    assert_eq!(code, 0, "{error}");
+    let mut new = Cluster::empty();
+    new.found_with(&["--restore", path]);
+    new.serves(0, "kept");
+    assert_eq!(new.apply(0, "after").0, 0);
+    old.serves(2, "kept");
+}
+
 /// What `up` says when it does not start.
 fn fails_to_start(home: &Path, words: &[&str]) -> String {
     let data = home.join("data");

@@ -117,10 +117,10 @@ impl Group {
         self.0.scoped(self.0.read(level, deadline, look)).await
     }
 
-    /// The store as it is once it has all that was acknowledged to anyone before now. It stays so while the group goes on;
-    /// as long as it is held, the tables keep what it needs.
-    pub async fn image(&self, deadline: Duration) -> Result<Image, Error> {
-        self.0.scoped(self.0.image(deadline)).await
+    /// The store as it is once it has what `level` promises. It stays so while the group goes on; as long as it is held,
+    /// the tables keep what it needs.
+    pub async fn image(&self, level: Level, deadline: Duration) -> Result<Image, Error> {
+        self.0.scoped(self.0.image(level, deadline)).await
     }
 
     /// Begins to watch keys at this node.

@@ -326,9 +326,14 @@ impl State {
         }
     }
 
-    /// A copy of everything as of now, users' keyspaces too: all that was acknowledged to anyone before is in it.
-    pub async fn backup(&self, cluster: ClusterId, version: &str) -> Result<BackupParts, Error> {
-        let image = self.group.image(CHANGE_MAX).await?;
+    /// A copy of everything, users' keyspaces too, with all that `level` promises.
+    pub async fn backup(
+        &self,
+        level: Level,
+        cluster: ClusterId,
+        version: &str,
+    ) -> Result<BackupParts, Error> {
+        let image = self.group.image(level, CHANGE_MAX).await?;
         Ok(BackupParts::new(image, cluster, (self.time)().millis(), version))
     }
 

@@ -95,7 +95,7 @@ fn keys(state: &selvedge_kv::Store) -> usize {
 }
 
 async fn taken(state: &State) -> Vec<u8> {
-    let mut parts = state.backup(OLD, "1.2.3").await.unwrap();
+    let mut parts = state.backup(Level::Linearizable, OLD, "1.2.3").await.unwrap();
     // It is of the moment when it was asked for.
     state.apply(Command::RevokeToken { name: "ci".into() }).await.unwrap();
     let mut file = Vec::new();

@@ -139,9 +139,9 @@ impl Cluster {
         Ok(declared.into_iter().map(form).collect())
     }
 
-    /// A copy of everything as of now.
-    pub async fn backup(&self) -> Result<BackupParts, StateError> {
-        let taken = self.state.backup(self.id, env!("CARGO_PKG_VERSION")).await;
+    /// A copy of everything, with all that `level` promises.
+    pub async fn backup(&self, level: Level) -> Result<BackupParts, StateError> {
+        let taken = self.state.backup(level, self.id, env!("CARGO_PKG_VERSION")).await;
         taken.map_err(self.translate)
     }
 

@@ -25,7 +25,7 @@ pub(super) fn invalid(detail: impl Into<String>) -> Problem {
 }
 
 /// What a read is promised, as it is written.
-pub(super) fn read_level(text: Option<&str>) -> Result<Level, Problem> {
+pub(crate) fn read_level(text: Option<&str>) -> Result<Level, Problem> {
     let wrong = || {
         let text = text.unwrap_or_default();
         invalid(format!(

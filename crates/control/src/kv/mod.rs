@@ -6,7 +6,7 @@
 //!   metrics: this node's copy --at each scrape--> gauges
 //! ```
 
-mod form;
+pub(crate) mod form;
 mod metrics;
 mod watch;
 

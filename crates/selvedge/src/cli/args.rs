@@ -20,7 +20,7 @@ use super::print::Format;
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
-/// Your own edge: a caching gateway in one binary.
+/// Your own edge: a caching gateway, and the cluster under it, in one binary.
 #[derive(Debug, Parser)]
 #[command(name = "selvedge", version, max_term_width = 100, disable_help_subcommand = true)]
 #[command(after_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 outcome unknown, 4 unreachable.\n\

@@ -70,46 +70,47 @@ pub fn user_directory() -> Option<PathBuf> {
     Some(config.join("selvedge"))
 }
 
-/// Finds the API: `api` and `token` as given by flag or environment, the rest from the first context file
+/// Finds the API: `api` and `token` as given by flag or environment, the rest from the first context file that fits
 /// among the data directory's, the user's and the system's.
 pub(super) fn find(api: Option<&str>, token: Option<&str>, data: Option<&Path>) -> Result<Context, Failure> {
-    if let (Some(api), Some(token)) = (api, token) {
-        return Ok(Context { api: api.to_owned(), token: token.to_owned() });
-    }
     let places = match data {
         Some(data) => vec![data.to_owned()],
         None => user_directory().into_iter().chain([PathBuf::from(SYSTEM_DATA)]).collect(),
     };
-    let mut refused = None;
-    for place in &places {
+    find_in(&places, api, token)
+}
+
+/// A token is only ever sent to the API it belongs to, or to the one it was given with.
+fn find_in(places: &[PathBuf], api: Option<&str>, token: Option<&str>) -> Result<Context, Failure> {
+    if let (Some(api), Some(token)) = (api, token) {
+        return Ok(Context { api: api.to_owned(), token: token.to_owned() });
+    }
+    let (mut of_another, mut refused) = (None, None);
+    for place in places {
         match Context::read(place) {
-            Ok(Some(found)) => return merge(found, api, token),
+            Ok(Some(found)) if api.is_none_or(|api| is_same(api, &found.api)) => {
+                return Ok(Context { token: token.map_or(found.token, str::to_owned), ..found });
+            }
+            Ok(Some(found)) => of_another = of_another.or(Some(found.api)),
             Ok(None) => {}
             Err(e) => refused = refused.or(Some((place, e))),
         }
     }
-    match (api, refused) {
-        (Some(_), _) => Err(Failure::usage("no token for the API").next(
-            "set SELVEDGE_TOKEN to a token's secret, or run this where the node left its context file",
-        )),
-        (None, Some((place, e))) => {
-            Err(Failure::failed(format!("cannot read {}", place.join(FILE).display())).because(e))
+    Err(match (api, of_another, refused) {
+        (Some(api), Some(other), _) => Failure::usage(format!("no token for {api}"))
+            .next(format!("the context file is for {other}: set SELVEDGE_TOKEN too")),
+        (Some(_), None, _) => Failure::usage("no token for the API")
+            .next("set SELVEDGE_TOKEN to a token's secret, or run this where the node left its context file"),
+        (None, _, Some((place, e))) => {
+            Failure::failed(format!("cannot read {}", place.join(FILE).display())).because(e)
         }
-        (None, None) => Err(Failure::new(Exit::Unreachable, "no node found on this machine")
-            .next("start one with `selvedge dev`, or set SELVEDGE_API and SELVEDGE_TOKEN to reach another")),
-    }
+        (None, _, None) => Failure::new(Exit::Unreachable, "no node found on this machine")
+            .next("start one with `selvedge dev`, or set SELVEDGE_API and SELVEDGE_TOKEN to reach another"),
+    })
 }
 
-/// A token is only ever sent to the API it belongs to, or to the one it was given with.
-fn merge(found: Context, api: Option<&str>, token: Option<&str>) -> Result<Context, Failure> {
-    match (api, token) {
-        (Some(api), None) if api.trim_end_matches('/') != found.api.trim_end_matches('/') => {
-            Err(Failure::usage(format!("no token for {api}"))
-                .next(format!("the context file is for {}: set SELVEDGE_TOKEN too", found.api)))
-        }
-        (_, Some(token)) => Ok(Context { token: token.to_owned(), ..found }),
-        (_, None) => Ok(found),
-    }
+fn is_same(one: &str, other: &str) -> bool {
+    one.trim_end_matches('/') == other.trim_end_matches('/')
 }
 
 #[cfg(test)]
@@ -150,6 +151,17 @@ mod tests {
         context().write(dir.path()).unwrap();
         let refused = find(Some("http://elsewhere"), None, Some(dir.path())).unwrap_err();
         assert_eq!(refused.exit(), Exit::Usage);
+    }
+
+    #[test]
+    fn the_file_that_fits_is_found_behind_others() {
+        let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        Context { api: "http://first".into(), token: "t1".into() }.write(one.path()).unwrap();
+        Context { api: "http://second".into(), token: "t2".into() }.write(two.path()).unwrap();
+        let places = [one.path().to_owned(), two.path().to_owned()];
+        assert_eq!(find_in(&places, Some("http://second/"), None).unwrap().token, "t2");
+        assert_eq!(find_in(&places, None, None).unwrap().token, "t1");
+        assert_eq!(find_in(&places, Some("http://third"), None).unwrap_err().exit(), Exit::Usage);
     }
 
     #[test]

@@ -57,8 +57,8 @@ impl Image {
 }
 
 impl Core {
-    pub(super) async fn image(&self, deadline: Duration) -> Result<Image, Error> {
-        self.read(Level::Linearizable, deadline, |_| ()).await?;
+    pub(super) async fn image(&self, level: Level, deadline: Duration) -> Result<Image, Error> {
+        self.read(level, deadline, |_| ()).await?;
         let stopped = |why: String| Error::Stopped { why };
         let taken = self.raft.with_state_machine(|machine: &mut StateMachine| Box::pin(machine.image()));
         let taken = taken.await.map_err(|error| stopped(error.to_string()))?;

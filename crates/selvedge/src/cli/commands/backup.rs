@@ -1,6 +1,6 @@
 //! `selvedge backup create|inspect`
 
-use crate::cli::client::{ApiArgs, Client};
+use crate::cli::client::{ApiArgs, Client, escape};
 use crate::cli::progress::Progress;
 use crate::cli::units::{bytes, date};
 use crate::cli::{Exit, Failure, Output, Table};
@@ -27,6 +27,10 @@ pub enum BackupCommand {
 pub struct CreateArgs {
     /// The file to write; it must not be there yet
     pub file: PathBuf,
+    /// How fresh: linearizable, session=REVISION, bounded=TIME, or local, which asks no other node: all that can be had
+    /// when most voters are lost [default: linearizable]
+    #[arg(long, value_name = "LEVEL")]
+    pub read: Option<String>,
     /// Which API to ask.
     #[command(flatten)]
     pub api: ApiArgs,
@@ -125,10 +129,11 @@ fn create(args: &CreateArgs) -> Result<About, Failure> {
     part.push(".part");
     let part = PathBuf::from(part);
     let client = Client::find(&args.api)?;
-    let made = write(&client, &part).and_then(|()| About::of(&part)).and_then(|about| {
-        let placed = fs::rename(&part, path).and_then(|()| sync_directory(path));
-        placed.map(|()| about).map_err(|error| cannot_write(path, error))
-    });
+    let made =
+        write(&client, args.read.as_deref(), &part).and_then(|()| About::of(&part)).and_then(|about| {
+            let placed = fs::rename(&part, path).and_then(|()| sync_directory(path));
+            placed.map(|()| about).map_err(|error| cannot_write(path, error))
+        });
     if made.is_err() {
         // Nobody needs half of it; the cause is told.
         let _ = fs::remove_file(&part);
@@ -136,14 +141,15 @@ fn create(args: &CreateArgs) -> Result<About, Failure> {
     made
 }
 
-fn write(client: &Client, part: &Path) -> Result<(), Failure> {
+fn write(client: &Client, read: Option<&str>, part: &Path) -> Result<(), Failure> {
     let failed = |error| cannot_write(part, error);
     // It holds users' data: for its owner alone.
     let opened = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(part);
     let mut file = opened.map_err(failed)?;
     let (clock, mut written) = (Clock::real(), 0u64);
     let mut progress = Progress::start(clock.monotonic());
-    client.download("/v1/backup", |piece| {
+    let target = read.map_or("/v1/backup".to_owned(), |read| format!("/v1/backup?read={}", escape(read)));
+    client.download(&target, |piece| {
         file.write_all(piece).map_err(failed)?;
         written += piece.len() as u64;
         progress.update(clock.monotonic(), || format!("{} written", bytes(written)));
