@@ -571,7 +571,8 @@ fn keys_put_at_one_node_are_read_watched_and_compared_at_every_other() {
     let fill = |n: usize| {
         cluster.run(0, &["kv", "put", "users", &format!("big/{n}"), "--file", big.to_str().unwrap()])
     };
-    let (code, _, error) = (0..5).map(fill).find(|(code, ..)| *code != 0).unwrap();
+    // A slow disk leaves it open for some of them whether they were put.
+    let (code, _, error) = (0..12).map(fill).find(|(code, ..)| ![0, 3].contains(code)).unwrap();
     assert!(code == 1 && error.contains("quota"), "{error}");
     let (code, _, error) = cluster.run(0, &["kv", "range", "selvedge/control"]);
     assert!(code == 1 && error.contains("keeps for itself"), "{error}");

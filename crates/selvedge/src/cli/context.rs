@@ -19,8 +19,18 @@ const FILE: &str = "context.json";
 pub struct Context {
     /// The API's base URL.
     pub api: String,
+    /// The token's secret; none on a node that joined a cluster, whose tokens were made elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+}
+
+/// An API, and what is said to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Access {
+    /// The API's base URL.
+    pub(super) api: String,
     /// The token's secret.
-    pub token: String,
+    pub(super) token: String,
 }
 
 impl Context {
@@ -72,7 +82,7 @@ pub fn user_directory() -> Option<PathBuf> {
 
 /// Finds the API: `api` and `token` as given by flag or environment, the rest from the first context file that fits
 /// among the data directory's, the user's and the system's.
-pub(super) fn find(api: Option<&str>, token: Option<&str>, data: Option<&Path>) -> Result<Context, Failure> {
+pub(super) fn find(api: Option<&str>, token: Option<&str>, data: Option<&Path>) -> Result<Access, Failure> {
     let places = match data {
         Some(data) => vec![data.to_owned()],
         None => user_directory().into_iter().chain([PathBuf::from(SYSTEM_DATA)]).collect(),
@@ -81,20 +91,28 @@ pub(super) fn find(api: Option<&str>, token: Option<&str>, data: Option<&Path>) 
 }
 
 /// A token is only ever sent to the API it belongs to, or to the one it was given with.
-fn find_in(places: &[PathBuf], api: Option<&str>, token: Option<&str>) -> Result<Context, Failure> {
+fn find_in(places: &[PathBuf], api: Option<&str>, token: Option<&str>) -> Result<Access, Failure> {
     if let (Some(api), Some(token)) = (api, token) {
-        return Ok(Context { api: api.to_owned(), token: token.to_owned() });
+        return Ok(Access { api: api.to_owned(), token: token.to_owned() });
     }
-    let (mut of_another, mut refused) = (None, None);
+    let (mut of_another, mut without, mut refused) = (None, None, None);
     for place in places {
         match Context::read(place) {
             Ok(Some(found)) if api.is_none_or(|api| is_same(api, &found.api)) => {
-                return Ok(Context { token: token.map_or(found.token, str::to_owned), ..found });
+                let Context { api, token: kept } = found;
+                match token.map(str::to_owned).or(kept) {
+                    Some(token) => return Ok(Access { api, token }),
+                    None => without = without.or(Some(api)),
+                }
             }
             Ok(Some(found)) => of_another = of_another.or(Some(found.api)),
             Ok(None) => {}
             Err(e) => refused = refused.or(Some((place, e))),
         }
+    }
+    if let Some(api) = without {
+        return Err(Failure::usage(format!("no token is known for the node at {api}"))
+            .next("its cluster's tokens were made elsewhere: set SELVEDGE_TOKEN to the secret of one"));
     }
     Err(match (api, of_another, refused) {
         (Some(api), Some(other), _) => Failure::usage(format!("no token for {api}"))
@@ -119,7 +137,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     fn context() -> Context {
-        Context { api: "http://127.0.0.1:7070".into(), token: "sv_x".into() }
+        Context { api: "http://127.0.0.1:7070".into(), token: Some("sv_x".into()) }
     }
 
     #[test]
@@ -138,11 +156,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         context().write(dir.path()).unwrap();
         let find = |api, token| find(api, token, Some(dir.path()));
-        assert_eq!(find(None, None).unwrap(), context());
-        assert_eq!(find(None, Some("t")).unwrap(), Context { token: "t".into(), ..context() });
-        let both = Context { api: "http://other".into(), token: "t".into() };
-        assert_eq!(find(Some("http://other"), Some("t")).unwrap(), both);
-        assert_eq!(find(Some("http://127.0.0.1:7070/"), None).unwrap(), context());
+        let access = |api: &str, token: &str| Access { api: api.into(), token: token.into() };
+        let api = &context().api;
+        assert_eq!(find(None, None).unwrap(), access(api, "sv_x"));
+        assert_eq!(find(None, Some("t")).unwrap(), access(api, "t"));
+        assert_eq!(find(Some("http://other"), Some("t")).unwrap(), access("http://other", "t"));
+        assert_eq!(find(Some("http://127.0.0.1:7070/"), None).unwrap(), access(api, "sv_x"));
     }
 
     #[test]
@@ -156,12 +175,28 @@ mod tests {
     #[test]
     fn the_file_that_fits_is_found_behind_others() {
         let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        Context { api: "http://first".into(), token: "t1".into() }.write(one.path()).unwrap();
-        Context { api: "http://second".into(), token: "t2".into() }.write(two.path()).unwrap();
+        Context { api: "http://first".into(), token: Some("t1".into()) }.write(one.path()).unwrap();
+        Context { api: "http://second".into(), token: Some("t2".into()) }.write(two.path()).unwrap();
         let places = [one.path().to_owned(), two.path().to_owned()];
         assert_eq!(find_in(&places, Some("http://second/"), None).unwrap().token, "t2");
         assert_eq!(find_in(&places, None, None).unwrap().token, "t1");
         assert_eq!(find_in(&places, Some("http://third"), None).unwrap_err().exit(), Exit::Usage);
+    }
+
+    #[test]
+    fn of_a_node_that_joined_the_place_is_known_and_a_token_is_asked_for() {
+        let (joined, first) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        Context { api: "http://joined".into(), token: None }.write(joined.path()).unwrap();
+        let places = [joined.path().to_owned(), first.path().to_owned()];
+        let refused = find_in(&places, None, None).unwrap_err();
+        assert!(refused.exit() == Exit::Usage && refused.to_string().contains("http://joined"), "{refused}");
+        assert_eq!(find_in(&places, None, Some("t")).unwrap().api, "http://joined");
+        context().write(first.path()).unwrap();
+        assert_eq!(
+            find_in(&places, None, None).unwrap().api,
+            context().api,
+            "one that has a token goes before"
+        );
     }
 
     #[test]

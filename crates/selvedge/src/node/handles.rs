@@ -134,7 +134,7 @@ fn refused(rejection: &Rejection) -> StateError {
         Rejection::NotFound(object) => StateError::NotFound(object.to_string()),
         Rejection::Manifest(error) => StateError::Manifest(error.clone()),
         Rejection::Last(_) | Rejection::TooMany { .. } => StateError::Limit(rejection.to_string()),
-        Rejection::NoNode(_) => StateError::NotFound(rejection.to_string()),
+        Rejection::NoNode(name) => StateError::NotFound(format!("a node named {name}")),
         Rejection::LastNode(_) => StateError::Limit(rejection.to_string()),
         Rejection::NoCluster => StateError::Unavailable(rejection.to_string()),
         Rejection::Ticket(_) | Rejection::Voters(_) | Rejection::NameTaken(_) => {

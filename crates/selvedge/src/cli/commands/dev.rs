@@ -150,7 +150,8 @@ async fn serve(
     };
     let (nodes, api) = formed?;
     let first = nodes.first().ok_or_else(|| Failure::failed("there is no node"))?;
-    let context = Context { api: first.addresses.api().to_owned(), token: api.token().to_owned() };
+    let token = Some(api.token().to_owned());
+    let context = Context { api: first.addresses.api().to_owned(), token };
     let left = node::leave(context, data);
     let lived = live(output, data, nodes, api, manifest, &tasks, &mut signals).await;
     tasks.stop();

@@ -266,11 +266,16 @@ pub(super) struct LeftContext {
     former: Option<Context>,
 }
 
-/// What finds the node: where it is, and the token that was just made or that its data directory has.
-pub(super) fn context(addresses: &Addresses, data: &Path) -> Option<Context> {
-    let known = || Context::read(data).ok().flatten().map(|context| context.token);
-    let token = addresses.token.clone().or_else(known)?;
-    Some(Context { api: addresses.api().to_owned(), token })
+/// What finds the node: where it is, and the token that was just made or that its data directory has, if it has one.
+pub(super) fn context(addresses: &Addresses, data: &Path) -> Context {
+    let known = || Context::read(data).ok().flatten().and_then(|context| context.token);
+    Context { api: addresses.api().to_owned(), token: addresses.token.clone().or_else(known) }
+}
+
+/// Whether commands without more words go to another node that they have a token for.
+pub(super) fn is_second(context: &Context) -> bool {
+    let user = || user_directory().and_then(|home| Context::read(&home).ok().flatten());
+    context.token.is_none() && user().is_some_and(|user| user.token.is_some())
 }
 
 /// Leaves the context file in the data directory and for the user. Says so if commands went to another node until now.

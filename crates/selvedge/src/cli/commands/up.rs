@@ -118,14 +118,12 @@ async fn serve(output: Output, args: UpArgs, data: &Path, program: &Path) -> Res
     let mut running = begin(&args, data, &before).await?;
     let addresses = Addresses::of(&running);
     let context = node::context(&addresses, data);
-    let is_known = context.is_some();
-    let left = match (context, args.until_stdin_ends) {
-        (Some(context), false) => Some(node::leave(context, data)),
-        (Some(context), true) => {
-            node::leave_in(&context, [Some(data.to_owned())]);
-            None
-        }
-        (None, _) => None,
+    let is_known = context.token.is_some();
+    let left = if args.until_stdin_ends || node::is_second(&context) {
+        node::leave_in(&context, [Some(data.to_owned())]);
+        None
+    } else {
+        Some(node::leave(context, data))
     };
     let is_there = is_known && Context::path(data).exists();
     let printed = if is_there { addresses.without_secret(data) } else { addresses };

@@ -118,7 +118,7 @@ pub(super) async fn form(
         say(format!("  {} {}", many(voters, "voter"), after()));
     }
     for node in &nodes {
-        let context = Context { api: node.addresses.api().to_owned(), token: api.token().to_owned() };
+        let context = Context { api: node.addresses.api().to_owned(), token: Some(api.token().to_owned()) };
         if let Err(e) = context.write(&node.data) {
             tracing::warn!(directory = %node.data.display(), error = %e, "no context file was left");
         }
@@ -236,7 +236,7 @@ async fn start(nodes: &mut [Node], which: &[usize], how: &[&str], tasks: &Tasks)
 /// The token that the first node left, or this program in a former life of the world.
 fn token(nodes: &[Node], root: &Path) -> Result<String, Failure> {
     let contexts = nodes.iter().filter_map(|node| Context::read(&node.data).ok().flatten());
-    contexts.map(|context| context.token).next().ok_or_else(|| {
+    contexts.filter_map(|context| context.token).next().ok_or_else(|| {
         Failure::failed(format!("the node in {} has no token that this command knows", root.display()))
             .next("leave --data out, or set it to a directory that `dev` made")
     })
