@@ -175,6 +175,24 @@ async fn a_token_for_a_namespace_takes_no_hosts_from_others() {
 }
 
 #[tokio::test]
+async fn what_is_not_understood_is_refused_rather_than_left_out() {
+    let world = World::default();
+    let root = world.token("root", Role::Admin, None);
+    world.ask("POST", "/v1/apply", &root, MANIFEST).await;
+    for (path, body, key) in [
+        ("/v1/tokens", "{\"name\": \"n\", \"role\": \"viewer\", \"namespce\": \"x\"}", "namespce"),
+        ("/v1/cache/purge", "{\"url\": \"http://docs.example.com/\", \"sotf\": true}", "sotf"),
+        ("/v1/cache/purge", "{\"tag\": \"x\", \"stie\": \"default/docs\"}", "stie"),
+        ("/v1/apply?expcted=1", MANIFEST, "expcted"),
+        ("/v1/apply?delete_al=true", "", "delete_al"),
+    ] {
+        let answer = world.ask("POST", path, &root, body).await;
+        assert!((400..500).contains(&answer.status) && answer.text.contains(key), "{path}: {answer:?}");
+    }
+    assert!(world.purges().is_empty());
+}
+
+#[tokio::test]
 async fn a_plan_of_settings_is_for_those_alone_who_may_see_them() {
     let world = World::default();
     let team = world.token("team", Role::Admin, Some("team"));

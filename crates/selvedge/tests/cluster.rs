@@ -82,9 +82,9 @@ impl Cluster {
         self.wait(i, &nodes, |nodes| list(nodes).len() == i + 1);
     }
 
-    /// Starts a node again, as it was.
+    /// Starts a node again: what it is called and where it is it knows.
     fn start(&mut self, i: usize) {
-        self.nodes[i] = Some(Node::start_with(&self.home(i), &self.place(i)));
+        self.nodes[i] = Some(Node::start_with(&self.home(i), &["--mesh", &self.meshes[i]]));
     }
 
     fn place(&self, i: usize) -> [&str; 8] {

@@ -84,6 +84,7 @@ pub struct Enrolment {
 impl Enrolment {
     /// Goes on until the tasks end.
     pub async fn run(self, tasks: Tasks) {
+        let mut said = String::new();
         loop {
             let told = async {
                 let record = (self.record)();
@@ -92,7 +93,7 @@ impl Enrolment {
                     self.refused.store(false, Ordering::Relaxed);
                     return LOOK;
                 }
-                if self.tell(&record).await { LOOK } else { RETRY }
+                if self.tell(&record, &mut said).await { LOOK } else { RETRY }
             };
             tokio::select! {
                 pause = told => tokio::select! {
@@ -112,11 +113,28 @@ impl Enrolment {
         })
     }
 
-    async fn tell(&self, record: &NodeRecord) -> bool {
+    /// Says what this node is; what stands against it is logged once, in `said` until another reason comes.
+    async fn tell(&self, record: &NodeRecord, said: &mut String) -> bool {
         if !self.is_edge && self.state.group().status().leader.is_some() {
             match self.state.apply(Command::UpdateNode(Box::new(record.clone()))).await {
-                Ok(_) => return true,
-                Err(error) => tracing::warn!(%error, "what is known of this node was not changed"),
+                Ok(_) => {
+                    said.clear();
+                    return true;
+                }
+                Err(error) => {
+                    let why = match &error {
+                        selvedge_state::Error::Rejected(rejection) => rejection.to_string(),
+                        other => other.to_string(),
+                    };
+                    if *said != why {
+                        tracing::warn!(why, "what others know of this node stays as it was");
+                        *said = why;
+                    }
+                    if matches!(error, selvedge_state::Error::Rejected(_)) {
+                        // Whoever else is asked goes by the same rules.
+                        return false;
+                    }
+                }
             }
         }
         let peers = self.mesh.links().peers().all();

@@ -24,6 +24,7 @@ use utoipa::IntoParams;
 
 /// Which backup is taken.
 #[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct BackupOptions {
     /// What of the last changes is in it, as for keys: `linearizable` (the default), `session=REVISION`, `bounded=TIME`
     /// or `local`.

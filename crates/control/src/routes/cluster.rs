@@ -30,6 +30,7 @@ pub(crate) async fn nodes(State(handles): State<Handles>) -> Result<Json<Vec<Clu
 
 /// Which revision, and for how long it is waited for.
 #[derive(Debug, Clone, serde::Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct RolloutQuery {
     /// The revision.
     revision: u64,

@@ -23,6 +23,7 @@ const LIMIT: usize = 1_000;
 
 /// Which events.
 #[derive(Debug, Clone, Default, serde::Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct EventsQuery {
     /// Those after this one, by its `at`: the first ones. Without it, and without `since_ms`, the last ones.
     after: Option<String>,

@@ -217,6 +217,7 @@ pub(crate) async fn grant_lease(
 
 /// Which leases to begin with.
 #[derive(Debug, Clone, serde::Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct LeasesQuery {
     /// The first number wanted; all from the first if absent.
     #[serde(default)]

@@ -22,6 +22,7 @@ static READING: Semaphore = Semaphore::const_new(READ_MAX);
 
 /// Which resources are listed.
 #[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Filter {
     /// Only those of this namespace.
     namespace: Option<String>,
@@ -111,6 +112,7 @@ pub(crate) async fn plan(
 
 /// How a manifest is applied.
 #[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct ApplyOptions {
     /// Only if this is the revision of the last change to sites or settings, as `plan` told it.
     expected: Option<u64>,

@@ -65,6 +65,7 @@ pub struct SiteStats {
 
 /// What to purge: exactly one of `url`, `prefix`, `tag` and `all`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct PurgeRequest {
     /// This URL, with all its variants.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -98,6 +99,7 @@ pub struct Purged {
 
 /// A request to look up in the cache without making it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct InspectRequest {
     /// Its URL.
     pub url: String,

@@ -94,6 +94,7 @@ pub struct Voters {
 
 /// A choice of voters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct ChooseVoters {
     /// Their names, an odd number; none for the leader to choose.
     pub voters: Vec<String>,
@@ -101,6 +102,7 @@ pub struct ChooseVoters {
 
 /// A choice of the leader.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct ChooseLeader {
     /// Its name.
     pub leader: String,
@@ -108,6 +110,7 @@ pub struct ChooseLeader {
 
 /// A ticket to be made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct CreateTicket {
     /// How many nodes it lets in: 1 to 1,000.
     #[serde(default)]

@@ -118,6 +118,7 @@ pub struct KvKeys {
 
 /// A read of keys, in their order.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct KvRange {
     /// Which keys.
     #[serde(flatten)]
@@ -138,6 +139,7 @@ pub struct KvRange {
 
 /// A put.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct KvPut {
     /// The key.
     pub key: Bytes,
@@ -156,6 +158,7 @@ pub struct KvPut {
 
 /// A deletion.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct KvDelete {
     /// Which keys.
     #[serde(flatten)]
@@ -170,6 +173,7 @@ pub struct KvDelete {
 
 /// A command's place in a client's session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct KvCall {
     /// The session.
     pub session: String,
@@ -179,6 +183,7 @@ pub struct KvCall {
 
 /// A transaction: if all comparisons hold, `then` is done, else `else`, in order and as one revision.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct KvTxn {
     /// What must hold.
     #[serde(default)]
@@ -213,6 +218,7 @@ pub struct KvSession {
 
 /// A comparison: of a key that is not there, all numbers are 0, and no comparison of its value holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct KvCompare {
     /// Which keys: each must compare so.
     #[serde(flatten)]
@@ -311,6 +317,7 @@ pub enum KvOpDone {
 
 /// What is watched.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct KvWatch {
     /// Which keys.
     #[serde(flatten)]
@@ -387,6 +394,7 @@ impl From<Event> for KvEvent {
 
 /// History to be given up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct KvCompact {
     /// The oldest revision that can still be read and watched from the one after.
     pub revision: u64,
@@ -394,6 +402,7 @@ pub struct KvCompact {
 
 /// A lease to be made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct KvGrant {
     /// How long it lives after its grant and each renewal, in milliseconds: a second at least.
     pub ttl_ms: u64,
@@ -476,5 +485,21 @@ mod tests {
         let txn: KvTxn = serde_json::from_str(text).unwrap();
         assert_eq!(txn.compare[0].with, KvTarget::Version(0));
         assert!(matches!((&txn.then[..], &txn.otherwise[..]), ([KvOp::Put(_)], [KvOp::Get(_)])));
+    }
+
+    #[test]
+    fn a_key_that_nobody_knows_is_no_condition_less() {
+        for (text, key) in [
+            ("{\"comapre\": []}", "comapre"),
+            ("{\"bad\": 1}", "bad"),
+            ("{\"compare\": [{\"key\": \"a\", \"version\": 0, \"si\": \"=\"}]}", "si"),
+            ("{\"then\": [{\"put\": {\"key\": \"a\", \"value\": \"1\", \"leese\": 3}}]}", "leese"),
+            ("{\"then\": [{\"delete\": {\"prefx\": \"a\"}}]}", "prefx"),
+            ("{\"then\": [{\"get\": {\"key\": \"a\", \"edn\": \"b\"}}]}", "edn"),
+        ] {
+            let error = serde_json::from_str::<KvTxn>(text).unwrap_err().to_string();
+            assert!(error.contains(key), "{text}: {error}");
+        }
+        assert!(serde_json::from_str::<KvWatch>("{\"prefix\": \"a\", \"form\": 3}").is_err());
     }
 }

@@ -74,6 +74,7 @@ impl From<&Token> for TokenInfo {
 
 /// A token to be made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct CreateToken {
     /// Its name: 1 to 63 lowercase letters, digits, `-` and `_`.
     pub name: String,

@@ -1,7 +1,8 @@
 //! Who speaks for the PoP, and what is said of it.
 //!
-//! The delegates are the first members by key that are there and take work: every member that sees the same view
-//! names the same ones, and when one fails the next is there already. The first of them writes the PoP's digest.
+//! The delegates are the first members by key that are there, those that take work before those that are drained: every
+//! member that sees the same view names the same ones, and when one fails the next is there already. The first of them
+//! writes the PoP's digest.
 
 use super::{Chore, Membership, Now};
 use crate::digest::{Delegate, Digest, Exception, ShortKey};
@@ -24,15 +25,25 @@ const GREETINGS: usize = 3;
 impl Membership {
     /// The delegates as this node sees them, the first of them writes.
     pub(super) fn delegates(&self) -> Vec<Identity> {
-        let serves = |s: &&Standing| s.is_present() && self.phase_of(s.identity) == Phase::Serving;
-        let mut all: Vec<Identity> =
-            self.pop.standings().values().filter(serves).take(DELEGATES).map(|s| s.identity).collect();
-        if self.is_serving() {
-            all.push(self.own.identity);
+        let mut all = self.first_in(Phase::Serving);
+        if all.len() < DELEGATES {
+            // To speak is no work, and a PoP that nobody speaks for is lost to others.
+            all.extend(self.first_in(Phase::Draining));
+            all.truncate(DELEGATES);
         }
-        all.sort_unstable();
-        all.truncate(DELEGATES);
         all
+    }
+
+    fn first_in(&self, phase: Phase) -> Vec<Identity> {
+        let is_there = |s: &&Standing| s.is_present() && self.phase_of(s.identity) == phase;
+        let mut first: Vec<Identity> =
+            self.pop.standings().values().filter(is_there).take(DELEGATES).map(|s| s.identity).collect();
+        if self.own.phase == phase && !self.left {
+            first.push(self.own.identity);
+        }
+        first.sort_unstable();
+        first.truncate(DELEGATES);
+        first
     }
 
     /// Whether this node writes the PoP's digest.

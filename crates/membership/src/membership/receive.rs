@@ -5,7 +5,7 @@ use crate::coordinate::Coordinate;
 use crate::identity::Identity;
 use crate::limits::MEMBERS_MAX;
 use crate::pool::{Around, Change, Measured, Pool};
-use crate::record::{Phase, Record};
+use crate::record::Record;
 use crate::view::Event;
 use crate::wire::{Ask, Body, Item, Message, Page, Scope, Swim};
 use selvedge_types::NodeKey;
@@ -189,9 +189,5 @@ impl Membership {
         self.own.edition += 1;
         self.pop.spread(&Item::Record(self.own.clone()));
         self.digest_is_due();
-    }
-
-    pub(super) fn is_serving(&self) -> bool {
-        self.own.phase == Phase::Serving && !self.left
     }
 }

@@ -270,6 +270,22 @@ async fn draining_and_load_are_told() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pop_whose_nodes_are_all_drained_is_not_lost() {
+    let (_, _, nodes) = two_pops().await;
+    for node in &nodes[3..] {
+        node.members.drain(true).await;
+    }
+    for node in &nodes[3..] {
+        nodes[0].until(|view| view.is_draining(&node.key(), &node.pop)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    for node in &nodes[3..] {
+        assert_eq!(nodes[0].sees(node), Some(State::Alive));
+    }
+    assert_eq!(nodes[0].metric("selvedge_mesh_pops{state=\"unreachable\"}"), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_removed_node_is_gone_for_good() {
     let (_, _, nodes) = two_pops().await;
     let removed = &nodes[2];

@@ -24,7 +24,7 @@ pub const MAX_TARGETS: usize = 256;
 const LOG_NAME_BYTES_MAX: usize = 200;
 /// What a node itself keeps in its data directory. What is named like one of these up to a dot is its own as well: files
 /// are written under such a name, and then renamed.
-pub const DATA_NAMES: [&str; 14] = [
+pub const DATA_NAMES: [&str; 15] = [
     "cache",
     "context.json",
     "events",
@@ -36,6 +36,7 @@ pub const DATA_NAMES: [&str; 14] = [
     "lock",
     "node-key",
     "pid",
+    "place.json",
     "restoring",
     "state",
     "upgrade-failed",

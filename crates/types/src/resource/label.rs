@@ -83,6 +83,18 @@ impl Default for Namespace {
     }
 }
 
+impl Default for PopName {
+    fn default() -> Self {
+        PopName("default".into())
+    }
+}
+
+impl Default for RegionName {
+    fn default() -> Self {
+        RegionName("default".into())
+    }
+}
+
 impl Namespace {
     /// The namespace of what the cluster keeps for itself: no tenant's.
     pub const SYSTEM: &'static str = "selvedge";

@@ -12,6 +12,7 @@ pub(super) mod kv;
 pub(super) mod live;
 pub(super) mod manifest;
 mod node;
+mod place;
 pub(super) mod requests;
 mod schema;
 pub(super) mod serve;

@@ -1,6 +1,7 @@
 //! `selvedge up`
 
 use super::node::{self, Addresses, Asked, LeftContext, MachineArgs, Signals};
+use super::place::Place;
 use super::space::Space;
 use super::takeover::{Outcome, Takeover};
 use crate::cli::client::runtime;
@@ -41,15 +42,15 @@ pub struct UpArgs {
     /// Where everything is kept that the node owns [default: /var/lib/selvedge, or below the home]
     #[arg(long, env = "SELVEDGE_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// The node's name [default: the machine's]
+    /// The node's name [default: as before, at first the machine's]
     #[arg(long, value_parser = node_name)]
     pub name: Option<String>,
-    /// The point of presence that the node is in
-    #[arg(long, default_value = "default", value_name = "POP", value_parser = place::<PopName>)]
-    pub pop: PopName,
-    /// The part of the world that the point of presence is in
-    #[arg(long, default_value = "default", value_name = "REGION", value_parser = place::<RegionName>)]
-    pub region: RegionName,
+    /// The point of presence that the node is in [default: as before, at first `default`]
+    #[arg(long, value_name = "POP", value_parser = place::<PopName>)]
+    pub pop: Option<PopName>,
+    /// The part of the world that the point of presence is in [default: as before, at first `default`]
+    #[arg(long, value_name = "REGION", value_parser = place::<RegionName>)]
+    pub region: Option<RegionName>,
     /// Where to answer http; may be repeated [default: port 80 when allowed, else 8080]
     #[arg(long, value_name = "ADDR")]
     pub http: Vec<SocketAddr>,
@@ -116,6 +117,7 @@ async fn serve(output: Output, args: UpArgs, data: &Path, program: &Path) -> Res
     let beside = Tasks::real();
     let before = beside.child();
     let mut running = begin(&args, data, &before).await?;
+    place_of(&args, data).keep(data);
     let addresses = Addresses::of(&running);
     let context = node::context(&addresses, data);
     let is_known = context.token.is_some();
@@ -231,10 +233,11 @@ fn check(data: &Path) -> Result<(), Failure> {
 }
 
 pub(super) fn config(args: &UpArgs, data: &Path, sockets: BTreeMap<String, Vec<TcpListener>>) -> Config {
+    let Place { name, pop, region } = place_of(args, data);
     Config {
-        name: args.name.clone().unwrap_or_else(machine_name),
-        pop: args.pop.clone(),
-        region: args.region.clone(),
+        name,
+        pop,
+        region,
         http: listen(&args.http, sockets.get("http"), 80, 8080),
         https: listen(&args.https, sockets.get("https"), 443, 8443),
         api: args.api,
@@ -246,6 +249,18 @@ pub(super) fn config(args: &UpArgs, data: &Path, sockets: BTreeMap<String, Vec<T
         data: Some(data.to_owned()),
         restore: args.restore.clone().filter(|_| !has_node(data)),
         sockets: Arc::new(Mutex::new(sockets)),
+    }
+}
+
+/// What the node is called and where it is: as is said now, else as it was, else what stands for nothing said.
+fn place_of(args: &UpArgs, data: &Path) -> Place {
+    let kept = Place::read(data).filter(|_| has_node(data));
+    let (name, pop, region) =
+        kept.map_or((None, None, None), |p| (Some(p.name), Some(p.pop), Some(p.region)));
+    Place {
+        name: args.name.clone().or(name).unwrap_or_else(machine_name),
+        pop: args.pop.clone().or(pop).unwrap_or_default(),
+        region: args.region.clone().or(region).unwrap_or_default(),
     }
 }
 
