@@ -74,12 +74,13 @@ pub async fn join(mesh: &Mesh, ticket: &Ticket, node: &NodeRecord) -> Result<Joi
     // Writing to memory cannot fail, and no type here refuses to be encoded.
     let message = minicbor::to_vec(form).expect("encoding into memory");
     let mut last = "no node is named".to_owned();
-    let mut unknown = 0;
     for round in 0..ROUNDS {
         if round > 0 {
             tokio::time::sleep(PAUSE).await;
         }
+        let (mut refused, mut silent) = (0, 0);
         for contact in ticket.contacts() {
+            tracing::info!(at = ?contact.addresses, round = round + 1, "asks to be let in");
             let target = Target { service: JOIN, version: VERSION };
             let deadline = Deadline::after(ANSWER_MAX);
             let asked = mesh.call(contact.key, target, message.clone().into(), deadline, Priority::Normal);
@@ -97,17 +98,23 @@ pub async fn join(mesh: &Mesh, ticket: &Ticket, node: &NodeRecord) -> Result<Joi
                 },
                 Err(error) => match refusal(&error) {
                     Some(text) => return Err(JoinError::Refused(text)),
+                    None if matches!(error.failure, Failure::Link(LinkError::Refused(_))) => {
+                        refused += 1;
+                        last = error.to_string();
+                    }
                     None => {
-                        unknown += usize::from(matches!(error.failure, Failure::Link(LinkError::Refused(_))));
+                        silent += 1;
                         last = error.to_string();
                     }
                 },
             }
         }
-        // A node that was just started may not know the ticket yet; all of them do not fail to know a good one.
-        if unknown == ticket.contacts().len() * ROUNDS {
-            let text = "no node knows this ticket: it was revoked, is used up or has expired".to_owned();
-            return Err(JoinError::Refused(text));
+        // A node that was just started may not know the ticket yet; those that are there do not fail to know a good one
+        // for long.
+        if refused > 0 && round + 1 == ROUNDS {
+            let silent = if silent == 0 { String::new() } else { format!(" ({silent} could not be asked)") };
+            let text = "no node knows this ticket: it was revoked, is used up or has expired";
+            return Err(JoinError::Refused(format!("{text}{silent}")));
         }
     }
     Err(JoinError::Unreachable { tried: ticket.contacts().len(), last })

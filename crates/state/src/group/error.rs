@@ -73,7 +73,8 @@ pub enum Error {
     Refused(#[from] Refusal),
     /// Nobody leads, or the leader cannot be reached. Nothing was changed.
     #[error(
-        "no leader was reached within {waited:?}; nothing was changed: try again when more voters are up"
+        "no leader was reached within {:.1} s; nothing was changed: try again when more voters are up",
+        waited.as_secs_f64()
     )]
     NoLeader {
         /// How long it was tried.
@@ -107,7 +108,10 @@ pub enum Error {
         why: String,
     },
     /// The read could not be made as fresh as it was wanted.
-    #[error("revision {wanted} was not reached within {waited:?}; this node may be cut off: read elsewhere")]
+    #[error(
+        "revision {wanted} was not reached within {:.1} s; this node may be cut off: read elsewhere",
+        waited.as_secs_f64()
+    )]
     Behind {
         /// The revision wanted.
         wanted: selvedge_types::Revision,

@@ -29,7 +29,7 @@ pub struct NodeArgs {
 /// What can be done with voters.
 #[derive(Debug, Subcommand)]
 pub enum VotersCommand {
-    /// Have these nodes vote and no others: 1, 3 or 5; `auto` for the leader to choose
+    /// Have these nodes vote and no others: 1, 3, 5 or 7; `auto` for the leader to choose
     Set(VotersArgs),
 }
 

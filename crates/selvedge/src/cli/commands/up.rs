@@ -34,7 +34,13 @@ pub struct UpArgs {
     #[arg(long)]
     pub new: bool,
     /// Join the cluster that this ticket is of; ignored when the data directory has a node
-    #[arg(long, value_name = "TICKET", conflicts_with = "new")]
+    #[arg(
+        long,
+        env = "SELVEDGE_TICKET",
+        hide_env_values = true,
+        value_name = "TICKET",
+        conflicts_with = "new"
+    )]
     pub join: Option<Ticket>,
     /// Begin the new cluster with what this backup has; refused when the data directory has a node
     #[arg(long, value_name = "FILE", requires = "new")]
@@ -98,6 +104,10 @@ pub(super) fn run(output: Output, args: UpArgs) -> Result<Exit, Failure> {
     if is_new && !args.new && args.join.is_none() {
         return Err(Failure::usage(format!("there is no node in {}", data.display()))
             .next("make the first of a cluster with `selvedge up --new`, or join one with `selvedge up --join TICKET`"));
+    }
+    if !is_new && (args.join.is_some() || args.new) {
+        let ignored = if args.new { "--new" } else { "--join" };
+        tracing::info!(data = %data.display(), "there is a node already, which is started again: {ignored} is ignored");
     }
     let runtime = runtime()?;
     let joining = args.join.clone().filter(|_| is_new);
